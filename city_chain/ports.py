@@ -1,0 +1,248 @@
+"""The ports: what city-chain needs from the world, as Protocols.
+
+An adapter (``city_chain.adapters``) implements one of them; the embedded defaults need no server. All ports are
+synchronous and may be called from several threads at once. This module is a leaf.
+
+Example:
+    >>> from city_chain.adapters.storage.memory import MemoryStorage
+    >>> from city_chain.ports import Storage
+    >>> isinstance(MemoryStorage(), Storage)
+    True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+__all__ = [
+    "Clock",
+    "Entropy",
+    "Gather",
+    "Handler",
+    "Presence",
+    "PresenceEntry",
+    "PresencePage",
+    "Request",
+    "Response",
+    "Storage",
+    "Transport",
+]
+
+
+# --- time and randomness ---------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now_ms(self) -> int:
+        """Physical time in milliseconds since the Unix epoch (UTC)."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back; only differences mean anything."""
+        ...
+
+
+@runtime_checkable
+class Entropy(Protocol):
+    """Where randomness comes from."""
+
+    def bytes(self, count: int) -> bytes:
+        """`count` bytes that nobody can predict."""
+        ...
+
+
+# --- storage ---------------------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """An ordered map from bytes to bytes, durable when a writing call returns.
+
+    Keys are 1 to 512 bytes, values up to 256 MiB. Every writing call is atomic: all of it or nothing. Errors are
+    `StorageError` (the engine failed: full, read-only, locked, closed, newer version) and `InputError` (wrong key).
+    """
+
+    @property
+    def durable(self) -> bool:
+        """Whether what was written survives the loss of power."""
+        ...
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of `keys` in their order; None where there is none."""
+        ...
+
+    def put_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
+        """Writes all `items` and removes all of `delete`, at once."""
+        ...
+
+    def delete_many(self, keys: Iterable[bytes]) -> None:
+        """Removes `keys`, at once; absent ones are ignored."""
+        ...
+
+    def put_if(self, key: bytes, value: bytes, expected: bytes | None) -> bool:
+        """Writes `value` if the present value equals `expected` (None: absent); returns whether it did."""
+        ...
+
+    def scan(self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs whose key starts with `prefix` (and is greater than `after`) in ascending key order.
+
+        Sees the state of when each page is read; writing while iterating is allowed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Releases the storage. Closing twice is allowed; any other call afterwards raises `StorageError`."""
+        ...
+
+
+# --- transport -------------------------------------------------------------------------------------------------------
+
+
+class Request(NamedTuple):
+    """One message to one address."""
+
+    address: str
+    body: bytes
+
+
+class Response(NamedTuple):
+    """What came of one request: either a body or the error that stood in its way, never both."""
+
+    address: str
+    body: bytes | None
+    error: Exception | None = None
+
+
+Handler = Callable[[Sequence[Request]], Sequence[bytes]]
+"""Answers a burst of requests that arrived together, each for an address the handler serves; one answer each, in order."""
+
+
+@runtime_checkable
+class Gather(Protocol):
+    """The responses to a fan-out, in order of arrival."""
+
+    def __iter__(self) -> Iterator[Response]:
+        """Yields responses until `enough` bodies have come, all have answered, or the deadline has passed."""
+        ...
+
+    def stragglers(self) -> Iterator[Response]:
+        """Goes on after `enough` until all have answered or the deadline has passed.
+
+        A request without an answer by then yields a `DeadlineError`.
+        """
+        ...
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Carries bytes to addresses and answers back. Deadlines are instants of `Clock.monotonic`."""
+
+    def request(self, address: str, body: bytes, deadline: float) -> bytes:
+        """Sends one body and waits for the answer.
+
+        Raises:
+            UnavailableError: Nobody serves the address, or it refused the connection.
+            DeadlineError: No answer by the deadline.
+        """
+        ...
+
+    def gather(self, requests: Sequence[Request], deadline: float, enough: int | None = None) -> Gather:
+        """Sends all requests at once; `enough` bodies (default: all) let the iteration end early."""
+        ...
+
+    def serve(self, handler: Handler, address: str | None = None) -> str:
+        """Starts to answer under `address` (default: a new one), which is returned. One handler may serve many."""
+        ...
+
+    def stop(self, address: str) -> None:
+        """Stops answering under `address`; unknown addresses are ignored."""
+        ...
+
+    def close(self) -> None:
+        """Stops everything. Closing twice is allowed."""
+        ...
+
+
+# --- presence --------------------------------------------------------------------------------------------------------
+
+
+class PresenceEntry(NamedTuple):
+    """One logged-in node: its id, region and signed record, as Presence keeps them (it does not judge the record)."""
+
+    node: bytes
+    region: str
+    sequence: int
+    record: bytes
+
+
+class PresencePage(NamedTuple):
+    """Part of a region's list, in ascending node order, and the cookie for what follows (None: that was all)."""
+
+    entries: list[PresenceEntry]
+    cookie: bytes | None
+
+
+@runtime_checkable
+class Presence(Protocol):
+    """The list of nodes that are logged in, by region, with leases.
+
+    Times are instants of the caller's `Clock.monotonic`. An entry past its deadline is hidden at once and swept by
+    `expire`. Only a higher sequence replaces an entry, and a tombstone keeps removed sequences from coming back. A node
+    is in at most one region. Live entries are never evicted for new ones.
+    """
+
+    def register(
+        self, now: float, entry: PresenceEntry, *, ttl: float, if_revision: int | None = None
+    ) -> tuple[int, float]:
+        """Adds or replaces a node's entry.
+
+        Args:
+            now: The present instant, seconds.
+            entry: What to keep.
+            ttl: The lease asked for, seconds; what is granted may be less.
+            if_revision: When given, the revision that the present entry must have (0: absent).
+
+        Returns:
+            The new revision (rises with every change of the list) and the granted lease in seconds.
+
+        Raises:
+            InputError: A field is too long, the sequence is not higher than any seen before, the revision is another,
+                or the region is full.
+        """
+        ...
+
+    def renew(self, now: float, node: bytes, *, ttl: float) -> float:
+        """Extends a live entry's lease and returns what was granted.
+
+        Raises:
+            UnavailableError: There is no live entry of that node.
+        """
+        ...
+
+    def remove(self, now: float, node: bytes, sequence: int) -> None:
+        """Removes a node's entry (logout) and remembers `sequence` as used.
+
+        Raises:
+            InputError: The sequence is lower than that of the present entry.
+        """
+        ...
+
+    def list(self, now: float, region: str, *, limit: int = 1000, cookie: bytes | None = None) -> PresencePage:
+        """The live entries of `region`, by ascending node id."""
+        ...
+
+    def revision(self) -> int:
+        """Rises with every change of the list (register, remove, expiry), so that a reader can keep what it has."""
+        ...
+
+    def expire(self, now: float, limit: int) -> int:
+        """Sweeps at most `limit` expired entries and tombstones; returns how many went."""
+        ...
+
+    def close(self) -> None:
+        """Releases the list. Closing twice is allowed."""
+        ...

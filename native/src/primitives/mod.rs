@@ -1,0 +1,3 @@
+//! Small things that several algorithms and records share.
+
+pub mod wire;

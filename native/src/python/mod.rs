@@ -1,0 +1,35 @@
+//! The only PyO3 code: extract, call, convert errors. No protocol decision is made here.
+//!
+//! One file per algorithm; [`call`] is the one way into the core (releases the GIL, stops panics), [`error`] the one
+//! table of exceptions, [`buffer`] the one way bytes come in, [`int`] the one way integers do.
+
+mod buffer;
+mod call;
+mod cbf;
+mod crypto;
+mod dpos;
+mod ec;
+mod error;
+mod int;
+mod poh;
+mod records;
+mod rvh;
+mod tnh;
+mod vrf;
+
+use pyo3::prelude::*;
+
+/// The native extension of city-chain. Use `city_chain`, which documents and types all of this.
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    crypto::register(module)?;
+    ec::register(module)?;
+    rvh::register(module)?;
+    vrf::register(module)?;
+    cbf::register(module)?;
+    tnh::register(module)?;
+    poh::register(module)?;
+    dpos::register(module)?;
+    records::register(module)
+}

@@ -1,0 +1,1 @@
+//! Everything that is hashed, signed, sent or stored: one versioned encoding each.
