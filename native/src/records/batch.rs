@@ -1,0 +1,273 @@
+//! A batch: what is committed together, and its place in the ledger.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::epoch::Epoch;
+use super::signed::Signed;
+use super::{Key, NAME_MAX};
+use crate::crypto::hash::{self, Digest, hex};
+use crate::crypto::merkle;
+use crate::error::{Error, Result};
+use crate::primitives::wire::{self, List, Record, Text};
+use crate::proofs::dpos;
+
+use super::manifest::Manifest;
+use super::repair::Repair;
+
+/// The most entries of a batch.
+pub const ENTRIES_MAX: usize = 4096;
+
+const CONTEXT_HEADER: &str = "city-chain v1 batch";
+
+/// The level that a batch belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = true)]
+#[repr(u8)]
+pub enum Level {
+    /// A city's batch of transactions.
+    City = 0,
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = true)]
+#[repr(u8)]
+pub enum Entry {
+    /// A transaction is available and committed.
+    Transaction {
+        /// The transaction.
+        tx_id: Digest,
+        /// Its manifest.
+        manifest_hash: Digest,
+        /// Its sender.
+        sender: Key,
+        /// The sender's VRF key, which may not change.
+        vrf_public: Key,
+        /// Its running number.
+        sequence: u64,
+    } = 0,
+    /// Fragments of a transaction moved.
+    Repair {
+        /// The transaction.
+        tx_id: Digest,
+        /// The repair.
+        repair_hash: Digest,
+        /// The running number of the repair.
+        generation: u32,
+    } = 1,
+}
+
+impl Record for Entry {
+    const TAG: [u8; 4] = *b"CCen";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "entry";
+    const LEN_MAX: usize = 256;
+}
+
+impl Entry {
+    /// The entry that commits a transaction.
+    pub fn transaction(manifest: &Manifest) -> Result<Self> {
+        Ok(Self::Transaction {
+            tx_id: manifest.tx_id,
+            manifest_hash: manifest.digest()?,
+            sender: manifest.sender,
+            vrf_public: manifest.selection.vrf_public,
+            sequence: manifest.sequence,
+        })
+    }
+
+    /// The entry that commits a repair.
+    pub fn repair(repair: &Repair) -> Result<Self> {
+        Ok(Self::Repair { tx_id: repair.tx_id, repair_hash: repair.digest()?, generation: repair.generation })
+    }
+
+    /// The transaction it is about.
+    pub fn tx_id(&self) -> &Digest {
+        match self {
+            Self::Transaction { tx_id, .. } | Self::Repair { tx_id, .. } => tx_id,
+        }
+    }
+
+    /// Its leaf in the batch's Merkle tree.
+    pub fn leaf(&self) -> Result<Digest> {
+        Ok(merkle::leaf(&wire::encode(self)?))
+    }
+}
+
+/// What is voted on.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BatchHeader {
+    /// The network.
+    pub network: Digest,
+    /// The epoch whose delegates vote.
+    pub epoch: u64,
+    /// The batch's place in the ledger, from 1.
+    pub height: u64,
+    /// Digest of the batch before (of the first: the network's id).
+    pub previous: Digest,
+    /// The level.
+    pub level: Level,
+    /// The name of the unit (the city).
+    pub unit: Text<NAME_MAX>,
+    /// The leader's clock.
+    pub hlc: u64,
+    /// How many entries there are.
+    pub count: u32,
+    /// Merkle root over the entries.
+    pub entries_root: Digest,
+}
+
+impl Record for BatchHeader {
+    const TAG: [u8; 4] = *b"CCbh";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "batch header";
+    const LEN_MAX: usize = 512;
+
+    fn check(&self) -> Result<()> {
+        if self.height == 0 || self.count == 0 || self.count as usize > ENTRIES_MAX {
+            return Err(Error::input(format!(
+                "batch: height {} with {} entries; heights count from 1 and a batch has 1 to {ENTRIES_MAX} entries",
+                self.height, self.count
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl BatchHeader {
+    /// The digest that is voted on and that the next batch names.
+    pub fn digest(&self) -> Result<Digest> {
+        Ok(hash::digest(CONTEXT_HEADER, &wire::encode(self)?))
+    }
+}
+
+/// A header and its entries.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Batch {
+    /// What is voted on.
+    pub header: BatchHeader,
+    /// The entries, in the order of the ledger.
+    pub entries: List<Entry, ENTRIES_MAX>,
+}
+
+impl Record for Batch {
+    const TAG: [u8; 4] = *b"CCba";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "batch";
+    const LEN_MAX: usize = ENTRIES_MAX * 160 + 1024;
+
+    fn check(&self) -> Result<()> {
+        self.header.check()?;
+        if self.entries.len() != self.header.count as usize {
+            return Err(Error::input(format!(
+                "batch: {} entries where the header says {}",
+                self.entries.len(),
+                self.header.count
+            )));
+        }
+        let mut keys: Vec<(u8, &Digest)> = self
+            .entries
+            .iter()
+            .map(|entry| (u8::from(matches!(entry, Entry::Repair { .. })), entry.tx_id()))
+            .collect();
+        keys.sort_unstable();
+        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::input("batch: a transaction is in it twice"));
+        }
+        if self.tree()?.root() != self.header.entries_root {
+            return Err(Error::input("batch: the entries do not lead to the root in the header"));
+        }
+        Ok(())
+    }
+}
+
+impl Batch {
+    /// Puts a batch together after the batch `previous` at `height - 1`.
+    pub fn new(
+        epoch: &Epoch,
+        height: u64,
+        previous: Digest,
+        unit: &str,
+        hlc: u64,
+        entries: Vec<Entry>,
+    ) -> Result<Self> {
+        let entries = List::new("batch: entries", entries)?;
+        let header = BatchHeader {
+            network: epoch.network,
+            epoch: epoch.number,
+            height,
+            previous,
+            level: Level::City,
+            unit: Text::new("batch: unit", unit)?,
+            hlc,
+            count: u32::try_from(entries.len()).unwrap_or(u32::MAX),
+            entries_root: tree(&entries)?.root(),
+        };
+        let batch = Self { header, entries };
+        batch.check()?;
+        Ok(batch)
+    }
+
+    /// The Merkle tree over the entries.
+    pub fn tree(&self) -> Result<merkle::Tree> {
+        tree(&self.entries)
+    }
+}
+
+fn tree(entries: &[Entry]) -> Result<merkle::Tree> {
+    merkle::Tree::new(entries.iter().map(Entry::leaf).collect::<Result<_>>()?)
+}
+
+/// What a commit engine produced for a batch. Each engine has its own kind; the interface is the same.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = true)]
+#[repr(u8)]
+pub enum CommitCertificate {
+    /// Engine `"dpos"`: a stake-weighted quorum of the epoch's delegates.
+    Dpos(dpos::Certificate) = 0,
+}
+
+impl Record for CommitCertificate {
+    const TAG: [u8; 4] = *b"CCcc";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "commit certificate";
+    const LEN_MAX: usize = 256 << 10;
+}
+
+impl CommitCertificate {
+    /// The name of the engine.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Self::Dpos(_) => "dpos",
+        }
+    }
+
+    /// Checks that the delegates of `epoch` committed the batch with this header.
+    pub fn verify(&self, epoch: &Epoch, header: &BatchHeader) -> Result<()> {
+        header.check()?;
+        if header.network != epoch.network || header.epoch != epoch.number {
+            return Err(Error::verification(format!(
+                "batch: of network {} and epoch {}, not of network {} and epoch {}",
+                hex(&header.network),
+                header.epoch,
+                hex(&epoch.network),
+                epoch.number
+            )));
+        }
+        match self {
+            Self::Dpos(certificate) => {
+                let named = (
+                    certificate.network,
+                    certificate.epoch,
+                    certificate.height,
+                    certificate.previous,
+                    certificate.digest,
+                );
+                if named != (header.network, header.epoch, header.height, header.previous, header.digest()?) {
+                    return Err(Error::verification("commit certificate: it is about another batch"));
+                }
+                certificate.verify(&epoch.validators)
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The manifest: the sender's signed description of a dispersal.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::selection::Selection;
+use super::signed::{SIGNATURE_LEN, signed};
+use super::{FRAGMENTS_MAX, Key, NODES_MAX};
+use crate::algorithms::ec;
+use crate::crypto::hash::{Digest, hex};
+use crate::crypto::merkle;
+use crate::error::{Error, Result};
+use crate::primitives::wire::Record;
+
+/// How the content is sealed. Sealing has its place here and is not offered yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[borsh(use_discriminant = true)]
+#[repr(u8)]
+pub enum Cipher {
+    /// Not sealed.
+    None = 0,
+}
+
+/// What was dispersed, how, and to whom. Its digest is the manifest hash that every ack names.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Manifest {
+    /// The network.
+    pub network: Digest,
+    /// The transaction.
+    pub tx_id: Digest,
+    /// The sender's public signing key.
+    pub sender: Key,
+    /// The transaction's running number.
+    pub sequence: u64,
+    /// Bytes of the encoded transaction.
+    pub length: u64,
+    /// The erasure code's id (see [`ec`]).
+    pub code: u8,
+    /// How many fragments restore it.
+    pub k: u16,
+    /// How many fragments there are.
+    pub n: u16,
+    /// How many acks make the dispersal available.
+    pub quorum: u16,
+    /// How the content is sealed.
+    pub cipher: Cipher,
+    /// Merkle root over the fragments' hashes.
+    pub fragment_root: Digest,
+    /// Who holds them.
+    pub selection: Selection,
+    /// The sender's signature.
+    pub signature: [u8; SIGNATURE_LEN],
+}
+
+impl Record for Manifest {
+    const TAG: [u8; 4] = *b"CCmf";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "manifest";
+    const LEN_MAX: usize = NODES_MAX * 32 + 1024;
+
+    fn check(&self) -> Result<()> {
+        let (k, n, quorum) = (self.k, self.n, self.quorum);
+        if k == 0 || k > n || usize::from(n) > FRAGMENTS_MAX {
+            return Err(Error::input(format!("manifest: k = {k}, n = {n}: 1 ≤ k ≤ n ≤ {FRAGMENTS_MAX} is needed")));
+        }
+        if quorum < k || quorum > n {
+            return Err(Error::input(format!("manifest: a quorum of {quorum} is not between k = {k} and n = {n}")));
+        }
+        let code = ec::code_for(usize::from(k), usize::from(n - k))?;
+        if self.code != code.id() {
+            return Err(Error::input(format!("manifest: code {} where ({k}, {n}) takes {}", self.code, code.id())));
+        }
+        if self.selection.nodes.len() < usize::from(quorum) {
+            return Err(Error::input(format!(
+                "manifest: {} nodes are fewer than the quorum of {quorum}",
+                self.selection.nodes.len()
+            )));
+        }
+        let mut nodes: Vec<&Key> = self.selection.nodes.iter().collect();
+        nodes.sort_unstable();
+        if nodes.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::input("manifest: a node is named twice"));
+        }
+        Ok(())
+    }
+}
+
+signed!(Manifest, sender, "city-chain v1 manifest");
+
+impl Manifest {
+    /// Checks that `hashes` are the hashes of all fragments.
+    pub fn verify_hashes(&self, hashes: &[Digest]) -> Result<()> {
+        if hashes.len() != usize::from(self.n) {
+            return Err(Error::verification(format!("manifest: {} fragment hashes where n = {}", hashes.len(), self.n)));
+        }
+        let root = fragment_root(hashes)?;
+        if root != self.fragment_root {
+            return Err(Error::verification(format!(
+                "manifest: the fragment hashes lead to {}, not to {}",
+                hex(&root),
+                hex(&self.fragment_root)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Where in the selection `node` stands.
+    pub fn position(&self, node: &Key) -> Option<usize> {
+        self.selection.nodes.iter().position(|chosen| chosen == node)
+    }
+}
+
+/// The Merkle root over fragment hashes.
+pub fn fragment_root(hashes: &[Digest]) -> Result<Digest> {
+    merkle::root(&hashes.iter().map(|hash| merkle::leaf(hash)).collect::<Vec<_>>())
+}

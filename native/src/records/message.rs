@@ -1,0 +1,85 @@
+//! What nodes say to each other: a kind and some parts, each the encoding of a record or plain bytes.
+//!
+//! The envelope is the same for every transport. A message itself is not signed: what must be believed inside it is a
+//! signed record.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::signed::{SIGNATURE_LEN, signed};
+use super::transaction::PAYLOAD_MAX;
+use super::Key;
+use crate::crypto::hash::Digest;
+use crate::error::{Error, Result};
+use crate::primitives::wire::{Bytes, List, Record, Text};
+
+/// The most parts of a message.
+pub const PARTS_MAX: usize = 1 << 16;
+
+/// The most bytes of one part: a whole transaction with room for its envelope.
+pub const PART_MAX: usize = PAYLOAD_MAX + (64 << 10);
+
+/// The most bytes of a message: 256 MiB.
+pub const MESSAGE_MAX: usize = 256 << 20;
+
+/// A kind and its parts.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Message {
+    /// What it is, a short word such as `"hold"`.
+    pub kind: Text<32>,
+    /// What it carries.
+    pub parts: List<Bytes<PART_MAX>, PARTS_MAX>,
+}
+
+impl Record for Message {
+    const TAG: [u8; 4] = *b"CCms";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "message";
+    const LEN_MAX: usize = MESSAGE_MAX;
+
+    fn check(&self) -> Result<()> {
+        if self.kind.is_empty() || !self.kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+            return Err(Error::input(format!("message: kind {:?}: lower-case words are needed", &*self.kind)));
+        }
+        Ok(())
+    }
+}
+
+/// The most fragments one fetch may ask for.
+pub const WANTED_MAX: usize = 1 << 16;
+
+/// One fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Wanted {
+    /// The transaction.
+    pub tx_id: Digest,
+    /// Which of its fragments.
+    pub index: u16,
+}
+
+/// REPAIR_REQ: a signed request to one node for fragments or for word of them.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RepairRequest {
+    /// The network.
+    pub network: Digest,
+    /// The node that is asked.
+    pub node: Key,
+    /// Who asks.
+    pub requester: Key,
+    /// The requester's clock.
+    pub hlc: u64,
+    /// Until when an answer is of use, UTC epoch milliseconds.
+    pub deadline_ms: u64,
+    /// What is wanted.
+    pub items: List<Wanted, WANTED_MAX>,
+    /// The requester's signature.
+    pub signature: [u8; SIGNATURE_LEN],
+}
+
+impl Record for RepairRequest {
+    const TAG: [u8; 4] = *b"CCrq";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "repair request";
+    const LEN_MAX: usize = WANTED_MAX * 34 + 512;
+}
+
+signed!(RepairRequest, requester, "city-chain v1 repair request");

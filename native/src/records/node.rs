@@ -1,0 +1,64 @@
+//! A node's signed entry in Presence.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::signed::{SIGNATURE_LEN, signed};
+use super::{Key, NAME_MAX};
+use crate::crypto::hash::Digest;
+use crate::error::{Error, Result};
+use crate::primitives::wire::{Record, Text};
+
+/// The role bit of a node that keeps fragments.
+pub const HOLDER: u8 = 1;
+
+/// The role bit of a node that may be elected to vote.
+pub const VALIDATOR: u8 = 2;
+
+/// The most bytes of an address.
+pub const ADDRESS_MAX: usize = 256;
+
+/// Who a node is, where, and what it does; signed by the node, replaced by a higher sequence.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct NodeRecord {
+    /// The network.
+    pub network: Digest,
+    /// The node's public signing key: its id.
+    pub node: Key,
+    /// The region whose list it is on.
+    pub region: Text<NAME_MAX>,
+    /// Its failure domain within the region.
+    pub domain: Text<NAME_MAX>,
+    /// Where it answers.
+    pub address: Text<ADDRESS_MAX>,
+    /// [`HOLDER`] and [`VALIDATOR`] bits.
+    pub roles: u8,
+    /// Its share of the load, in 1/65536.
+    pub weight: u32,
+    /// Its stake.
+    pub stake: u64,
+    /// Rises with every login.
+    pub sequence: u64,
+    /// The node's clock.
+    pub hlc: u64,
+    /// The node's signature.
+    pub signature: [u8; SIGNATURE_LEN],
+}
+
+impl Record for NodeRecord {
+    const TAG: [u8; 4] = *b"CCno";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "node record";
+    const LEN_MAX: usize = 1024;
+
+    fn check(&self) -> Result<()> {
+        if self.roles == 0 || self.roles & !(HOLDER | VALIDATOR) != 0 {
+            return Err(Error::input(format!("node record: roles {:#04x}: holder 1, validator 2 or both", self.roles)));
+        }
+        if self.region.is_empty() || self.domain.is_empty() || self.address.is_empty() {
+            return Err(Error::input("node record: region, domain and address must not be empty"));
+        }
+        Ok(())
+    }
+}
+
+signed!(NodeRecord, node, "city-chain v1 node record");
