@@ -1,4 +1,7 @@
-//! Hashing, signatures and Merkle trees: the ground everything else stands on. Imports nothing of the crate but `error`.
+//! Hashing, signatures, keys and Merkle trees: the ground everything else stands on. Imports nothing of the crate but
+//! `error`.
 
+pub mod ed25519;
 pub mod hash;
+pub mod keys;
 pub mod merkle;
