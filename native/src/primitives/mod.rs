@@ -1,3 +1,6 @@
 //! Small things that several algorithms and records share.
 
+pub mod bulk;
+pub mod outbox;
+pub mod quorum;
 pub mod wire;

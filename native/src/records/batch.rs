@@ -165,11 +165,8 @@ impl Record for Batch {
                 self.header.count
             )));
         }
-        let mut keys: Vec<(u8, &Digest)> = self
-            .entries
-            .iter()
-            .map(|entry| (u8::from(matches!(entry, Entry::Repair { .. })), entry.tx_id()))
-            .collect();
+        let mut keys: Vec<(u8, &Digest)> =
+            self.entries.iter().map(|entry| (u8::from(matches!(entry, Entry::Repair { .. })), entry.tx_id())).collect();
         keys.sort_unstable();
         if keys.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::input("batch: a transaction is in it twice"));
@@ -256,13 +253,8 @@ impl CommitCertificate {
         }
         match self {
             Self::Dpos(certificate) => {
-                let named = (
-                    certificate.network,
-                    certificate.epoch,
-                    certificate.height,
-                    certificate.previous,
-                    certificate.digest,
-                );
+                let slot = &certificate.slot;
+                let named = (slot.network, slot.epoch, slot.height, slot.previous, slot.digest);
                 if named != (header.network, header.epoch, header.height, header.previous, header.digest()?) {
                     return Err(Error::verification("commit certificate: it is about another batch"));
                 }

@@ -90,7 +90,11 @@ impl Manifest {
     /// Checks that `hashes` are the hashes of all fragments.
     pub fn verify_hashes(&self, hashes: &[Digest]) -> Result<()> {
         if hashes.len() != usize::from(self.n) {
-            return Err(Error::verification(format!("manifest: {} fragment hashes where n = {}", hashes.len(), self.n)));
+            return Err(Error::verification(format!(
+                "manifest: {} fragment hashes where n = {}",
+                hashes.len(),
+                self.n
+            )));
         }
         let root = fragment_root(hashes)?;
         if root != self.fragment_root {

@@ -5,9 +5,9 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::Key;
 use super::signed::{SIGNATURE_LEN, signed};
 use super::transaction::PAYLOAD_MAX;
-use super::Key;
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
 use crate::primitives::wire::{Bytes, List, Record, Text};

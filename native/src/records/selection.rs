@@ -77,11 +77,8 @@ impl Candidates {
         }
         let leaves = list.items.iter().map(leaf).collect();
         let top = merkle::Tree::new(leaves)?.root();
-        let root = Hasher::new(CONTEXT_CANDIDATES)
-            .fixed(&list.network)
-            .field(list.region.as_bytes())
-            .fixed(&top)
-            .finish();
+        let root =
+            Hasher::new(CONTEXT_CANDIDATES).fixed(&list.network).field(list.region.as_bytes()).fixed(&top).finish();
         let ids: Vec<&[u8]> = list.items.iter().map(|c| c.node.as_slice()).collect();
         let weights: Vec<u32> = list.items.iter().map(|c| c.weight).collect();
         let domains: Vec<&[u8]> = list.items.iter().map(|c| c.domain.as_bytes()).collect();

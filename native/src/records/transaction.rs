@@ -85,7 +85,8 @@ impl Transaction {
     ) -> Result<Self> {
         touched.sort_unstable();
         touched.dedup();
-        let touched = touched.into_iter().map(|key| Bytes::new("transaction: touched key", key)).collect::<Result<_>>()?;
+        let touched =
+            touched.into_iter().map(|key| Bytes::new("transaction: touched key", key)).collect::<Result<_>>()?;
         Self {
             network,
             sender: identity.id(),

@@ -1,1 +1,5 @@
-//! tnh
+//! TNH: time. Here its hybrid logical clock ([`Hlc`]); NTP and PTP join it later.
+
+mod hlc;
+
+pub use hlc::{COUNTER_MAX, Hlc, MS_MAX, counter, ms, pack};
