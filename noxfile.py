@@ -1,7 +1,7 @@
 """Every task of this repository, and the way to start one on a machine that has nothing but Python and Rust.
 
-``python3 noxfile.py TASK… [-- ARGUMENTS]`` finds uv (or puts it into ``.nox/uv``, where it touches nothing else), lets uv
-make an environment with nox in the versions of ``uv.lock``, and hands over. Who has nox types ``nox -s TASK``.
+``python3 noxfile.py TASK… [-- ARGUMENTS]`` finds uv (or puts it into ``.nox/uv``, where it touches nothing else), lets
+uv make an environment with nox in the versions of ``uv.lock``, and hands over. Who has nox types ``nox -s TASK``.
 
 demo      the demo of the README
 all       every test, the cheapest first: quick, rust, smoke, python, end to end
@@ -85,7 +85,9 @@ def main(arguments: list[str]) -> int:
     environment.pop("VIRTUAL_ENV", None)
     environment.setdefault("UV_SYSTEM_CERTS", "true")  # the machine's own list, as pip and cargo have it
     command = [uv, "run", "--locked", "--only-group", "task", "nox", "-f", str(ROOT / "noxfile.py"), "-s"]
-    return subprocess.run([*command, *arguments[:cut], *arguments[cut:]], cwd=str(ROOT), env=environment).returncode
+    return subprocess.run(
+        [*command, *arguments[:cut], *arguments[cut:]], cwd=str(ROOT), env=environment, check=False
+    ).returncode
 
 
 if __name__ == "__main__":
@@ -109,7 +111,7 @@ def heartbeat(text: str, period_s: float = 15.0) -> Iterator[None]:
 
     def beat() -> None:
         while not done.wait(period_s):
-            say(f"… {text.split(':')[0]} ({time.monotonic() - start:.0f} s)")
+            say(f"… {text.partition(':')[0]} ({time.monotonic() - start:.0f} s)")
 
     say(text)
     thread = threading.Thread(target=beat, daemon=True)
@@ -259,7 +261,7 @@ def stubtest_options() -> list[str]:
 def wheel(session: nox.Session) -> None:
     """Build the source distribution, build the wheel out of it, and examine both."""
     sync(session, "test", "lint", project=False)
-    place = Path(session.create_tmp()) / "dist"
+    place = Path(session.create_tmp()).resolve() / "dist"
     shutil.rmtree(place, ignore_errors=True)
     target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
     session.run_install("uv", "build", "--sdist", "--out-dir", str(place))
@@ -276,7 +278,9 @@ def wheel(session: nox.Session) -> None:
         session.run("uv", "venv", "--quiet", "--clear", f"--python={python_at(version)}", str(clean))
         interpreter = clean / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         session.run("uv", "pip", "install", "--quiet", f"--python={interpreter}", str(built))
-        code = "import sys, city_chain, city_chain._native as n; print(sys.version.split()[0], n.__version__, n.__file__)"
+        code = (
+            "import sys, city_chain, city_chain._native as n; print(sys.version.split()[0], n.__version__, n.__file__)"
+        )
         with session.chdir(place):  # away from the source tree, so that the wheel is what is imported
             session.run(str(interpreter), "-I", "-c", code, external=True)
 

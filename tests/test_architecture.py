@@ -1,8 +1,8 @@
 """Which way the arrows run, in Python and in Rust.
 
-Python: ``_native → algorithms, proofs, records → stages → pipelines → node → levels → sim → cli``. `errors`, `ports` and
-`composer` are leaves. `adapters` import ports, errors and third-party clients; only `levels`, `sim` and `cli` import
-them. Rust: ``python → records → proofs → algorithms → primitives → crypto`` with `error` under all of them.
+Python: ``_native → algorithms, proofs, records → stages → pipelines → node → levels → sim → cli``. `errors`, `ports`
+and `composer` are leaves. `adapters` import ports, errors and third-party clients; only `levels`, `sim` and `cli`
+import them. Rust: ``python → records → proofs → algorithms → primitives → crypto`` with `error` under all of them.
 
 The first half checks this repository. The second half shows that the checker notices: small trees, each with one fault.
 Nothing here imports the package, so this runs before anything is built.
@@ -70,7 +70,7 @@ def module_name(path: str) -> str:
 
 def part_of(module: str) -> str:
     """The part of the house that a module is in: the name under `city_chain`, empty for the package itself."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def imports_of(path: str, source: str, modules: set[str]) -> Iterator[Import]:
@@ -139,7 +139,8 @@ def check_python(files: Mapping[str, str]) -> list[str]:
     for path, source in files.items():
         module = module_name(path)
         edges[module] = set()
-        if not Path(path).stem.removeprefix("__").startswith("_") and ast.get_docstring(ast.parse(source, path)) is None:
+        public = not Path(path).stem.removeprefix("__").startswith("_")
+        if public and ast.get_docstring(ast.parse(source, path)) is None:
             faults.append(f"{path}:1: the module has no docstring")
         for item in imports_of(path, source, modules):
             fault = fault_of(item)
@@ -174,17 +175,17 @@ def first_names(text: str) -> Iterator[str]:
         return
     depth, fresh = 0, True
     for match in re.finditer(r"[{}]|,|\w+", text):
-        token = match.group()
-        if token == "{":
+        word = match.group()
+        if word == "{":
             depth, fresh = depth + 1, depth == 0
-        elif token == "}":
+        elif word == "}":
             depth -= 1
             if depth == 0:
                 return
-        elif token == ",":
+        elif word == ",":
             fresh = depth == 1
         elif fresh and depth == 1:
-            yield token
+            yield word
             fresh = False
 
 
@@ -270,12 +271,16 @@ def test_rust_arrows() -> None:
 
 
 def test_files_are_short() -> None:
-    folders = [(folder, suffix) for folder in (PACKAGE, "native", "tests", "benches", "examples") for suffix in (".py", ".rs")]
-    assert check_lengths({path: text for folder, suffix in folders for path, text in tree(folder, suffix).items()}) == []
+    folders = [
+        (folder, suffix) for folder in (PACKAGE, "native", "tests", "benches", "examples") for suffix in (".py", ".rs")
+    ]
+    assert (
+        check_lengths({path: text for folder, suffix in folders for path, text in tree(folder, suffix).items()}) == []
+    )
 
 
 def test_top_level_is_fixed() -> None:
-    """Folders that are not hidden: those of the architecture, and what builds and tests leave behind (ignored by git)."""
+    """Visible folders: those of the architecture, and what builds and tests leave behind (ignored by git)."""
     ignored = {line.strip().strip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()}
     known = {PACKAGE, "native", "tests", "benches", "examples", "docs", "__pycache__"}
     found = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
@@ -286,7 +291,7 @@ def test_top_level_is_fixed() -> None:
 
 DOC = '"""Doc."""\n'
 BODY = {
-    "__init__": "from city_chain import errors\nfrom city_chain.levels.city import City\nfrom city_chain import _native",
+    "__init__": "from city_chain import _native, errors\nfrom city_chain.levels.city import City",
     "errors": "",
     "ports": "from city_chain.errors import InputError",
     "composer/__init__": "from city_chain.composer.pipeline import Pipeline",
@@ -332,7 +337,11 @@ def test_a_sound_package_passes() -> None:
         ("stages/s1", "from city_chain._native import pick", "only the facades import _native"),
         ("stages/s1", "import city_chain.pipelines", "the arrow runs from pipelines to stages"),
         ("stages/s1", "from city_chain import City", "the arrow runs from city_chain to stages"),
-        ("stages/s1", "import importlib\nimportlib.import_module('city_chain.cli')", "the arrow runs from cli to stages"),
+        (
+            "stages/s1",
+            "import importlib\nimportlib.import_module('city_chain.cli')",
+            "the arrow runs from cli to stages",
+        ),
         ("pipelines", "from city_chain.node import Node", "the arrow runs from node to pipelines"),
         ("node", "from city_chain.levels import city", "the arrow runs from levels to node"),
         ("node", "from city_chain.adapters.storage import S", "only levels, sim and cli import adapters"),
@@ -352,7 +361,9 @@ def test_a_wrong_import_is_noticed(name: str, text: str, fault: str) -> None:
 
 
 def test_a_missing_docstring_is_noticed() -> None:
-    assert check_python({**SOUND, f"{PACKAGE}/node.py": "x = 1\n"}) == [f"{PACKAGE}/node.py:1: the module has no docstring"]
+    assert check_python({**SOUND, f"{PACKAGE}/node.py": "x = 1\n"}) == [
+        f"{PACKAGE}/node.py:1: the module has no docstring"
+    ]
     assert check_python({**SOUND, f"{PACKAGE}/stages/_inner.py": "x = 1\n"}) == []
 
 
@@ -386,7 +397,11 @@ def test_a_sound_crate_passes() -> None:
         ("primitives/wire.rs", "use crate::{\n    algorithms,\n};", "uses algorithms"),
         ("algorithms/ec/mod.rs", "use crate::proofs::poh;", "uses proofs"),
         ("algorithms/ec/mod.rs", "use crate::algorithms::vrf;", "algorithms do not import each other"),
-        ("algorithms/ec/mod.rs", "use crate::algorithms::{ec::rs16, vrf::prove};", "algorithms do not import each other"),
+        (
+            "algorithms/ec/mod.rs",
+            "use crate::algorithms::{ec::rs16, vrf::prove};",
+            "algorithms do not import each other",
+        ),
         ("algorithms/ec/mod.rs", "use super::vrf::prove;", "algorithms do not import each other"),
         ("algorithms/ec/rs16.rs", "use super::super::vrf;", "algorithms do not import each other"),
         ("proofs/poh.rs", "use crate::records::Manifest;", "uses records"),
@@ -394,7 +409,11 @@ def test_a_sound_crate_passes() -> None:
         ("records/mod.rs", "use pyo3::prelude::*;", "PyO3 stays in src/python"),
         ("records/mod.rs", "#[pyclass]\nstruct A;", "PyO3 stays in src/python"),
         ("records/mod.rs", '#[cfg(feature = "python")]\nfn a() {}', "one line of lib.rs alone"),
-        ("lib.rs", '#[cfg(feature = "python")]\nmod python;\n#[cfg(feature = "python")]\nmod b;', "one line of lib.rs alone"),
+        (
+            "lib.rs",
+            '#[cfg(feature = "python")]\nmod python;\n#[cfg(feature = "python")]\nmod b;',
+            "one line of lib.rs alone",
+        ),
         ("attic.rs", "", "unknown part"),
     ],
 )

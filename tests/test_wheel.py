@@ -47,7 +47,9 @@ def test_wheel_holds_only_the_package(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/", 1)[0] for name in wheel.namelist()}
     (info,) = [top for top in tops if top.endswith(".dist-info")]
     assert tops == {"city_chain", info}
-    kinds = {Path(name).suffix for name in wheel.namelist() if name.startswith("city_chain/") and not name.endswith("/")}
+    kinds = {
+        Path(name).suffix for name in wheel.namelist() if name.startswith("city_chain/") and not name.endswith("/")
+    }
     assert kinds <= {".py", ".pyi", ".typed", ".so", ".pyd"}
 
 
@@ -90,5 +92,7 @@ def test_sdist_holds_what_a_build_needs_and_no_tests(sdist_names: set[str]) -> N
         "pyproject.toml",
     }
     assert needed <= sdist_names
-    strange = {name for name in sdist_names if name.endswith((".so", ".pyd", ".pyc")) or name.startswith(("tests", "docs"))}
+    strange = {
+        name for name in sdist_names if name.endswith((".so", ".pyd", ".pyc")) or name.startswith(("tests", "docs"))
+    }
     assert strange == set()
