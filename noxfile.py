@@ -39,6 +39,7 @@ UV_HOME = ROOT / ".nox" / "uv"
 BUILD_NOTICE = "building the Rust core with full optimisation: 1 to 3 minutes the first time, seconds afterwards"
 VERSIONS = ("3.12", "3.13")
 FUZZ_SECONDS = 30
+ELSEWHERE = ("--ignore=tests/test_wheel.py",)  # the task `wheel` builds what these look at
 
 
 # --- starting from nothing -------------------------------------------------------------------------------------------
@@ -84,6 +85,8 @@ def main(arguments: list[str]) -> int:
     environment["PATH"] = str(Path(uv).parent) + os.pathsep + environment.get("PATH", "")
     environment.pop("VIRTUAL_ENV", None)
     environment.setdefault("UV_SYSTEM_CERTS", "true")  # the machine's own list, as pip and cargo have it
+    if sys.version_info >= (3, 12):  # else uv looks for the one that .python-version asks for
+        environment.setdefault("UV_PYTHON", sys.executable)
     command = [uv, "run", "--locked", "--only-group", "task", "nox", "-f", str(ROOT / "noxfile.py"), "-s"]
     return subprocess.run(
         [*command, *arguments[:cut], *arguments[cut:]], cwd=str(ROOT), env=environment, check=False
@@ -163,7 +166,7 @@ def quick_tests(session: nox.Session) -> None:
     """What needs no build."""
     session.run("pytest", "-q", "tests/test_architecture.py")
     if is_built():
-        session.run("pytest", "-q", "-m", "unit", "--ignore=tests/test_architecture.py", "tests")
+        session.run("pytest", "-q", "-m", "unit", *ELSEWHERE, "--ignore=tests/test_architecture.py", "tests")
     else:
         session.log("the extension is not built yet: the pure Python tests come after the build")
 
@@ -171,6 +174,11 @@ def quick_tests(session: nox.Session) -> None:
 def rust_tests(session: nox.Session) -> None:
     """The Rust workspace, without PyO3."""
     session.run("cargo", "test", "--workspace", "--locked", "--quiet", *session.posargs, external=True)
+
+
+def python_tests(session: nox.Session, *options: str) -> None:
+    """Unit tests, tests across the boundary, doctests."""
+    session.run("pytest", "-m", "not e2e and not bench", *ELSEWHERE, *options)
 
 
 def import_smoke(session: nox.Session) -> None:
@@ -203,7 +211,7 @@ def smoke(session: nox.Session) -> None:
 def python(session: nox.Session) -> None:
     """Unit tests, tests across the boundary, doctests."""
     sync(session, "test")
-    session.run("pytest", "-m", "not e2e and not bench", *session.posargs)
+    python_tests(session, *session.posargs)
 
 
 @nox.session
@@ -221,7 +229,7 @@ def everything(session: nox.Session) -> None:
         ("quick: what needs no build", lambda: quick_tests(session)),
         ("rust: the workspace's tests", lambda: rust_tests(session)),
         ("smoke: build and import", lambda: (sync(session, "test"), import_smoke(session))),
-        ("python: unit, boundary, doctests", lambda: session.run("pytest", "-q", "-m", "not e2e and not bench")),
+        ("python: unit, boundary, doctests", lambda: python_tests(session, "-q")),
         ("end to end", lambda: session.run("pytest", "-q", "-m", "e2e")),
     )
     for number, (title, step) in enumerate(steps, start=1):
