@@ -242,19 +242,20 @@ def everything(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Formatters, linters, types, stubs, architecture. `-- rust`, `-- python` or `-- types` runs one part."""
-    parts = set(session.posargs) or {"rust", "python", "types", "architecture"}
-    if "rust" in parts:
-        session.run("cargo", "fmt", "--all", "--check", external=True)
-        clippy = ("cargo", "clippy", "--workspace", "--all-targets", "--all-features", "--locked", "--quiet")
-        session.run(*clippy, "--", "-D", "warnings", external=True)
-    if parts & {"python", "types", "architecture"}:
-        sync(session, "lint", "test", project="types" in parts)
+    parts = set(session.posargs) or {"python", "architecture", "rust", "types"}
+    if parts & {"python", "architecture"}:
+        sync(session, "lint", "test", project=False)
     if "python" in parts:
         session.run("ruff", "check", ".")
         session.run("ruff", "format", "--check", ".")
     if "architecture" in parts:
         session.run("pytest", "-q", "tests/test_architecture.py")
+    if "rust" in parts:
+        session.run("cargo", "fmt", "--all", "--check", external=True)
+        clippy = ("cargo", "clippy", "--workspace", "--all-targets", "--all-features", "--locked", "--quiet")
+        session.run(*clippy, "--", "-D", "warnings", external=True)
     if "types" in parts:
+        sync(session, "lint", "test")
         session.run("mypy", "--strict")
         session.run("python", "-m", "mypy.stubtest", "city_chain._native", *stubtest_options())
 
