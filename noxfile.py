@@ -48,8 +48,8 @@ ELSEWHERE = ("--ignore=tests/test_wheel.py",)  # the task `wheel` builds what th
 def find_uv() -> str:
     """The path of uv: the one on PATH, else our own, installed now if need be."""
     found = shutil.which("uv")
-    if found:
-        return found
+    if found and subprocess.run([found, "--version"], check=False, capture_output=True).returncode == 0:
+        return found  # and no version manager's shim with nothing behind it
     own = UV_HOME / ("Scripts/uv.exe" if os.name == "nt" else "bin/uv")
     if not own.exists():
         say("uv is not on PATH: installing uv {} into {}".format(UV_VERSION, UV_HOME.relative_to(ROOT)))
@@ -67,6 +67,15 @@ def find_uv() -> str:
     return str(own)
 
 
+def python_at(version: str) -> str:
+    """An interpreter of this version: pyenv's by its path (its shims answer for one version only), else uv's choice."""
+    roots = [os.environ.get("PYENV_ROOT"), str(Path.home() / ".pyenv")]
+    for root in filter(None, roots):
+        for path in sorted(Path(root).glob("versions/" + version + ".*/bin/python"), reverse=True):
+            return str(path)
+    return version
+
+
 def say(text: str) -> None:
     """One line about what is going on, at once."""
     print("city-chain: " + text, file=sys.stderr, flush=True)
@@ -79,25 +88,26 @@ def main(arguments: list[str]) -> int:
         return 0
     if shutil.which("cargo") is None:
         sys.exit("noxfile.py: no `cargo` on PATH. A Rust toolchain (1.88 or newer) is needed: https://rustup.rs")
-    cut = arguments.index("--") if "--" in arguments else len(arguments)
     uv = find_uv()
     environment = dict(os.environ)
     environment["PATH"] = str(Path(uv).parent) + os.pathsep + environment.get("PATH", "")
     environment.pop("VIRTUAL_ENV", None)
     environment.setdefault("UV_SYSTEM_CERTS", "true")  # the machine's own list, as pip and cargo have it
-    if sys.version_info >= (3, 12):  # else uv looks for the one that .python-version asks for
-        environment.setdefault("UV_PYTHON", sys.executable)
+    environment.setdefault("UV_PYTHON", sys.executable if sys.version_info >= (3, 12) else python_at(VERSIONS[0]))
     command = [uv, "run", "--locked", "--only-group", "task", "nox", "-f", str(ROOT / "noxfile.py"), "-s"]
-    return subprocess.run(
-        [*command, *arguments[:cut], *arguments[cut:]], cwd=str(ROOT), env=environment, check=False
-    ).returncode
+    return subprocess.run([*command, *arguments], cwd=str(ROOT), env=environment, check=False).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 # --- the tasks -------------------------------------------------------------------------------------------------------
+
+import tomllib
 
 import nox
 
@@ -151,15 +161,6 @@ def sync(session: nox.Session, *groups: str, project: bool = True) -> None:
     waiting = heartbeat(BUILD_NOTICE) if project and not is_built() else contextlib.nullcontext()
     with waiting:
         session.run_install(*command, env={"UV_PROJECT_ENVIRONMENT": place, "VIRTUAL_ENV": place})
-
-
-def python_at(version: str) -> str:
-    """An interpreter of this version: pyenv's by its path (its shims answer for one version only), else uv's choice."""
-    roots = [os.environ.get("PYENV_ROOT"), str(Path.home() / ".pyenv")]
-    for root in filter(None, roots):
-        for path in sorted(Path(root).glob(f"versions/{version}.*/bin/python"), reverse=True):
-            return str(path)
-    return version
 
 
 def quick_tests(session: nox.Session) -> None:
@@ -314,11 +315,8 @@ def fuzz(session: nox.Session) -> None:
     seconds = int(session.posargs[0]) if session.posargs else FUZZ_SECONDS
     if shutil.which("cargo-fuzz") is None:
         session.run("cargo", "install", "cargo-fuzz", "--locked", external=True)
+    manifest = tomllib.loads((ROOT / "native" / "fuzz" / "Cargo.toml").read_text(encoding="utf-8"))
+    limits = (f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=4096")
     with session.chdir(ROOT / "native"):
-        listed = session.run("cargo", "+nightly", "fuzz", "list", silent=True, external=True)
-        targets = str(listed).split()
-        if not targets:
-            session.error("native/fuzz holds no target")
-        for target in targets:
-            limits = (f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=4096")
-            session.run("cargo", "+nightly", "fuzz", "run", target, "--", *limits, external=True)
+        for target in manifest["bin"]:
+            session.run("cargo", "+nightly", "fuzz", "run", target["name"], "--", *limits, external=True)
