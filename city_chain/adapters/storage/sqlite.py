@@ -14,7 +14,6 @@ The bits of a value are not checked here: whoever stores what must not rot hashe
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 from collections import deque
@@ -426,7 +425,7 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
 def _checked_timeout(timeout_s: float) -> float:
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
         raise TypeError(f"timeout_s must be a number of seconds, not {type(timeout_s).__name__}")
-    if not math.isfinite(timeout_s) or not 0 <= timeout_s <= _TIMEOUT_S_MAX:
+    if not 0 <= timeout_s <= _TIMEOUT_S_MAX:
         raise InputError(f"timeout_s must be 0 to {_TIMEOUT_S_MAX:g} seconds, not {timeout_s}")
     return float(timeout_s)
 

@@ -29,6 +29,9 @@ FORMAT_VERSION = 1
 PAGE_BYTES = 4096
 """Page size of new files, bytes."""
 
+_DATABASE_BYTES_MIN = 512
+"""Smallest SQLite database: one page of the smallest size. SQLite would take anything shorter for an empty one."""
+
 _STATEMENTS_CACHED = 256
 """Prepared statements kept per connection: one per number of rows and verb."""
 
@@ -152,6 +155,8 @@ def _look(path: Path, *, create: bool, read_only: bool) -> None:
         log = path.with_name(path.name + "-wal")
         if log.exists() and log.stat().st_size:
             raise StorageError(f"{path} is gone but its log {log.name} holds data; restore the file or remove the log")
+    elif status.st_size < _DATABASE_BYTES_MIN:
+        raise StorageError(f"{path} is not a SQLite database: it has only {status.st_size} bytes; name another file")
     elif not os.access(path, os.R_OK if read_only else os.R_OK | os.W_OK):
         needed = "readable" if read_only else "writable, or open it with read_only=True"
         raise StorageError(f"this user may not open {path}; make it {needed}")
