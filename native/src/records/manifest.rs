@@ -4,6 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::selection::Selection;
 use super::signed::{SIGNATURE_LEN, signed};
+use super::transaction::Transaction;
 use super::{FRAGMENTS_MAX, Key, NODES_MAX};
 use crate::algorithms::ec;
 use crate::crypto::hash::{Digest, hex};
@@ -64,6 +65,13 @@ impl Record for Manifest {
         }
         if quorum < k || quorum > n {
             return Err(Error::input(format!("manifest: a quorum of {quorum} is not between k = {k} and n = {n}")));
+        }
+        if self.length == 0 || self.length > Transaction::LEN_MAX as u64 {
+            return Err(Error::input(format!(
+                "manifest: a transaction of {} bytes; 1 to {} are allowed",
+                self.length,
+                Transaction::LEN_MAX
+            )));
         }
         let code = ec::code_for(usize::from(k), usize::from(n - k))?;
         if self.code != code.id() {

@@ -51,10 +51,7 @@ pub trait Signed: Record {
 }
 
 /// The digest of an encoding: the hash of all but the signature at its end.
-pub fn digest_of<S: Signed + ?Sized>(encoding: &[u8]) -> Digest
-where
-    S: Sized,
-{
+pub fn digest_of<S: Signed>(encoding: &[u8]) -> Digest {
     hash::digest(S::CONTEXT, &encoding[..encoding.len().saturating_sub(SIGNATURE_LEN)])
 }
 

@@ -124,6 +124,26 @@ fn leaf<R: Record>(context: &'static str, record: &R, signature: &BulkSignature)
     Ok(hash::digest(context, &encoding[..encoding.len() - tail]))
 }
 
+/// Signer, leaf and signature of a record.
+type Leaf<'a> = (&'a [u8; 32], Digest, &'a BulkSignature);
+
+/// One verdict each; a record that has no encoding gets the reason as its own verdict and does not harm the others.
+fn verify_leaves<'a, R>(
+    context: &'static str,
+    records: &'a [R],
+    leaf: impl Fn(&'a R) -> Result<Leaf<'a>>,
+) -> Result<Vec<Result<()>>> {
+    let leaves: Vec<Result<Leaf<'a>>> = records.iter().map(leaf).collect();
+    let items: Vec<Leaf<'a>> = leaves.iter().filter_map(|leaf| leaf.as_ref().ok().copied()).collect();
+    let mut verdicts = bulk::verify_many(context, &items)?.into_iter();
+    Ok(leaves
+        .into_iter()
+        .map(|leaf| {
+            leaf.and_then(|_| verdicts.next().unwrap_or_else(|| Err(Error::verification("signature: not checked"))))
+        })
+        .collect())
+}
+
 /// The challenge of one node, from one secret seed per transaction.
 pub fn challenge(seed: &[u8; 32], node: &[u8; 32], index: u16) -> [u8; 32] {
     Hasher::new(CONTEXT_CHALLENGE).fixed(seed).fixed(node).u64(u64::from(index)).finish()
@@ -145,11 +165,10 @@ pub fn request_many(key: &SigningKey, mut requests: Vec<HoldRequest>) -> Result<
 
 /// Checks the senders' signatures, one verdict each.
 pub fn verify_requests(requests: &[HoldRequest]) -> Result<Vec<Result<()>>> {
-    let mut items = Vec::with_capacity(requests.len());
-    for request in requests {
-        items.push((&request.sender, leaf(CONTEXT_REQUEST, request, &request.authorization)?, &request.authorization));
-    }
-    bulk::verify_many(CONTEXT_REQUEST_ROOT, &items)
+    verify_leaves(CONTEXT_REQUEST_ROOT, requests, |request| {
+        let signature = &request.authorization;
+        Ok((&request.sender, leaf(CONTEXT_REQUEST, request, signature)?, signature))
+    })
 }
 
 /// Acknowledges fragments that are stored: one signature over all acks, in the order of the requests.
@@ -208,11 +227,9 @@ pub fn verify_fragment(fragment_hash: &Digest, fragment: &[u8], index: u16) -> R
 
 /// Checks many acks' signatures, one verdict each; a signature that serves many acks is checked once.
 pub fn verify_acks(acks: &[Ack]) -> Result<Vec<Result<()>>> {
-    let mut items = Vec::with_capacity(acks.len());
-    for ack in acks {
-        items.push((&ack.node, leaf(CONTEXT_ACK, ack, &ack.signature)?, &ack.signature));
-    }
-    let verdicts = bulk::verify_many(CONTEXT_ACK_ROOT, &items)?;
+    let verdicts = verify_leaves(CONTEXT_ACK_ROOT, acks, |ack| {
+        Ok((&ack.node, leaf(CONTEXT_ACK, ack, &ack.signature)?, &ack.signature))
+    })?;
     Ok(verdicts
         .into_iter()
         .zip(acks)
@@ -225,10 +242,7 @@ pub fn verify_acks(acks: &[Ack]) -> Result<Vec<Result<()>>> {
 impl Ack {
     /// Checks the signature.
     pub fn verify(&self) -> Result<()> {
-        match verify_acks(std::slice::from_ref(self))?.pop() {
-            Some(verdict) => verdict,
-            None => Ok(()),
-        }
+        verify_acks(std::slice::from_ref(self))?.into_iter().collect()
     }
 
     /// Checks that the ack answers `request` in every field.
