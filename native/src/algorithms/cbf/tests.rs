@@ -50,7 +50,8 @@ fn the_file_of_parquet_testing_is_rebuilt() {
 fn bloom_keeps_its_promises_at_capacity_and_says_when_it_does_not() {
     for (capacity, fpr) in [(1, 0.01), (10, 0.001), (1000, 0.01), (20_000, 0.006), (20_000, 0.1)] {
         let mut filter = Bloom::new(capacity, fpr, 1).unwrap();
-        assert!(filter.is_empty() && filter.len() == 0 && filter.load() == 0.0 && filter.estimated_fpr() == 0.0);
+        assert!(filter.is_empty());
+        assert_eq!((filter.len(), filter.load(), filter.estimated_fpr()), (0, 0.0, 0.0));
         let held = keys(0, capacity);
         filter.insert_many(held.iter().map(<[u8; 8]>::as_slice));
         assert!(held.iter().all(|key| filter.contains(key)), "no false negative, ever");

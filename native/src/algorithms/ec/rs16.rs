@@ -11,26 +11,26 @@ fn refused(error: reed_solomon_simd::Error) -> Error {
     Error::input(format!("ec: rs16: {error}"))
 }
 
-/// The p parity fragments of k data fragments of `size` bytes, one after another.
+/// Calls `put` with the p parity fragments of k data fragments of `size` bytes, and the byte where each belongs.
 pub(super) fn parity<'a>(
     originals: impl Iterator<Item = &'a [u8]>,
     k: usize,
     p: usize,
     size: usize,
-) -> Result<Vec<u8>> {
+    put: &mut impl FnMut(usize, &[u8]),
+) -> Result<()> {
     if p == 0 {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let mut encoder = DefaultRateEncoder::new(k, p, size, DefaultEngine::new(), None).map_err(refused)?;
     for original in originals {
         encoder.add_original_shard(original).map_err(refused)?;
     }
     let result = encoder.encode().map_err(refused)?;
-    let mut parity = Vec::with_capacity(p * size);
-    for fragment in result.recovery_iter() {
-        parity.extend_from_slice(fragment);
+    for (at, fragment) in result.recovery_iter().enumerate() {
+        put(at * size, fragment);
     }
-    Ok(parity)
+    Ok(())
 }
 
 /// Calls `place` with every missing data fragment, restored from any k of `fragments`.
