@@ -1,5 +1,32 @@
-"""city-chain: durable, verifiable, Byzantine-fault-tolerant dispersal and commitment of transactions in your process."""
+"""city-chain: durable, verifiable, Byzantine-fault-tolerant dispersal and commitment of transactions in your process.
+
+The algorithms are usable alone, as `from city_chain import ec, rvh, vrf, cbf, tnh`. Submodules load when they are first
+used, so importing the package alone takes a few milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from city_chain import errors
 
-__all__ = ["errors"]
+if TYPE_CHECKING:
+    from city_chain.algorithms import cbf, ec, rvh, tnh, vrf
+
+__all__ = ["cbf", "ec", "errors", "rvh", "tnh", "vrf"]
+
+# Public name -> the module that it is.
+_LAZY = {name: f"city_chain.algorithms.{name}" for name in ("cbf", "ec", "rvh", "tnh", "vrf")}
+
+
+def __getattr__(name: str) -> object:
+    try:
+        path = _LAZY[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    module = import_module(path)
+    globals()[name] = module
+    return module
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

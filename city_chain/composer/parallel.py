@@ -2,8 +2,8 @@
 
 One thread, the caller's, decides everything; workers only call functions. Each attempt is one task of the executor, so
 a wait between attempts holds no worker. A stage that is alone (nothing else runs or could run) is called by the
-caller's thread itself, since handing it over would only cost time; so a pipeline may run inside a worker of its own executor as
-long as it has no branches there.
+caller's thread itself, since handing it over would only cost time; so a pipeline may run inside a worker of its own
+executor as long as it has no branches there.
 
 After the first error nothing new starts: what has not begun is cancelled, what has is awaited. Nothing outlives
 the run.

@@ -6,6 +6,7 @@ pipeline may run in many threads at once, for all that a run needs is its own.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
@@ -176,7 +177,7 @@ class Pipeline:
         slots = self._slots(inputs)
         if deadline is not None or executor is not None or on_stage is not None:
             deadline = _check_options(deadline, executor, on_stage)
-        until = float("inf") if deadline is None else deadline
+        until = math.inf if deadline is None else deadline
         slots.append(until)
         plan = self._plan
         if trace is None:
@@ -184,14 +185,17 @@ class Pipeline:
         elif not isinstance(trace, Trace):
             raise TypeError(f"trace must be a Trace, not {type(trace).__name__}")
         trace._begin(self._name, plan.stages, threading.current_thread().name)
+        if write_behind is not None:
+            _check_queue(write_behind)
+        if executor is None and on_stage is None and not plan.behind:
+            run_flat(self._name, plan, slots, trace, until)
+            return Run({name: slots[slot] for name, slot in plan.outputs}, trace)
         task = Task(self._name, plan, slots, trace, until, on_stage)
         if plan.behind:
             with self._reserve(write_behind, until, deadline is not None) as room:
                 self._run_stages(task, executor)
                 self._enqueue(task, room)
         else:
-            if write_behind is not None:
-                _check_queue(write_behind)
             self._run_stages(task, executor)
         return Run({name: slots[slot] for name, slot in plan.outputs}, trace)
 
@@ -221,11 +225,11 @@ class Pipeline:
         elif task.on_stage is not None:
             run_watched(task)
         else:
-            run_flat(task)
+            run_flat(task.pipeline, task.plan, task.slots, task.trace, task.deadline)
 
     def _reserve(self, queue: WriteBehind | None, deadline: float, bounded: bool) -> Reservation:
         if queue is not None:
-            _check_queue(queue).check_stages(self._plan.behind)
+            queue.check_stages(self._plan.behind)
         else:
             queue = self._queue
         if queue is None:

@@ -86,10 +86,10 @@ class Task(NamedTuple):
     on_stage: OnStage | None
 
 
-def run_flat(task: Task) -> None:
+def run_flat(pipeline: str, plan: Plan, slots: list[Any], trace: Trace, deadline: float) -> None:
     """Runs all stages one after the other in this thread, unwatched, and appends their values to the slots."""
-    plan, slots, trace = task.plan, task.slots, task.trace
-    mark, keep, now, limit_ns = trace._marks.append, slots.append, perf_counter_ns, limit(task.deadline)
+    mark, keep, now = trace._marks.append, slots.append, perf_counter_ns
+    limit_ns = _NEVER_NS if deadline == math.inf else limit(deadline)
     position = 0
     while True:
         try:
@@ -111,10 +111,10 @@ def run_flat(task: Task) -> None:
                 return
         except BaseException as error:
             position = len(trace._marks) - 1
-            keep(recover(task, position, error, trace._marks[position]))
+            keep(recover(Task(pipeline, plan, slots, trace, deadline, None), position, error, trace._marks[position]))
             position += 1
             continue
-        raise_late(task, plan.stages[len(trace._marks) - 1])
+        raise_late(Task(pipeline, plan, slots, trace, deadline, None), plan.stages[len(trace._marks) - 1])
 
 
 def run_watched(task: Task) -> None:

@@ -51,8 +51,8 @@ class Plan(NamedTuple):
 
     `stages` are the ordinary ones in run order; `steps` are the same for the flat loop, `picks` for all others.
     `behind` are the write-behind ones in order of declaration, `behind_picks` goes with them. `waits[i]` counts the
-    stages that stage `i` waits for, `feeds[i]` lists those that wait for it. `outputs` are pairs of a pipeline output and
-    its slot.
+    stages that stage `i` waits for, `feeds[i]` lists those that wait for it. `outputs` are pairs of a pipeline
+    output and its slot.
     """
 
     stages: tuple[Stage, ...]

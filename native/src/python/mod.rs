@@ -1,7 +1,8 @@
 //! The only PyO3 code: extract, call, convert errors. No protocol decision is made here.
 //!
 //! One file per algorithm; [`call`] is the one way into the core (releases the GIL, stops panics), [`error`] the one
-//! table of exceptions, [`buffer`] the one way bytes come in, [`int`] the one way integers do.
+//! table of exceptions, [`buffer`] the one way bytes come in, [`int`] and [`real`] the ways numbers do, [`keys`] the way many
+//! byte strings do, and [`output`] the way bytes go out.
 
 mod buffer;
 mod call;
@@ -11,7 +12,10 @@ mod dpos;
 mod ec;
 mod error;
 mod int;
+mod keys;
+mod output;
 mod poh;
+mod real;
 mod records;
 mod rvh;
 mod tnh;
