@@ -16,7 +16,7 @@ mod election;
 mod validators;
 mod vote;
 
-pub use delegate::{Delegate, Proposal, Report, choose};
+pub use delegate::{Delegate, Proposal, Report, Saying, choose};
 pub use election::{Ballot, elect};
 pub use validators::{VALIDATORS_MAX, Validator, ValidatorSet, leader};
 pub use vote::{Certificate, Collected, Slot, Vote, collect};
