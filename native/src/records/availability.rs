@@ -136,10 +136,7 @@ impl AvailabilityCertificate {
 
     /// Checks everything but the choice of nodes, which needs the candidate list.
     pub fn verify(&self, epoch: &Epoch) -> Result<()> {
-        match verify_many(std::slice::from_ref(self), epoch)?.pop() {
-            Some(verdict) => verdict,
-            None => Ok(()),
-        }
+        verify_many(std::slice::from_ref(self), epoch)?.into_iter().collect()
     }
 }
 
@@ -196,6 +193,27 @@ pub fn verify_selections<M: Borrow<Manifest>>(
     manifests.iter().zip(draws).map(check).collect()
 }
 
+/// Whether every manifest's signature is right, in one batch; a manifest that has no encoding gets the reason.
+fn verify_manifests(certificates: &[&AvailabilityCertificate]) -> Result<Vec<Result<()>>> {
+    let digests: Vec<Result<Digest>> = certificates.iter().map(|c| c.manifest.digest()).collect();
+    let items: Vec<ed25519::Item<'_>> = certificates
+        .iter()
+        .zip(&digests)
+        .map(|(c, digest)| ed25519::Item {
+            public: &c.manifest.sender,
+            message: digest.as_ref().map_or(&[], |digest| digest.as_slice()),
+            signature: &c.manifest.signature,
+        })
+        .collect();
+    let good = ed25519::verify_many(&items)?;
+    let wrong = || Error::verification("manifest: the sender's signature is wrong");
+    Ok(digests
+        .into_iter()
+        .zip(good)
+        .map(|(digest, good)| digest.and_then(|_| good.then_some(()).ok_or_else(wrong)))
+        .collect())
+}
+
 /// Checks many certificates, one verdict each; all signatures in two batches.
 pub fn verify_many<C: Borrow<AvailabilityCertificate>>(certificates: &[C], epoch: &Epoch) -> Result<Vec<Result<()>>> {
     let certificates: Vec<&AvailabilityCertificate> = certificates.iter().map(Borrow::borrow).collect();
@@ -205,27 +223,21 @@ pub fn verify_many<C: Borrow<AvailabilityCertificate>>(certificates: &[C], epoch
     {
         settle(verdict, draw.map(drop));
     }
-    let digests = certificates.iter().map(|c| c.manifest.digest()).collect::<Result<Vec<_>>>()?;
-    let items: Vec<ed25519::Item<'_>> = certificates
-        .iter()
-        .zip(&digests)
-        .map(|(c, digest)| ed25519::Item {
-            public: &c.manifest.sender,
-            message: digest,
-            signature: &c.manifest.signature,
-        })
-        .collect();
-    for (verdict, good) in verdicts.iter_mut().zip(ed25519::verify_many(&items)?) {
-        let wrong = || Err(Error::verification("manifest: the sender's signature is wrong"));
-        settle(verdict, if good { Ok(()) } else { wrong() });
+    for (verdict, signature) in verdicts.iter_mut().zip(verify_manifests(&certificates)?) {
+        settle(verdict, signature);
     }
     let mut acks = Vec::new();
     let mut owners = Vec::new();
     for (at, certificate) in certificates.iter().enumerate() {
-        if verdicts[at].is_ok() {
-            let full = certificate.full_acks()?;
-            owners.extend(std::iter::repeat_n(at, full.len()));
-            acks.extend(full);
+        if verdicts[at].is_err() {
+            continue;
+        }
+        match certificate.full_acks() {
+            Ok(full) => {
+                owners.extend(std::iter::repeat_n(at, full.len()));
+                acks.extend(full);
+            }
+            Err(error) => verdicts[at] = Err(error),
         }
     }
     for (owner, verdict) in owners.into_iter().zip(poh::verify_acks(&acks)?) {

@@ -67,6 +67,13 @@ impl Record for Manifest {
         if quorum < k || quorum > n {
             return Err(Error::input(format!("manifest: a quorum of {quorum} is not between k = {k} and n = {n}")));
         }
+        if self.length == 0 || self.length > Transaction::LEN_MAX as u64 {
+            return Err(Error::input(format!(
+                "manifest: a transaction of {} bytes; 1 to {} are allowed",
+                self.length,
+                Transaction::LEN_MAX
+            )));
+        }
         let code = ec::code_for(usize::from(k), usize::from(n - k))?;
         if self.code != code.id() {
             return Err(Error::input(format!("manifest: code {} where ({k}, {n}) takes {}", self.code, code.id())));

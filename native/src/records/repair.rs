@@ -1,5 +1,7 @@
 //! A repair: fragments that moved to other nodes after damage, committed like a transaction.
 
+use std::collections::BTreeSet;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::signed::{SIGNATURE_LEN, Signed, signed};
@@ -53,6 +55,10 @@ impl Record for Repair {
         }
         if self.moves.is_empty() || !self.moves.windows(2).all(|pair| pair[0].index < pair[1].index) {
             return Err(Error::input("repair: the moves must be at least one, ascending and distinct by index"));
+        }
+        let nodes: BTreeSet<&Key> = self.moves.iter().map(|to| &to.node).collect();
+        if nodes.len() < self.moves.len() {
+            return Err(Error::input("repair: a node is given two fragments"));
         }
         Ok(())
     }

@@ -72,10 +72,7 @@ pub fn verify_many<S: Signed, R: Borrow<S>>(records: &[(R, Digest)]) -> Result<V
 }
 
 /// The digest of an encoding: the hash of all but the signature at its end.
-pub fn digest_of<S: Signed + ?Sized>(encoding: &[u8]) -> Digest
-where
-    S: Sized,
-{
+pub fn digest_of<S: Signed>(encoding: &[u8]) -> Digest {
     hash::digest(S::CONTEXT, &encoding[..encoding.len().saturating_sub(SIGNATURE_LEN)])
 }
 

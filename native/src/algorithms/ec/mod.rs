@@ -10,7 +10,7 @@
 
 mod rs16;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
@@ -22,6 +22,9 @@ pub const COUNT_MAX: usize = 32_768;
 
 /// The most bytes that can be encoded in one call: 16 GiB.
 pub const LENGTH_MAX: u64 = 16 << 30;
+
+/// The most bytes that all fragments of one call may have: 64 GiB.
+pub const ENCODED_MAX: u64 = 64 << 30;
 
 /// Bytes from which on fragments are hashed in parallel.
 const PARALLEL_MIN: usize = 256 * 1024;
@@ -135,6 +138,13 @@ impl Encoded<'_> {
 pub fn encode(data: &[u8], k: usize, p: usize) -> Result<Encoded<'_>> {
     code_for(k, p)?;
     let fragment_len = fragment_len(data.len() as u64, k)?;
+    let total = (k + p) as u64 * fragment_len as u64;
+    if total > ENCODED_MAX {
+        return Err(Error::input(format!(
+            "ec: {} fragments of {fragment_len} bytes are {total} bytes, at most {ENCODED_MAX} are allowed",
+            k + p
+        )));
+    }
     let whole = data.len() / fragment_len;
     let mut tail = vec![0; (k - whole) * fragment_len];
     let rest = &data[whole * fragment_len..];
@@ -209,10 +219,11 @@ pub fn rebuild(
         return Err(Error::input(format!("ec: fragment {index}: there are only {}", k.saturating_add(p))));
     }
     let data = decode(fragments, k, p, length)?;
+    let missing: BTreeSet<usize> = missing.iter().copied().collect();
     // Parity is only made if a parity fragment is asked for.
     let p = if missing.iter().any(|index| *index >= k) { p } else { 0 };
     let encoded = encode(&data, k, p)?;
-    Ok(missing.iter().filter_map(|index| Some((*index, encoded.fragment(*index)?.to_vec()))).collect())
+    Ok(missing.into_iter().filter_map(|index| Some((index, encoded.fragment(index)?.to_vec()))).collect())
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub const NODES_MAX: usize = 1 << 20;
 /// The most bytes of a node's id.
 pub const ID_MAX: usize = 1024;
 
+/// The most nodes that one call picks for all its keys together.
+pub const PICKS_MAX: usize = 1 << 26;
+
 /// A weight of 1 in the fixed point of the weights: 16 bits before and 16 bits after the point.
 pub const WEIGHT_ONE: u32 = 1 << 16;
 
@@ -210,7 +213,13 @@ impl NodeSet {
 
     /// [`NodeSet::pick`] for many keys, one row of `n` after another.
     pub fn pick_many(&self, keys: &[&[u8]], n: usize) -> Result<Vec<u32>> {
-        let mut rows = Vec::with_capacity(keys.len().saturating_mul(n.min(self.eligible)));
+        let total = keys.len().checked_mul(n).filter(|total| *total <= PICKS_MAX).ok_or_else(|| {
+            Error::input(format!("rvh: {n} nodes for {} keys, at most {PICKS_MAX} picks are allowed", keys.len()))
+        })?;
+        if n > self.eligible {
+            return Err(Error::unavailable("rvh: nodes with weight above 0", n as u64, self.eligible as u64));
+        }
+        let mut rows = Vec::with_capacity(total);
         for key in keys {
             rows.extend(self.pick(key, n, &[])?);
         }

@@ -58,6 +58,9 @@ fn bad_input_is_refused() {
     assert_eq!(set.pick(b"k", 1, &[]).unwrap(), [1], "weight 0 is never chosen");
     assert!(matches!(set.pick(b"k", 2, &[]), Err(Error::Unavailable { needed: 2, had: 1, .. })));
     assert!(set.rank(b"k", &[2]).is_err());
+    assert!(matches!(set.pick_many(&[b"k".as_slice(); 2], 2), Err(Error::Unavailable { needed: 2, had: 1, .. })));
+    assert!(set.pick_many(&[b"k".as_slice(); 2], usize::MAX).unwrap_err().to_string().contains("picks"));
+    assert!(set.pick_many(&[b"k".as_slice(); 2], PICKS_MAX).unwrap_err().to_string().contains("picks"));
     for weight in [f64::NAN, f64::INFINITY, -1.0, -0.1, 65536.0, 1e-9] {
         assert!(fixed_weight(weight).is_err(), "{weight}");
     }

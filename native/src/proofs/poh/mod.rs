@@ -126,6 +126,26 @@ fn leaf<R: Record>(context: &'static str, record: &R, signature: &BulkSignature)
     Ok(hash::digest(context, &encoding[..encoding.len() - tail]))
 }
 
+/// Signer, leaf and signature of a record.
+type Leaf<'a> = (&'a [u8; 32], Digest, &'a BulkSignature);
+
+/// One verdict each; a record that has no encoding gets the reason as its own verdict and does not harm the others.
+fn verify_leaves<'a, R>(
+    context: &'static str,
+    records: &'a [R],
+    leaf: impl Fn(&'a R) -> Result<Leaf<'a>>,
+) -> Result<Vec<Result<()>>> {
+    let leaves: Vec<Result<Leaf<'a>>> = records.iter().map(leaf).collect();
+    let items: Vec<Leaf<'a>> = leaves.iter().filter_map(|leaf| leaf.as_ref().ok().copied()).collect();
+    let mut verdicts = bulk::verify_many(context, &items)?.into_iter();
+    Ok(leaves
+        .into_iter()
+        .map(|leaf| {
+            leaf.and_then(|_| verdicts.next().unwrap_or_else(|| Err(Error::verification("signature: not checked"))))
+        })
+        .collect())
+}
+
 /// The challenge of one node, from one secret seed per transaction.
 pub fn challenge(seed: &[u8; 32], node: &[u8; 32], index: u16) -> [u8; 32] {
     Hasher::new(CONTEXT_CHALLENGE).fixed(seed).fixed(node).u64(u64::from(index)).finish()
@@ -150,12 +170,11 @@ pub fn request_many(key: &SigningKey, mut requests: Vec<HoldRequest>) -> Result<
 
 /// Checks the senders' signatures, one verdict each.
 pub fn verify_requests<R: Borrow<HoldRequest>>(requests: &[R]) -> Result<Vec<Result<()>>> {
-    let mut items = Vec::with_capacity(requests.len());
-    for request in requests {
+    let verdicts = verify_leaves(CONTEXT_REQUEST_ROOT, requests, |request| {
         let request = request.borrow();
-        items.push((&request.sender, leaf(CONTEXT_REQUEST, request, &request.authorization)?, &request.authorization));
-    }
-    let verdicts = bulk::verify_many(CONTEXT_REQUEST_ROOT, &items)?;
+        let signature = &request.authorization;
+        Ok((&request.sender, leaf(CONTEXT_REQUEST, request, signature)?, signature))
+    })?;
     let name = |error| Error::verification(format!("hold request: {error}"));
     Ok(verdicts.into_iter().map(|verdict| verdict.map_err(name)).collect())
 }
@@ -163,7 +182,7 @@ pub fn verify_requests<R: Borrow<HoldRequest>>(requests: &[R]) -> Result<Vec<Res
 impl HoldRequest {
     /// Checks the sender's signature.
     pub fn verify(&self) -> Result<()> {
-        verify_requests(std::slice::from_ref(self))?.pop().unwrap_or(Ok(()))
+        verify_requests(std::slice::from_ref(self))?.into_iter().collect()
     }
 }
 
@@ -223,12 +242,10 @@ pub fn verify_fragment(fragment_hash: &Digest, fragment: &[u8], index: u16) -> R
 
 /// Checks many acks' signatures, one verdict each; a signature that serves many acks is checked once.
 pub fn verify_acks<A: Borrow<Ack>>(acks: &[A]) -> Result<Vec<Result<()>>> {
-    let mut items = Vec::with_capacity(acks.len());
-    for ack in acks {
+    let verdicts = verify_leaves(CONTEXT_ACK_ROOT, acks, |ack| {
         let ack = ack.borrow();
-        items.push((&ack.node, leaf(CONTEXT_ACK, ack, &ack.signature)?, &ack.signature));
-    }
-    let verdicts = bulk::verify_many(CONTEXT_ACK_ROOT, &items)?;
+        Ok((&ack.node, leaf(CONTEXT_ACK, ack, &ack.signature)?, &ack.signature))
+    })?;
     Ok(verdicts
         .into_iter()
         .zip(acks)
@@ -241,10 +258,7 @@ pub fn verify_acks<A: Borrow<Ack>>(acks: &[A]) -> Result<Vec<Result<()>>> {
 impl Ack {
     /// Checks the signature.
     pub fn verify(&self) -> Result<()> {
-        match verify_acks(std::slice::from_ref(self))?.pop() {
-            Some(verdict) => verdict,
-            None => Ok(()),
-        }
+        verify_acks(std::slice::from_ref(self))?.into_iter().collect()
     }
 
     /// Checks that the ack answers `request` in every field.

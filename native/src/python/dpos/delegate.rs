@@ -107,8 +107,8 @@ fn choose(py: Python<'_>, reports: &Bound<'_, PyAny>) -> PyResult<Option<Digest>
 
 /// One delegate's voting machine: no threads, clocks, sockets or randomness; safe to use from many threads.
 ///
-/// It hears `prepare`, `propose` and `committed`; what it wants done comes out of `drain`. **Persist before send**: a vote
-/// or report comes out only after `durable` has been called with the ticket of the journal record before it. Whatever is
+/// It hears `prepare`, `propose`, `lead` and `committed`; what it wants done comes out of `drain`. **Persist before send**: a
+/// vote, report or proposal comes out only after `durable` has been called with the ticket of the journal record before it. Whatever is
 /// refused leaves the machine as it was. It has no copy and no pickle: two copies could vote against each other. The last
 /// durable journal record brings it back (`restore`).
 ///
@@ -247,6 +247,62 @@ impl Delegate {
         self.heavy(py, |machine| machine.propose(proposal.core()))
     }
 
+    /// Leads an attempt: proposes a batch and votes for it. Both come out behind one journal record, so that no crash can
+    /// make this delegate propose two batches in one attempt.
+    ///
+    /// Args:
+    ///     attempt: The attempt, which this delegate leads (see `leader`).
+    ///     digest: The digest of the batch, 32 bytes: what `weigh` asks for, or any if it asks for none.
+    ///     reports: For an attempt after the first: those that `weigh` let pass.
+    ///
+    /// Raises:
+    ///     ProtocolError: Another leads the attempt, it was promised away, or the reports ask for another batch.
+    ///     VerificationError: A wrong signature among the reports.
+    ///     UnavailableError: The outbox is full: drain it.
+    #[pyo3(signature = (attempt, digest, reports = None), text_signature = "($self, attempt, digest, reports=())")]
+    fn lead(
+        &self,
+        py: Python<'_>,
+        attempt: Int<u32>,
+        digest: Input<'_>,
+        reports: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let digest = digest.digest(py, "delegate: digest")?;
+        let reports = match reports {
+            Some(reports) => read_reports(reports, VALIDATORS_MAX)?,
+            None => Vec::new(),
+        };
+        self.heavy(py, move |machine| machine.lead(attempt.0, digest, reports))
+    }
+
+    /// Sorts out the reports for an attempt: forged, foreign and double ones must not be shown to the others.
+    ///
+    /// Args:
+    ///     attempt: The attempt, from 1.
+    ///     reports: What came in.
+    ///
+    /// Returns:
+    ///     The reports that count; the digest of the batch that they ask for, or None if the leader is free; and
+    ///     (position in `reports`, why) for each that does not count.
+    ///
+    /// Raises:
+    ///     UnavailableError: The stake that reported is below the quorum; says needed and had.
+    ///     VerificationError: The leader of the deciding attempt signed two proposals.
+    #[allow(clippy::type_complexity, reason = "it is the tuple that Python sees")]
+    fn weigh(
+        &self,
+        py: Python<'_>,
+        attempt: Int<u32>,
+        reports: &Bound<'_, PyAny>,
+    ) -> PyResult<(Vec<Report>, Option<Digest>, Vec<(usize, String)>)> {
+        let reports = read_reports(reports, MANY_MAX)?;
+        self.heavy(py, move |machine| {
+            let weighed = machine.weigh(attempt.0, &reports)?;
+            let counted = weighed.reports.into_iter().map(Report::wrap).collect::<Result<_>>()?;
+            Ok((counted, weighed.digest, weighed.refused))
+        })
+    }
+
     /// The batch after the tip is committed: the tip moves on.
     ///
     /// Args:
@@ -263,7 +319,7 @@ impl Delegate {
     ///
     /// Returns:
     ///     `("persist", ticket, record)`: make the record durable, then call `durable(ticket)`.
-    ///     `("vote", 0, bytes)` and `("report", 0, bytes)`: send to the leader.
+    ///     `("vote", 0, bytes)` and `("report", 0, bytes)`: send to the leader. `("proposal", 0, bytes)`: send to all.
     fn drain(&self, py: Python<'_>) -> PyResult<Vec<(&'static str, u64, Vec<u8>)>> {
         self.light(py, |machine| {
             let encode = |effect| {
@@ -271,6 +327,7 @@ impl Delegate {
                     Effect::Persist { ticket, record } => ("persist", ticket, record),
                     Effect::Output(Saying::Vote(vote)) => ("vote", 0, wire::encode(&vote)?),
                     Effect::Output(Saying::Report(report)) => ("report", 0, wire::encode(&report)?),
+                    Effect::Output(Saying::Proposal(proposal)) => ("proposal", 0, wire::encode(&proposal)?),
                 })
             };
             machine.drain().into_iter().map(encode).collect()
