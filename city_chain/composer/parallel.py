@@ -103,7 +103,8 @@ class _Branches:
         while self.ready or self.running or self.later:
             while self.ready:
                 index = heapq.heappop(self.ready)
-                if self.task.deadline <= time.monotonic():
+                # A stage that is tried again has had its time checked when the wait began.
+                if index not in self.attempts and self.task.deadline <= time.monotonic():
                     raise_late(self.task, self.task.plan.stages[index])
                 if self.ready or self.running or self.later:
                     self._submit(index)

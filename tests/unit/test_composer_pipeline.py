@@ -150,7 +150,7 @@ def test_stages_are_frozen_and_can_be_copied_with_changes() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         one.name = "b"  # type: ignore[misc]
     assert dataclasses.replace(one, budget_ms=9).budget_ms == 9.0
-    assert pickle.loads(pickle.dumps(Stage("n", len, inputs=("x",), output="y"))).function is len  # noqa: S301
+    assert pickle.loads(pickle.dumps(Stage("n", len, inputs=("x",), output="y"))).function is len
 
 
 def test_the_decorator_makes_a_stage_that_can_be_called() -> None:
@@ -159,7 +159,13 @@ def test_the_decorator_makes_a_stage_that_can_be_called() -> None:
         return 2 * x
 
     assert isinstance(double, Stage)
-    assert (double.name, double.inputs, double.output, double.budget_ms, double.retries) == ("double", ("x",), "y", 80, 2)
+    assert (double.name, double.inputs, double.output, double.budget_ms, double.retries) == (
+        "double",
+        ("x",),
+        "y",
+        80,
+        2,
+    )
     assert double(4) == 8
     assert stage(inputs=("x",), output="y", name="other")(len).name == "other"
 
@@ -219,12 +225,14 @@ def test_changes_never_touch_the_old_pipeline(pipeline: Pipeline, data: st.DataO
     def shape(some: Pipeline) -> tuple[Any, ...]:
         return some.stages, some.inputs, some.outputs, some.order, some.mermaid(), dict(some.run(given_inputs).outputs)
 
-    given_inputs = {name: 0 for name in pipeline.inputs}
+    given_inputs = dict.fromkeys(pipeline.inputs, 0)
     before = shape(pipeline)
     target = data.draw(st.sampled_from(pipeline.stages))
     swapped = pipeline.replace(target.name, dataclasses.replace(target, name="swapped"))
     assert swapped.order == tuple("swapped" if name == target.name else name for name in pipeline.order)
-    wrapped = pipeline.insert(Stage("wrap", lambda old: ("wrap", old), inputs=(target.output,), output=target.output), after=target.name)
+    wrapped = pipeline.insert(
+        Stage("wrap", lambda old: ("wrap", old), inputs=(target.output,), output=target.output), after=target.name
+    )
     assert wrapped.run(given_inputs)[target.output] == ("wrap", pipeline.run(given_inputs)[target.output])
     with pytest.raises(InputError):
         pipeline.without(target.name)  # its value is an output

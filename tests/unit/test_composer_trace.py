@@ -29,7 +29,9 @@ def traced(name: str, pipeline: str = "p", error: str | None = None) -> Trace:
 
     trace = Trace()
     try:
-        Pipeline(pipeline, [Stage(name, function, inputs=("x",), output="y")], ("x",), ("y",)).run({"x": 0}, trace=trace)
+        Pipeline(pipeline, [Stage(name, function, inputs=("x",), output="y")], ("x",), ("y",)).run(
+            {"x": 0}, trace=trace
+        )
     except ValueError:
         assert error is not None
     return trace
@@ -43,7 +45,7 @@ names = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_
 @given(names, names, st.none() | st.text(max_size=400))
 def test_the_timeline_is_well_formed_whatever_the_names_are(name: str, pipeline: str, error: str | None) -> None:
     trace = traced(name, pipeline, error)
-    root = ET.fromstring(trace._repr_html_())  # noqa: S314 (our own text, and that is the point)
+    root = ET.fromstring(trace._repr_html_())
     assert root.tag == f"{SVG}svg"
     assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {"svg", "title", "text", "g", "rect", "line"}
     tooltip = root.findall(f"{SVG}g/{SVG}title")[0].text or ""
@@ -75,7 +77,7 @@ def test_the_timeline_draws_every_stage_where_it_was() -> None:
 def test_an_empty_trace_can_be_shown() -> None:
     trace = Trace()
     assert (trace.events, trace.rows(), trace.over_budget, trace.took_ms, trace.pipeline) == ((), [], (), 0.0, "")
-    ET.fromstring(trace._repr_html_())  # noqa: S314
+    ET.fromstring(trace._repr_html_())
     assert "0 stages" in repr(trace)
 
 

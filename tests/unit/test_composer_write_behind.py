@@ -187,7 +187,9 @@ def test_a_run_that_fails_queues_nothing() -> None:
 
 def test_a_full_queue_refuses_a_run_before_anything_is_done() -> None:
     gate, done = Gate(), []
-    pipeline = archiving(gate).replace("commit", Stage("c", lambda data: done.append(data) or data, inputs=("data",), output="receipt"))
+    pipeline = archiving(gate).replace(
+        "commit", Stage("c", lambda data: done.append(data) or data, inputs=("data",), output="receipt")
+    )
     with WriteBehind(MemoryStorage(), pipeline.stages[:1], capacity=1) as queue:
         pipeline.run({"data": b"1"}, write_behind=queue)
         with pytest.raises(UnavailableError) as caught:
@@ -558,7 +560,13 @@ def test_prefixes_keep_queues_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [(b"write-behind/g", b"x"), (b"write-behind/g", b"\xff" * 8), (b"write-behind/t", b""), (b"write-behind/d123", b"")]
+    ("key", "value"),
+    [
+        (b"write-behind/g", b"x"),
+        (b"write-behind/g", b"\xff" * 8),
+        (b"write-behind/t", b""),
+        (b"write-behind/d123", b""),
+    ],
 )
 def test_what_is_no_queue_is_refused_at_opening(key: bytes, value: bytes) -> None:
     storage = MemoryStorage()
