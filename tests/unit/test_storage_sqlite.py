@@ -261,7 +261,7 @@ def test_permissions() -> None:
         ("writing", 0o666, 0o777, "write", False, ""),
     ]
     with tempfile.TemporaryDirectory() as outer:  # the folders of tmp_path are private
-        os.chmod(outer, 0o755)  # noqa: S103 (what the test is about)
+        os.chmod(outer, 0o755)
         for name, file_mode, folder_mode, action, read_only, says in cases:
             folder = Path(outer, name)
             folder.mkdir()
@@ -507,7 +507,7 @@ while True:
 def test_kill_at_random_moments_loses_nothing(tmp_path: Path) -> None:
     """Every batch that was reported is there, and every batch that is there is whole."""
     path = tmp_path / "kv.db"
-    dice = random.Random(4)  # noqa: S311 (moments, not secrets)
+    dice = random.Random(4)
     reported: list[int] = []
     for _ in range(20):
         first = reported[-1] + 2 if reported else 0
