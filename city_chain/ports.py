@@ -76,7 +76,7 @@ class Storage(Protocol):
         ...
 
     def put_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
-        """Writes all `items` and removes all of `delete`, at once."""
+        """Writes all `items` and removes all of `delete`, at once. A key in both is written."""
         ...
 
     def delete_many(self, keys: Iterable[bytes]) -> None:
@@ -247,7 +247,11 @@ class Presence(Protocol):
         ...
 
     def revision(self) -> int:
-        """Rises with every change of the list (register, remove, expiry), so that a reader can keep what it has."""
+        """Rises with every change of the list, so that a reader can keep what it has.
+
+        That is: register, remove, and `expire` when it sweeps an entry. An entry past its deadline is hidden before that,
+        so call `expire` first where it matters.
+        """
         ...
 
     def expire(self, now: float, limit: int) -> int:
