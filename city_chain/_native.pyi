@@ -5,7 +5,6 @@ from typing import Literal, Self, final
 
 from city_chain.errors import CityChainError
 
-__all__: list[str]
 __version__: str
 
 # --- crypto ----------------------------------------------------------------------------------------------------------
