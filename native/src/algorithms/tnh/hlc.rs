@@ -74,24 +74,27 @@ impl Hlc {
             return Err(Error::input("hlc: 0 stamps; at least 1 must be asked for"));
         }
         let limit = self.limit(physical_ms)?;
-        let first = (physical_ms << 16).max(self.last.saturating_add(1));
-        let last = first.saturating_add(u64::from(count) - 1);
-        if last > limit {
-            return Err(Error::protocol(format!(
+        // Wider than a stamp: after the very last one there is no next.
+        let first = u128::from(physical_ms << 16).max(u128::from(self.last) + 1);
+        let last = first + u128::from(count) - 1;
+        match (u64::try_from(first), u64::try_from(last)) {
+            (Ok(first), Ok(last)) if last <= limit => {
+                self.last = last;
+                Ok(first)
+            }
+            _ => Err(Error::protocol(format!(
                 "hlc: the stamps would run {} ms ahead of the physical clock, at most {} are allowed",
-                ms(last).saturating_sub(physical_ms),
+                (last >> 16).saturating_sub(u128::from(physical_ms)),
                 self.max_drift_ms
-            )));
+            ))),
         }
-        self.last = last;
-        Ok(first)
     }
 
     /// Takes in the stamp of a received message; returns the stamp of the reception.
     pub fn update(&mut self, remote: u64, physical_ms: u64) -> Result<u64> {
         let limit = self.limit(physical_ms)?;
-        let next = (physical_ms << 16).max(self.last.max(remote).saturating_add(1));
-        if remote > limit || next > limit {
+        let next = self.last.max(remote).checked_add(1).map(|next| next.max(physical_ms << 16));
+        let Some(next) = next.filter(|next| *next <= limit) else {
             return Err(Error::protocol(format!(
                 "hlc: a remote stamp of {} ms and counter {}, {} ms ahead of the physical clock; at most {} are allowed",
                 ms(remote),
@@ -99,7 +102,7 @@ impl Hlc {
                 ms(remote).saturating_sub(physical_ms),
                 self.max_drift_ms
             )));
-        }
+        };
         self.last = next;
         Ok(next)
     }
@@ -149,6 +152,19 @@ mod tests {
         }
         assert!(clock.now(MS_MAX + 1).is_err() && clock.now_many(T, 0).is_err());
         assert!(Hlc::new(0, 0).is_err());
+    }
+
+    #[test]
+    fn after_the_last_stamp_there_is_none() {
+        let mut clock = Hlc::new(500, 0).unwrap();
+        assert!(clock.now_many(MS_MAX, 0x10001).is_err());
+        assert_eq!(clock.now_many(MS_MAX, 0x10000).unwrap(), MS_MAX << 16);
+        assert_eq!(clock.last(), u64::MAX);
+        let before = clock.clone();
+        assert!(matches!(clock.now(MS_MAX), Err(Error::Protocol(_))));
+        assert!(matches!(clock.update(0, MS_MAX), Err(Error::Protocol(_))));
+        assert!(matches!(Hlc::new(500, 0).unwrap().update(u64::MAX, MS_MAX), Err(Error::Protocol(_))));
+        assert_eq!(clock, before);
     }
 
     #[test]
