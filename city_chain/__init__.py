@@ -4,11 +4,9 @@ The algorithms are usable alone, as `from city_chain import ec, rvh, vrf, cbf, t
 used, so importing the package alone takes a few milliseconds.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from city_chain import errors
 
+TYPE_CHECKING = False  # type checkers know the name; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
     from city_chain.algorithms import cbf, ec, rvh, tnh, vrf
 
@@ -23,6 +21,8 @@ def __getattr__(name: str) -> object:
         path = _LAZY[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    from importlib import import_module  # noqa: PLC0415 — only here is it needed
+
     module = import_module(path)
     globals()[name] = module
     return module

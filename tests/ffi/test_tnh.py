@@ -88,6 +88,9 @@ def test_the_end_of_time() -> None:
         tnh.pack(end + 1, 0)
     with pytest.raises(InputError):
         clock.now(end + 1)
+    for physical, ahead in [(end, 1), (T, 2**64 - 1), (2**63, 0)]:
+        with pytest.raises(InputError, match="at most"):
+            clock.upper_bound(physical, ahead)
 
 
 @settings(deadline=None)

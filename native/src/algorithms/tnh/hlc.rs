@@ -107,10 +107,10 @@ impl Hlc {
         Ok(next)
     }
 
-    /// A stamp that none given within the next `ahead_ms` milliseconds of physical time reaches. Made durable before, it is
+    /// A stamp that none given within the next `ahead_ms` milliseconds of physical time exceeds. Made durable before, it is
     /// where the clock starts after a restart, however far behind the physical clock is then.
     pub fn upper_bound(&self, physical_ms: u64, ahead_ms: u64) -> Result<u64> {
-        self.limit(physical_ms.saturating_add(ahead_ms).min(MS_MAX)).map(|limit| limit.max(self.last))
+        self.limit(physical_ms.saturating_add(ahead_ms)).map(|limit| limit.max(self.last))
     }
 }
 
@@ -151,6 +151,7 @@ mod tests {
             Hlc::new(500, 0).unwrap().update((T + skew) << 16, T).unwrap();
         }
         assert!(clock.now(MS_MAX + 1).is_err() && clock.now_many(T, 0).is_err());
+        assert!(clock.upper_bound(MS_MAX, 1).is_err() && clock.upper_bound(T, u64::MAX).is_err());
         assert!(Hlc::new(0, 0).is_err());
     }
 
