@@ -98,3 +98,53 @@ pub fn hex(bytes: &[u8]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn official_cases_of_blake3() {
+        let Ok(folder) = std::env::var("CITY_CHAIN_VECTORS") else {
+            eprintln!("skipped: CITY_CHAIN_VECTORS is not set");
+            return;
+        };
+        let text = std::fs::read_to_string(format!("{folder}/blake3_test_vectors.json")).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let key: [u8; 32] = file["key"].as_str().unwrap().as_bytes().try_into().unwrap();
+        let context: &'static str = file["context_string"].as_str().unwrap().to_owned().leak();
+        let cases = file["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 35);
+        for case in cases {
+            let length = usize::try_from(case["input_len"].as_u64().unwrap()).unwrap();
+            let input: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let expected = |name: &str| hex::decode(case[name].as_str().unwrap()).unwrap();
+            assert_eq!(fragment(&input)[..], expected("hash")[..32], "hash of {length}");
+            assert_eq!(keyed(&key, &input)[..], expected("keyed_hash")[..32], "keyed hash of {length}");
+            assert_eq!(digest(context, &input)[..], expected("derive_key")[..32], "derived from {length}");
+            let mut long = vec![0; expected("derive_key").len()];
+            Hasher::new(context).fixed(&input).fill(&mut long);
+            assert_eq!(long, expected("derive_key"), "extended output of {length}");
+        }
+    }
+
+    #[test]
+    fn threads_change_nothing() {
+        for length in [PARALLEL_MIN - 1, PARALLEL_MIN, 3 * PARALLEL_MIN + 1] {
+            let input: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            assert_eq!(fragment(&input), *blake3::hash(&input).as_bytes());
+            assert_eq!(keyed(&[7; 32], &input), *blake3::keyed_hash(&[7; 32], &input).as_bytes());
+            assert_eq!(digest("city-chain v1 test", &input), blake3::derive_key("city-chain v1 test", &input));
+            let framed = [&(length as u64).to_le_bytes(), input.as_slice()].concat();
+            assert_eq!(Hasher::new("city-chain v1 test").field(&input).finish(), digest("city-chain v1 test", &framed));
+        }
+    }
+
+    #[test]
+    fn fields_do_not_run_into_each_other() {
+        let hash = |a: &[u8], b: &[u8]| Hasher::new("city-chain v1 test").field(a).field(b).finish();
+        assert_ne!(hash(b"ab", b"c"), hash(b"a", b"bc"));
+        assert_ne!(hash(b"", b"abc"), hash(b"abc", b""));
+        assert_eq!(hex(&[0, 0x9f, 0xff]), "009fff");
+    }
+}

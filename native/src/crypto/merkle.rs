@@ -44,18 +44,7 @@ impl Tree {
         if leaves.is_empty() || leaves.len() > LEAVES_MAX {
             return Err(Error::input(format!("merkle: {} leaves, 1 to {LEAVES_MAX} are allowed", leaves.len())));
         }
-        let mut levels = vec![leaves];
-        while let Some(below) = levels.last().filter(|level| level.len() > 1) {
-            let above = below
-                .chunks(2)
-                .map(|pair| match pair {
-                    [left, right] => node(left, right),
-                    lone => lone[0],
-                })
-                .collect();
-            levels.push(above);
-        }
-        Ok(Self { levels })
+        Ok(Self { levels: levels(leaves, node) })
     }
 
     /// How many leaves there are.
@@ -85,6 +74,22 @@ impl Tree {
     }
 }
 
+/// All levels of the tree over `leaves`, which are not empty.
+fn levels(leaves: Vec<Digest>, node: fn(&Digest, &Digest) -> Digest) -> Vec<Vec<Digest>> {
+    let mut levels = vec![leaves];
+    while let Some(below) = levels.last().filter(|level| level.len() > 1) {
+        let above = below
+            .chunks(2)
+            .map(|pair| match pair {
+                [left, right] => node(left, right),
+                lone => lone[0],
+            })
+            .collect();
+        levels.push(above);
+    }
+    levels
+}
+
 /// The root over `leaves` (leaf hashes).
 pub fn root(leaves: &[Digest]) -> Result<Digest> {
     Tree::new(leaves.to_vec()).map(|tree| tree.root())
@@ -92,6 +97,17 @@ pub fn root(leaves: &[Digest]) -> Result<Digest> {
 
 /// The root that a tree of `size` leaves has if `leaf` is at `index` and `path` are its siblings.
 pub fn root_from_path(leaf: &Digest, index: usize, size: usize, path: &[Digest]) -> Result<Digest> {
+    climb(leaf, index, size, path, node).map(|top| bind(size, &top))
+}
+
+/// The top that `path` leads to (RFC 9162, section 2.1.3.2).
+fn climb(
+    leaf: &Digest,
+    index: usize,
+    size: usize,
+    path: &[Digest],
+    node: fn(&Digest, &Digest) -> Digest,
+) -> Result<Digest> {
     if size == 0 || size > LEAVES_MAX || index >= size {
         return Err(Error::input(format!("merkle: leaf {index} of {size}: there is none")));
     }
@@ -110,7 +126,7 @@ pub fn root_from_path(leaf: &Digest, index: usize, size: usize, path: &[Digest])
     if rest.next().is_some() {
         return Err(Error::verification(format!("merkle: the path has {} hashes, too many", path.len())));
     }
-    Ok(bind(size, &top))
+    Ok(top)
 }
 
 /// Checks that `leaf` is at `index` of the tree of `size` leaves with this `root`.
@@ -129,6 +145,7 @@ pub fn verify(leaf: &Digest, index: usize, size: usize, path: &[Digest], root: &
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
 
@@ -154,6 +171,62 @@ mod tests {
             for (index, leaf) in leaves.iter().enumerate() {
                 verify(leaf, index, count, &tree.path(index).unwrap(), &tree.root()).unwrap();
             }
+        }
+    }
+
+    /// RFC 6962's own hash, with which the official cases are made; ours differs in nothing but this.
+    fn rfc_node(left: &Digest, right: &Digest) -> Digest {
+        Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+    }
+
+    fn base64(text: &str) -> Vec<u8> {
+        const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let sextet = |byte: u8| ALPHABET.iter().position(|letter| *letter == byte).unwrap() as u32;
+        let (mut out, mut bits, mut held) = (Vec::new(), 0u32, 0);
+        for byte in text.bytes().filter(|byte| *byte != b'=') {
+            bits = bits << 6 | sextet(byte);
+            held += 6;
+            if held >= 8 {
+                held -= 8;
+                out.push((bits >> held) as u8);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn official_cases_of_rfc_6962() {
+        let Ok(folder) = std::env::var("CITY_CHAIN_VECTORS") else {
+            eprintln!("skipped: CITY_CHAIN_VECTORS is not set");
+            return;
+        };
+        let text = std::fs::read_to_string(format!("{folder}/rfc6962_merkle_proofs.json")).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let cases = file["inclusion"].as_array().unwrap();
+        assert_eq!(cases.len(), 98);
+        for case in cases {
+            // A root, leaf hash or sibling that has not 32 bytes is none: our types have no room for it.
+            let digest = |value: &serde_json::Value| Digest::try_from(base64(value.as_str().unwrap())).ok();
+            let number = |name: &str| usize::try_from(case[name].as_u64().unwrap()).unwrap();
+            let path: Option<Vec<Digest>> = case["proof"].as_array().into_iter().flatten().map(digest).collect();
+            let accepted = match (digest(&case["root"]), digest(&case["leafHash"]), path) {
+                (Some(root), Some(leaf), Some(path)) => {
+                    climb(&leaf, number("leafIdx"), number("treeSize"), &path, rfc_node) == Ok(root)
+                }
+                _ => false,
+            };
+            assert_eq!(accepted, !case["wantErr"].as_bool().unwrap(), "{}", case["name"]);
+        }
+        let texts = |name: &str| -> Vec<Vec<u8>> {
+            let list = file["tree"][name].as_array().unwrap();
+            list.iter().map(|text| hex::decode(text.as_str().unwrap()).unwrap()).collect()
+        };
+        let leaves: Vec<Digest> = texts("leaves_hex")
+            .iter()
+            .map(|leaf| Sha256::new().chain_update([0]).chain_update(leaf).finalize().into())
+            .collect();
+        for (size, root) in texts("roots_hex_by_size").iter().enumerate().skip(1) {
+            assert_eq!(levels(leaves[..size].to_vec(), rfc_node).pop().unwrap()[0].as_slice(), root, "{size} leaves");
         }
     }
 

@@ -79,8 +79,14 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R> {
 }
 
 /// A sequence of at most `MAX` items.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct List<T, const MAX: usize>(Vec<T>);
+
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 impl<T, const MAX: usize> List<T, MAX> {
     /// Wraps `items`, refusing more than `MAX`; `what` names them in the error.

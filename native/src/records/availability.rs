@@ -1,9 +1,13 @@
 //! The availability certificate: a manifest and enough holders' acks, so that the content outlives any tolerated fault.
 
+use std::borrow::Borrow;
+use std::collections::HashMap;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::epoch::Epoch;
 use super::manifest::Manifest;
+use super::selection::{Candidates, Selection};
 use super::signed::Signed;
 use super::{FRAGMENTS_MAX, Key};
 use crate::algorithms::vrf;
@@ -75,12 +79,12 @@ impl Record for AvailabilityCertificate {
 
 impl AvailabilityCertificate {
     /// Puts a certificate together; refuses acks that do not belong to the manifest. The signatures are not checked here.
-    pub fn new(manifest: Manifest, fragment_hashes: Vec<Digest>, acks: &[Ack]) -> Result<Self> {
+    pub fn new<A: Borrow<Ack>>(manifest: Manifest, fragment_hashes: Vec<Digest>, acks: &[A]) -> Result<Self> {
         manifest.verify_hashes(&fragment_hashes)?;
         let manifest_hash = manifest.digest()?;
         let mut compact = acks
             .iter()
-            .map(|ack| compress(&manifest, &manifest_hash, &fragment_hashes, ack))
+            .map(|ack| compress(&manifest, &manifest_hash, &fragment_hashes, ack.borrow()))
             .collect::<Result<Vec<_>>>()?;
         compact.sort_by_key(|ack| ack.index);
         let certificate = Self {
@@ -132,10 +136,7 @@ impl AvailabilityCertificate {
 
     /// Checks everything but the choice of nodes, which needs the candidate list.
     pub fn verify(&self, epoch: &Epoch) -> Result<()> {
-        match verify_many(std::slice::from_ref(self), epoch)?.pop() {
-            Some(verdict) => verdict,
-            None => Ok(()),
-        }
+        verify_many(std::slice::from_ref(self), epoch)?.into_iter().collect()
     }
 }
 
@@ -164,55 +165,79 @@ fn compress(manifest: &Manifest, manifest_hash: &Digest, hashes: &[Digest], ack:
     })
 }
 
-/// The output of every distinct proof among `certificates`, checked once each: a sender's proof serves a whole epoch.
-fn verify_draws(certificates: &[AvailabilityCertificate], epoch: &Epoch) -> Vec<Result<[u8; vrf::OUTPUT_LEN]>> {
-    let mut seen: Vec<(usize, Result<[u8; vrf::OUTPUT_LEN]>)> = Vec::new();
-    certificates
-        .iter()
-        .enumerate()
-        .map(|(at, certificate)| {
-            let selection = &certificate.manifest.selection;
-            let same = |other: usize| {
-                let other = &certificates[other].manifest.selection;
-                (other.vrf_public, other.proof, other.epoch) == (selection.vrf_public, selection.proof, selection.epoch)
-            };
-            if let Some((_, verdict)) = seen.iter().find(|(other, _)| same(*other)) {
-                return verdict.clone();
-            }
-            let verdict = selection.verify_proof(epoch);
-            seen.push((at, verdict.clone()));
-            verdict
+/// The output of every distinct proof among `selections`, checked once each: a sender's proof serves a whole epoch.
+fn verify_draws<'a>(
+    selections: impl Iterator<Item = &'a Selection>,
+    epoch: &Epoch,
+) -> Vec<Result<[u8; vrf::OUTPUT_LEN]>> {
+    let mut seen = HashMap::new();
+    selections
+        .map(|selection| {
+            let draw = (&selection.vrf_public, &selection.proof, selection.epoch);
+            seen.entry(draw).or_insert_with(|| selection.verify_proof(epoch)).clone()
         })
         .collect()
 }
 
-/// Checks many certificates, one verdict each; all signatures in two batches.
-pub fn verify_many(certificates: &[AvailabilityCertificate], epoch: &Epoch) -> Result<Vec<Result<()>>> {
-    let mut verdicts: Vec<Result<()>> = certificates.iter().map(|c| verify_shape(c, epoch)).collect();
-    for (verdict, draw) in verdicts.iter_mut().zip(verify_draws(certificates, epoch)) {
-        settle(verdict, draw.map(drop));
-    }
-    let digests = certificates.iter().map(|c| c.manifest.digest()).collect::<Result<Vec<_>>>()?;
+/// Checks the choice of nodes of many manifests, one verdict each; every distinct proof is checked once.
+pub fn verify_selections<M: Borrow<Manifest>>(
+    manifests: &[M],
+    epoch: &Epoch,
+    candidates: &Candidates,
+) -> Vec<Result<()>> {
+    let draws = verify_draws(manifests.iter().map(|manifest| &manifest.borrow().selection), epoch);
+    let check = |(manifest, draw): (&M, Result<_>)| {
+        let manifest = manifest.borrow();
+        manifest.selection.verify_nodes(&draw?, candidates, &manifest.sender, manifest.sequence)
+    };
+    manifests.iter().zip(draws).map(check).collect()
+}
+
+/// Whether every manifest's signature is right, in one batch; a manifest that has no encoding gets the reason.
+fn verify_manifests(certificates: &[&AvailabilityCertificate]) -> Result<Vec<Result<()>>> {
+    let digests: Vec<Result<Digest>> = certificates.iter().map(|c| c.manifest.digest()).collect();
     let items: Vec<ed25519::Item<'_>> = certificates
         .iter()
         .zip(&digests)
         .map(|(c, digest)| ed25519::Item {
             public: &c.manifest.sender,
-            message: digest,
+            message: digest.as_ref().map_or(&[], |digest| digest.as_slice()),
             signature: &c.manifest.signature,
         })
         .collect();
-    for (verdict, good) in verdicts.iter_mut().zip(ed25519::verify_many(&items)?) {
-        let wrong = || Err(Error::verification("manifest: the sender's signature is wrong"));
-        settle(verdict, if good { Ok(()) } else { wrong() });
+    let good = ed25519::verify_many(&items)?;
+    let wrong = || Error::verification("manifest: the sender's signature is wrong");
+    Ok(digests
+        .into_iter()
+        .zip(good)
+        .map(|(digest, good)| digest.and_then(|_| good.then_some(()).ok_or_else(wrong)))
+        .collect())
+}
+
+/// Checks many certificates, one verdict each; all signatures in two batches.
+pub fn verify_many<C: Borrow<AvailabilityCertificate>>(certificates: &[C], epoch: &Epoch) -> Result<Vec<Result<()>>> {
+    let certificates: Vec<&AvailabilityCertificate> = certificates.iter().map(Borrow::borrow).collect();
+    let mut verdicts: Vec<Result<()>> = certificates.iter().map(|c| verify_shape(c, epoch)).collect();
+    for (verdict, draw) in
+        verdicts.iter_mut().zip(verify_draws(certificates.iter().map(|c| &c.manifest.selection), epoch))
+    {
+        settle(verdict, draw.map(drop));
+    }
+    for (verdict, signature) in verdicts.iter_mut().zip(verify_manifests(&certificates)?) {
+        settle(verdict, signature);
     }
     let mut acks = Vec::new();
     let mut owners = Vec::new();
     for (at, certificate) in certificates.iter().enumerate() {
-        if verdicts[at].is_ok() {
-            let full = certificate.full_acks()?;
-            owners.extend(std::iter::repeat_n(at, full.len()));
-            acks.extend(full);
+        if verdicts[at].is_err() {
+            continue;
+        }
+        match certificate.full_acks() {
+            Ok(full) => {
+                owners.extend(std::iter::repeat_n(at, full.len()));
+                acks.extend(full);
+            }
+            Err(error) => verdicts[at] = Err(error),
         }
     }
     for (owner, verdict) in owners.into_iter().zip(poh::verify_acks(&acks)?) {

@@ -1,5 +1,7 @@
 //! A repair: fragments that moved to other nodes after damage, committed like a transaction.
 
+use std::collections::BTreeSet;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::signed::{SIGNATURE_LEN, Signed, signed};
@@ -54,6 +56,10 @@ impl Record for Repair {
         if self.moves.is_empty() || !self.moves.windows(2).all(|pair| pair[0].index < pair[1].index) {
             return Err(Error::input("repair: the moves must be at least one, ascending and distinct by index"));
         }
+        let nodes: BTreeSet<&Key> = self.moves.iter().map(|to| &to.node).collect();
+        if nodes.len() < self.moves.len() {
+            return Err(Error::input("repair: a node is given two fragments"));
+        }
         Ok(())
     }
 }
@@ -100,6 +106,14 @@ impl Record for RepairCertificate {
 }
 
 impl RepairCertificate {
+    /// Puts a certificate together; the order of `acks` does not matter. The signatures are not checked here.
+    pub fn new(repair: Repair, mut acks: Vec<Ack>) -> Result<Self> {
+        acks.sort_by_key(|ack| ack.index);
+        let certificate = Self { repair, acks: List::new("repair certificate: acks", acks)? };
+        certificate.check()?;
+        Ok(certificate)
+    }
+
     /// Checks all signatures, and the acks against the fragments' hashes.
     pub fn verify(&self, network: &Digest, fragment_hashes: &[Digest]) -> Result<()> {
         self.check()?;

@@ -80,6 +80,15 @@ fn numbers_that_make_no_sense_are_refused() {
     assert!(rebuild(&fragments, &[usize::MAX], usize::MAX, 1, 10).is_err());
 }
 
+#[test]
+fn sizes_that_no_machine_holds_are_refused_before_anything_is_allocated() {
+    let data = vec![0; 4 << 20];
+    assert!(encode(&data, 1, COUNT_MAX).unwrap_err().to_string().contains("at most"), "128 GiB of parity");
+    let fragments = BTreeMap::from([(1, data.as_slice())]);
+    let made = rebuild(&fragments, &[0, 0, 0], 1, 1, data.len() as u64).unwrap();
+    assert_eq!((made.len(), made[&0].len()), (1, data.len()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

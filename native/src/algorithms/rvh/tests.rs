@@ -61,6 +61,7 @@ fn bad_input_is_refused() {
     assert!(set.picks(PICKS_MAX, 1).is_ok() && set.picks(PICKS_MAX + 1, 1).is_err());
     assert_eq!(set.pick_many(&[], 1).unwrap(), Vec::<u32>::new());
     assert!(set.rank(b"k", &[2]).is_err());
+    assert!(matches!(set.pick_many(&[b"k".as_slice(); 2], 2), Err(Error::Unavailable { needed: 2, had: 1, .. })));
     for weight in [f64::NAN, f64::INFINITY, -1.0, -0.1, 65536.0, 1e-9] {
         assert!(fixed_weight(weight).is_err(), "{weight}");
     }

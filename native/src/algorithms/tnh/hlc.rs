@@ -74,27 +74,24 @@ impl Hlc {
             return Err(Error::input("hlc: 0 stamps; at least 1 must be asked for"));
         }
         let limit = self.limit(physical_ms)?;
-        // Wider than a stamp: after the very last one there is no next.
-        let first = u128::from(physical_ms << 16).max(u128::from(self.last) + 1);
-        let last = first + u128::from(count) - 1;
-        match (u64::try_from(first), u64::try_from(last)) {
-            (Ok(first), Ok(last)) if last <= limit => {
-                self.last = last;
-                Ok(first)
-            }
-            _ => Err(Error::protocol(format!(
+        let first = self.last.checked_add(1).map(|next| next.max(physical_ms << 16));
+        let last = first.and_then(|first| first.checked_add(u64::from(count) - 1));
+        let (Some(first), Some(last)) = (first, last.filter(|last| *last <= limit)) else {
+            return Err(Error::protocol(format!(
                 "hlc: the stamps would run {} ms ahead of the physical clock, at most {} are allowed",
-                (last >> 16).saturating_sub(u128::from(physical_ms)),
+                ms(last.unwrap_or(u64::MAX)).saturating_sub(physical_ms),
                 self.max_drift_ms
-            ))),
-        }
+            )));
+        };
+        self.last = last;
+        Ok(first)
     }
 
     /// Takes in the stamp of a received message; returns the stamp of the reception.
     pub fn update(&mut self, remote: u64, physical_ms: u64) -> Result<u64> {
         let limit = self.limit(physical_ms)?;
         let next = self.last.max(remote).checked_add(1).map(|next| next.max(physical_ms << 16));
-        let Some(next) = next.filter(|next| *next <= limit) else {
+        let Some(next) = next.filter(|next| remote <= limit && *next <= limit) else {
             return Err(Error::protocol(format!(
                 "hlc: a remote stamp of {} ms and counter {}, {} ms ahead of the physical clock; at most {} are allowed",
                 ms(remote),
@@ -177,6 +174,21 @@ mod tests {
         clock.now_many(T, 0xffff).unwrap();
         assert!(matches!(clock.now(T), Err(Error::Protocol(_))));
         assert!(clock.now(T + 1).is_ok());
+    }
+
+    #[test]
+    fn the_last_stamp_of_all_is_given_once() {
+        let mut clock = Hlc::new(500, u64::MAX - 1).unwrap();
+        assert!(clock.now_many(MS_MAX, 2).is_err());
+        assert_eq!(clock.now(MS_MAX).unwrap(), u64::MAX);
+        let before = clock.clone();
+        assert!(clock.now(MS_MAX).is_err() && clock.update(0, MS_MAX).is_err());
+        assert_eq!(clock, before);
+        let mut clock = Hlc::new(500, 0).unwrap();
+        assert!(clock.update(u64::MAX, MS_MAX).is_err(), "nothing comes after it");
+        assert!(clock.now_many(MS_MAX, 65_537).is_err());
+        assert_eq!(clock.now_many(MS_MAX, 65_536).unwrap(), MS_MAX << 16);
+        assert_eq!(clock.last(), u64::MAX);
     }
 
     #[test]

@@ -5,10 +5,16 @@
 //! | `prepare(height, attempt)` | height = tip + 1, attempt > 0, attempt ≥ promised | journal the promise, then a [`Report`] |
 //! | `propose(proposal)` | height = tip + 1, previous = tip, its slot's leader signed it, attempt ≥ promised; attempt > 0: a quorum of reports, and the digest of the highest accepted attempt among them | journal the acceptance, then a [`Vote`] |
 //! | the same proposal again | already accepted | the same vote again |
+//! | `lead(attempt, digest, reports)` | this delegate leads the attempt, and `propose` would accept what it proposes | journal the acceptance, then the [`Proposal`] and a [`Vote`] |
 //! | `committed(certificate)` | height = tip + 1, previous = tip, certificate right | journal the new tip |
 //!
-//! Whatever is refused leaves the state as it was. A vote or report is held back until its journal record is durable
-//! ([`crate::primitives::outbox`]).
+//! Whatever is refused leaves the state as it was. A vote, report or proposal is held back until its journal record is
+//! durable ([`crate::primitives::outbox`]).
+//!
+//! A report's word alone is worth nothing: what it says was accepted carries the signature of the leader who proposed it
+//! ([`Accepted::leader_signature`]), so that a faulty voter cannot make up an acceptance and lead the next leader away from
+//! a batch that is certified already. Two such signatures for one attempt prove that its leader is faulty; where they
+//! decide, nothing is voted for, because either batch may be certified.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -23,13 +29,20 @@ use crate::primitives::wire::{self, List, Record};
 const CONTEXT_REPORT: &str = "city-chain v1 dpos report";
 const CONTEXT_PROPOSAL: &str = "city-chain v1 dpos proposal";
 
-/// What a delegate accepted.
+/// What a delegate accepted, and the evidence that it was proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Accepted {
     /// At which attempt.
     pub attempt: u32,
     /// Which batch.
     pub digest: Digest,
+    /// The signature of that attempt's leader over [`proposal_message`].
+    pub leader_signature: [u8; 64],
+}
+
+/// What a leader signs to propose `slot`. The reports are not part of it: they are signed each by its voter.
+pub fn proposal_message(slot: &Slot) -> Digest {
+    hash::digest(CONTEXT_PROPOSAL, &slot.message())
 }
 
 /// A delegate's promise to the leader of a later attempt, and what it accepted before.
@@ -59,9 +72,50 @@ impl Record for Report {
 }
 
 impl Report {
+    /// Signs a report for the attempt of `slot`, whose batches do not matter here.
+    /// Nothing here remembers what was promised before: a delegate reports by [`Delegate::prepare`].
+    pub fn new(key: &SigningKey, slot: &Slot, accepted: Option<Accepted>) -> Result<Self> {
+        let Slot { network, epoch, height, attempt, .. } = *slot;
+        let mut report = Self { network, epoch, height, attempt, accepted, voter: key.public(), signature: [0; 64] };
+        report.signature = key.sign(&report.message()?);
+        Ok(report)
+    }
+
     fn message(&self) -> Result<Digest> {
         let encoding = wire::encode(self)?;
         Ok(hash::digest(CONTEXT_REPORT, &encoding[..encoding.len() - 64]))
+    }
+
+    /// Checks a report for the leader of `slot`'s attempt: that it is about that attempt, by a delegate of `set`, signed,
+    /// and that what it accepted was proposed by the leader of its attempt. Returns where the voter stands in `set`.
+    pub fn verify(&self, set: &ValidatorSet, seed: &Digest, slot: &Slot) -> Result<usize> {
+        let voter = hex(&self.voter);
+        let about = (self.network, self.epoch, self.height, self.attempt);
+        let position = set.position(&self.voter);
+        let (true, Some(position)) = (about == (slot.network, slot.epoch, slot.height, slot.attempt), position) else {
+            return Err(Error::protocol(format!("report: of {voter}: it is not of use for this attempt")));
+        };
+        ed25519::verify(&self.voter, &self.message()?, &self.signature)
+            .map_err(|_| Error::verification(format!("report: of {voter}: it is forged")))?;
+        if let Some(accepted) = &self.accepted {
+            if accepted.attempt >= slot.attempt {
+                return Err(Error::protocol(format!(
+                    "report: of {voter}: it accepted attempt {} and promises only attempt {}",
+                    accepted.attempt, slot.attempt
+                )));
+            }
+            let proposed = Slot { attempt: accepted.attempt, digest: accepted.digest, ..*slot };
+            let leader = leader(set, seed, slot.height, accepted.attempt)?;
+            ed25519::verify(&leader, &proposal_message(&proposed), &accepted.leader_signature).map_err(|_| {
+                Error::verification(format!(
+                    "report: of {voter}: {} leads attempt {} and never proposed {}",
+                    hex(&leader),
+                    accepted.attempt,
+                    hex(&accepted.digest)
+                ))
+            })?;
+        }
+        Ok(position)
     }
 }
 
@@ -74,7 +128,7 @@ pub struct Proposal {
     pub reports: List<Report, VALIDATORS_MAX>,
     /// Who leads.
     pub leader: [u8; 32],
-    /// The leader's signature.
+    /// The leader's signature over [`proposal_message`].
     pub signature: [u8; 64],
 }
 
@@ -86,23 +140,38 @@ impl Record for Proposal {
 }
 
 impl Proposal {
-    /// Signs a proposal.
+    /// Signs a proposal. Nothing here remembers what was signed before: a delegate leads by [`Delegate::lead`].
     pub fn new(key: &SigningKey, slot: Slot, reports: Vec<Report>) -> Result<Self> {
         let reports = List::new("proposal: reports", reports)?;
-        let mut proposal = Self { slot, reports, leader: key.public(), signature: [0; 64] };
-        proposal.signature = key.sign(&proposal.message()?);
-        Ok(proposal)
-    }
-
-    fn message(&self) -> Result<Digest> {
-        let encoding = wire::encode(self)?;
-        Ok(hash::digest(CONTEXT_PROPOSAL, &encoding[..encoding.len() - 64]))
+        Ok(Self { slot, reports, leader: key.public(), signature: key.sign(&proposal_message(&slot)) })
     }
 }
 
-/// What the leader of a later attempt must propose: the batch of the highest accepted attempt, if there is any.
+/// What the leader of a later attempt must propose: the batch of the highest accepted attempt, if there is any. Believes
+/// the reports ([`Report::verify`], [`Delegate::weigh`]); of two digests at that attempt it names the smaller one.
 pub fn choose(reports: &[Report]) -> Option<Digest> {
-    reports.iter().filter_map(|report| report.accepted).max_by_key(|accepted| accepted.attempt).map(|a| a.digest)
+    let accepted = reports.iter().filter_map(|report| report.accepted);
+    accepted.max_by(|a, b| a.attempt.cmp(&b.attempt).then(b.digest.cmp(&a.digest))).map(|accepted| accepted.digest)
+}
+
+/// The two digests that the leader of the highest accepted attempt proposed, if it proposed more than one.
+fn equivocation(reports: &[Report]) -> Option<(Accepted, Accepted)> {
+    let accepted = || reports.iter().filter_map(|report| report.accepted);
+    let highest = accepted().max_by_key(|accepted| accepted.attempt)?;
+    accepted()
+        .find(|other| other.attempt == highest.attempt && other.digest != highest.digest)
+        .map(|other| (highest, other))
+}
+
+/// What [`Delegate::weigh`] made of some reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weighed {
+    /// The reports that count: right, and one of each voter.
+    pub reports: Vec<Report>,
+    /// What they ask for; `None` leaves the leader free.
+    pub digest: Option<Digest>,
+    /// Reports that do not count: position in the input and why.
+    pub refused: Vec<(usize, String)>,
 }
 
 /// What survives a crash.
@@ -122,6 +191,16 @@ impl Record for State {
     const VERSION: u16 = 1;
     const NAME: &'static str = "delegate state";
     const LEN_MAX: usize = 512;
+
+    fn check(&self) -> Result<()> {
+        if self.height == u64::MAX {
+            return Err(Error::input(format!("delegate state: after height {} there is none", self.height)));
+        }
+        if self.accepted.is_some_and(|accepted| accepted.attempt > self.promised) {
+            return Err(Error::input("delegate state: it accepted a later attempt than it promised"));
+        }
+        Ok(())
+    }
 }
 
 /// What a delegate says.
@@ -131,6 +210,8 @@ pub enum Saying {
     Vote(Vote),
     /// A report.
     Report(Report),
+    /// A proposal, for all delegates.
+    Proposal(Proposal),
 }
 
 /// The voting machine. Not `Clone`: two copies could vote against each other.
@@ -214,7 +295,9 @@ impl Delegate {
         Ok(())
     }
 
-    /// A later leader asks what was accepted, and for the promise to vote for nothing earlier.
+    /// A later leader asks what was accepted, and for the promise to vote for nothing earlier. That it is the leader of the
+    /// attempt ([`Delegate::leader`]) who asks is for the caller to check before: whoever may ask can take the earlier
+    /// attempts away.
     pub fn prepare(&mut self, height: u64, attempt: u32) -> Result<()> {
         self.next_height("prepare", height)?;
         self.not_promised_away("prepare", attempt)?;
@@ -222,16 +305,7 @@ impl Delegate {
             return Err(Error::protocol("prepare: the first attempt needs none"));
         }
         self.outbox.room(2)?;
-        let mut report = Report {
-            network: self.state.network,
-            epoch: self.state.epoch,
-            height,
-            attempt,
-            accepted: self.state.accepted,
-            voter: self.state.voter,
-            signature: [0; 64],
-        };
-        report.signature = self.key.sign(&report.message()?);
+        let report = Report::new(&self.key, &self.slot(attempt, Digest::default()), self.state.accepted)?;
         let next = State { promised: attempt, ..self.state.clone() };
         self.outbox.push_behind(wire::encode(&next)?, [Saying::Report(report)]);
         self.state = next;
@@ -240,6 +314,57 @@ impl Delegate {
 
     /// A leader's proposal. That the batch itself is right is for the caller to check before.
     pub fn propose(&mut self, proposal: &Proposal) -> Result<()> {
+        self.verify_proposal(proposal)?;
+        self.accept(proposal, None)
+    }
+
+    /// Leads `attempt`: proposes `digest` with the reports that [`Delegate::weigh`] let pass (none for attempt 0), and votes
+    /// for it. The proposal comes out behind the journal record of its acceptance, so that no crash can make this delegate
+    /// propose two batches in one attempt.
+    pub fn lead(&mut self, attempt: u32, digest: Digest, reports: Vec<Report>) -> Result<()> {
+        let proposal = Proposal::new(&self.key, self.slot(attempt, digest), reports)?;
+        self.verify_proposal(&proposal)?;
+        self.accept(&proposal, Some(proposal.clone()))
+    }
+
+    /// Sorts out the reports for `attempt`: forged, foreign and double ones must not be shown to the others.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] with the stake needed and had if the quorum is missed; [`Error::Verification`] if the leader
+    /// of the deciding attempt signed two proposals.
+    pub fn weigh(&self, attempt: u32, reports: &[Report]) -> Result<Weighed> {
+        let slot = self.slot(attempt, Digest::default());
+        let mut weighed = Weighed { reports: Vec::new(), digest: None, refused: Vec::new() };
+        let mut reported = vec![false; self.set.items().len()];
+        let mut stake = 0u128;
+        for (at, report) in reports.iter().enumerate() {
+            match report.verify(&self.set, &self.seed, &slot) {
+                Ok(position) if !reported[position] => {
+                    reported[position] = true;
+                    stake += u128::from(self.set.items()[position].stake);
+                    weighed.reports.push(report.clone());
+                }
+                Ok(_) => weighed.refused.push((at, format!("report: of {}: it is there twice", hex(&report.voter)))),
+                Err(error) => weighed.refused.push((at, error.to_string())),
+            }
+        }
+        let needed = self.set.quorum()?;
+        if stake < needed {
+            let clip = |value: u128| u64::try_from(value).unwrap_or(u64::MAX);
+            return Err(Error::unavailable("reports: stake", clip(needed), clip(stake)));
+        }
+        self.refuse_equivocation(&weighed.reports)?;
+        weighed.digest = choose(&weighed.reports);
+        Ok(weighed)
+    }
+
+    /// What is voted on after the tip.
+    fn slot(&self, attempt: u32, digest: Digest) -> Slot {
+        let State { network, epoch, height, tip, .. } = self.state;
+        Slot { network, epoch, height: height + 1, attempt, previous: tip, digest }
+    }
+
+    fn verify_proposal(&self, proposal: &Proposal) -> Result<()> {
         let slot = &proposal.slot;
         if (slot.network, slot.epoch) != (self.state.network, self.state.epoch) {
             return Err(Error::protocol("proposal: of another network or epoch"));
@@ -263,7 +388,7 @@ impl Delegate {
                 slot.height
             )));
         }
-        ed25519::verify(&proposal.leader, &proposal.message()?, &proposal.signature)
+        ed25519::verify(&proposal.leader, &proposal_message(slot), &proposal.signature)
             .map_err(|_| Error::verification("proposal: the leader's signature is wrong"))?;
         self.verify_reports(proposal)?;
         if let Some(accepted) = self.state.accepted
@@ -276,10 +401,16 @@ impl Delegate {
                 slot.attempt
             )));
         }
-        self.outbox.room(2)?;
-        let accepted = Some(Accepted { attempt: slot.attempt, digest: slot.digest });
-        let next = State { promised: slot.attempt, accepted, ..self.state.clone() };
-        self.outbox.push_behind(wire::encode(&next)?, [Saying::Vote(Vote::new(&self.key, *slot))]);
+        Ok(())
+    }
+
+    fn accept(&mut self, proposal: &Proposal, said: Option<Proposal>) -> Result<()> {
+        self.outbox.room(3)?;
+        let slot = proposal.slot;
+        let accepted = Accepted { attempt: slot.attempt, digest: slot.digest, leader_signature: proposal.signature };
+        let next = State { promised: slot.attempt, accepted: Some(accepted), ..self.state.clone() };
+        let vote = Saying::Vote(Vote::new(&self.key, slot));
+        self.outbox.push_behind(wire::encode(&next)?, said.map(Saying::Proposal).into_iter().chain([vote]));
         self.state = next;
         Ok(())
     }
@@ -296,25 +427,17 @@ impl Delegate {
         let mut reported = vec![false; self.set.items().len()];
         let mut stake = 0u128;
         for report in proposal.reports.iter() {
-            let about = (report.network, report.epoch, report.height, report.attempt);
-            let position = self.set.position(&report.voter).filter(|position| !reported[*position]);
-            let (true, Some(position)) = (about == (slot.network, slot.epoch, slot.height, slot.attempt), position)
-            else {
-                return Err(Error::protocol(format!("proposal: the report of {} is not of use", hex(&report.voter))));
-            };
-            if report.accepted.is_some_and(|accepted| accepted.attempt >= slot.attempt) {
-                return Err(Error::protocol("proposal: a report accepts a later attempt than it promises"));
+            let position = report.verify(&self.set, &self.seed, slot)?;
+            if std::mem::replace(&mut reported[position], true) {
+                return Err(Error::protocol(format!("proposal: the report of {} is there twice", hex(&report.voter))));
             }
-            ed25519::verify(&report.voter, &report.message()?, &report.signature).map_err(|_| {
-                Error::verification(format!("proposal: the report of {} is forged", hex(&report.voter)))
-            })?;
-            reported[position] = true;
             stake += u128::from(self.set.items()[position].stake);
         }
         let needed = self.set.quorum()?;
         if stake < needed {
             return Err(Error::protocol(format!("proposal: reports of stake {stake}, {needed} are needed")));
         }
+        self.refuse_equivocation(&proposal.reports)?;
         match choose(&proposal.reports) {
             Some(digest) if digest != slot.digest => Err(Error::protocol(format!(
                 "proposal: of {}, but the reports ask for {}",
@@ -323,6 +446,19 @@ impl Delegate {
             ))),
             _ => Ok(()),
         }
+    }
+
+    fn refuse_equivocation(&self, reports: &[Report]) -> Result<()> {
+        if let Some((one, other)) = equivocation(reports) {
+            return Err(Error::verification(format!(
+                "reports: {} signed two proposals for attempt {}, of {} and of {}; either may be certified",
+                hex(&self.leader(one.attempt)?),
+                one.attempt,
+                hex(&one.digest),
+                hex(&other.digest)
+            )));
+        }
+        Ok(())
     }
 
     /// The batch after the tip is committed: the tip moves on.

@@ -40,19 +40,17 @@ pub fn elect(epoch: u64, stakes: &[Validator], ballots: &[Ballot], seats: usize)
         }
     }
     quorum::sum(snapshot.values().copied())?;
-    let mut newest: BTreeMap<[u8; 32], &Ballot> = BTreeMap::new();
+    let mut cast: BTreeMap<([u8; 32], u64), &Ballot> = BTreeMap::new();
     for ballot in ballots {
         if !snapshot.contains_key(&ballot.voter) {
             return Err(Error::input("election: a voter has no stake in the snapshot"));
         }
-        let known = newest.entry(ballot.voter).or_insert(ballot);
-        if known.sequence == ballot.sequence && *known != ballot {
+        if *cast.entry((ballot.voter, ballot.sequence)).or_insert(ballot) != ballot {
             return Err(Error::input(format!("election: a voter cast two ballots numbered {}", ballot.sequence)));
         }
-        if ballot.sequence > known.sequence {
-            *known = ballot;
-        }
     }
+    // Ascending by sequence within each voter: the last one in is the newest.
+    let newest: BTreeMap<[u8; 32], &Ballot> = cast.into_iter().map(|((voter, _), ballot)| (voter, ballot)).collect();
     let mut support: BTreeMap<[u8; 32], u128> =
         snapshot.iter().filter(|(_, stake)| **stake > 0).map(|(key, stake)| (*key, u128::from(*stake))).collect();
     for (voter, ballot) in newest {

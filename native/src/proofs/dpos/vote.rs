@@ -8,6 +8,9 @@ use crate::crypto::hash::{Digest, Hasher, hex};
 use crate::error::{Error, Result};
 use crate::primitives::wire::{List, Record};
 
+/// How many refused votes an error names.
+const REASONS_MAX: usize = 8;
+
 const CONTEXT_VOTE: &str = "city-chain v1 dpos vote";
 
 /// What is voted on: one batch at one attempt.
@@ -148,18 +151,20 @@ pub struct Collected {
 /// [`Error::Unavailable`] with the stake needed and had if the quorum is missed.
 pub fn collect(set: &ValidatorSet, slot: &Slot, votes: &[Vote]) -> Result<Collected> {
     let message = slot.message();
-    let mut refused = Vec::new();
-    let mut counted: Vec<Option<usize>> = vec![None; set.items().len()];
+    let place = |vote: &Vote| set.position(&vote.voter).filter(|_| vote.slot == *slot);
     let items: Vec<_> = votes
         .iter()
+        .filter(|vote| place(vote).is_some())
         .map(|vote| ed25519::Item { public: &vote.voter, message: &message, signature: &vote.signature })
         .collect();
-    let good = ed25519::verify_many(&items)?;
+    let mut good = ed25519::verify_many(&items)?.into_iter();
+    let mut refused = Vec::new();
+    let mut counted: Vec<Option<usize>> = vec![None; set.items().len()];
     for (at, vote) in votes.iter().enumerate() {
-        let reason = match set.position(&vote.voter) {
+        let reason = match place(vote) {
+            None if set.position(&vote.voter).is_some() => format!("{} voted for something else", hex(&vote.voter)),
             None => format!("{} is not a delegate of epoch {}", hex(&vote.voter), set.epoch()),
-            Some(_) if vote.slot != *slot => format!("{} voted for something else", hex(&vote.voter)),
-            Some(_) if !good[at] => format!("the signature of {} is wrong", hex(&vote.voter)),
+            Some(_) if good.next() != Some(true) => format!("the signature of {} is wrong", hex(&vote.voter)),
             Some(position) if counted[position].is_some() => format!("{} voted twice", hex(&vote.voter)),
             Some(position) => {
                 counted[position] = Some(at);
@@ -179,8 +184,12 @@ pub fn collect(set: &ValidatorSet, slot: &Slot, votes: &[Vote]) -> Result<Collec
     let needed = set.quorum()?;
     if stake < needed {
         let clip = |value: u128| u64::try_from(value).unwrap_or(u64::MAX);
-        let why: Vec<&str> = refused.iter().map(|(_, reason)| reason.as_str()).collect();
-        let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
+        let why: Vec<&str> = refused.iter().take(REASONS_MAX).map(|(_, reason)| reason.as_str()).collect();
+        let why = match refused.len() {
+            0 => String::new(),
+            count if count > REASONS_MAX => format!(" ({}; and {} more)", why.join("; "), count - REASONS_MAX),
+            _ => format!(" ({})", why.join("; ")),
+        };
         return Err(Error::unavailable(format!("certificate: stake{why}"), clip(needed), clip(stake)));
     }
     let certificate = Certificate { slot: *slot, signatures: List::new("certificate: signatures", signatures)? };

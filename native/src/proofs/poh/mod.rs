@@ -5,6 +5,8 @@
 //! signature covers every field, domain-separated, and one signature may serve many acks
 //! ([`crate::primitives::bulk`]). Verification is Ed25519's one rule, alone and in batches alike.
 
+use std::borrow::Borrow;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::crypto::ed25519::SigningKey;
@@ -124,6 +126,26 @@ fn leaf<R: Record>(context: &'static str, record: &R, signature: &BulkSignature)
     Ok(hash::digest(context, &encoding[..encoding.len() - tail]))
 }
 
+/// Signer, leaf and signature of a record.
+type Leaf<'a> = (&'a [u8; 32], Digest, &'a BulkSignature);
+
+/// One verdict each; a record that has no encoding gets the reason as its own verdict and does not harm the others.
+fn verify_leaves<'a, R>(
+    context: &'static str,
+    records: &'a [R],
+    leaf: impl Fn(&'a R) -> Result<Leaf<'a>>,
+) -> Result<Vec<Result<()>>> {
+    let leaves: Vec<Result<Leaf<'a>>> = records.iter().map(leaf).collect();
+    let items: Vec<Leaf<'a>> = leaves.iter().filter_map(|leaf| leaf.as_ref().ok().copied()).collect();
+    let mut verdicts = bulk::verify_many(context, &items)?.into_iter();
+    Ok(leaves
+        .into_iter()
+        .map(|leaf| {
+            leaf.and_then(|_| verdicts.next().unwrap_or_else(|| Err(Error::verification("signature: not checked"))))
+        })
+        .collect())
+}
+
 /// The challenge of one node, from one secret seed per transaction.
 pub fn challenge(seed: &[u8; 32], node: &[u8; 32], index: u16) -> [u8; 32] {
     Hasher::new(CONTEXT_CHALLENGE).fixed(seed).fixed(node).u64(u64::from(index)).finish()
@@ -135,6 +157,9 @@ pub fn request_many(key: &SigningKey, mut requests: Vec<HoldRequest>) -> Result<
     if requests.iter().any(|request| request.sender != public) {
         return Err(Error::input("hold request: the key is not that of the sender it names"));
     }
+    if requests.is_empty() {
+        return Ok(requests);
+    }
     let leaves: Vec<Digest> =
         requests.iter().map(|r| leaf(CONTEXT_REQUEST, r, &r.authorization)).collect::<Result<_>>()?;
     for (request, signature) in requests.iter_mut().zip(bulk::sign_many(key, CONTEXT_REQUEST_ROOT, &leaves)?) {
@@ -144,12 +169,21 @@ pub fn request_many(key: &SigningKey, mut requests: Vec<HoldRequest>) -> Result<
 }
 
 /// Checks the senders' signatures, one verdict each.
-pub fn verify_requests(requests: &[HoldRequest]) -> Result<Vec<Result<()>>> {
-    let mut items = Vec::with_capacity(requests.len());
-    for request in requests {
-        items.push((&request.sender, leaf(CONTEXT_REQUEST, request, &request.authorization)?, &request.authorization));
+pub fn verify_requests<R: Borrow<HoldRequest>>(requests: &[R]) -> Result<Vec<Result<()>>> {
+    let verdicts = verify_leaves(CONTEXT_REQUEST_ROOT, requests, |request| {
+        let request = request.borrow();
+        let signature = &request.authorization;
+        Ok((&request.sender, leaf(CONTEXT_REQUEST, request, signature)?, signature))
+    })?;
+    let name = |error| Error::verification(format!("hold request: {error}"));
+    Ok(verdicts.into_iter().map(|verdict| verdict.map_err(name)).collect())
+}
+
+impl HoldRequest {
+    /// Checks the sender's signature.
+    pub fn verify(&self) -> Result<()> {
+        verify_requests(std::slice::from_ref(self))?.into_iter().collect()
     }
-    bulk::verify_many(CONTEXT_REQUEST_ROOT, &items)
 }
 
 /// Acknowledges fragments that are stored: one signature over all acks, in the order of the requests.
@@ -207,17 +241,16 @@ pub fn verify_fragment(fragment_hash: &Digest, fragment: &[u8], index: u16) -> R
 }
 
 /// Checks many acks' signatures, one verdict each; a signature that serves many acks is checked once.
-pub fn verify_acks(acks: &[Ack]) -> Result<Vec<Result<()>>> {
-    let mut items = Vec::with_capacity(acks.len());
-    for ack in acks {
-        items.push((&ack.node, leaf(CONTEXT_ACK, ack, &ack.signature)?, &ack.signature));
-    }
-    let verdicts = bulk::verify_many(CONTEXT_ACK_ROOT, &items)?;
+pub fn verify_acks<A: Borrow<Ack>>(acks: &[A]) -> Result<Vec<Result<()>>> {
+    let verdicts = verify_leaves(CONTEXT_ACK_ROOT, acks, |ack| {
+        let ack = ack.borrow();
+        Ok((&ack.node, leaf(CONTEXT_ACK, ack, &ack.signature)?, &ack.signature))
+    })?;
     Ok(verdicts
         .into_iter()
         .zip(acks)
         .map(|(verdict, ack)| {
-            verdict.map_err(|error| Error::verification(format!("ack of fragment {}: {error}", ack.index)))
+            verdict.map_err(|error| Error::verification(format!("ack of fragment {}: {error}", ack.borrow().index)))
         })
         .collect())
 }
@@ -225,10 +258,7 @@ pub fn verify_acks(acks: &[Ack]) -> Result<Vec<Result<()>>> {
 impl Ack {
     /// Checks the signature.
     pub fn verify(&self) -> Result<()> {
-        match verify_acks(std::slice::from_ref(self))?.pop() {
-            Some(verdict) => verdict,
-            None => Ok(()),
-        }
+        verify_acks(std::slice::from_ref(self))?.into_iter().collect()
     }
 
     /// Checks that the ack answers `request` in every field.

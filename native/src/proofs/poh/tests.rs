@@ -57,6 +57,12 @@ fn every_flipped_bit_of_an_ack_is_refused() {
             assert!(!accepted, "bit {bit}");
         }
     }
+    // One that has no encoding at all is refused alone.
+    let mut mixed = acks.clone();
+    mixed[1].index = 10;
+    let verdicts = verify_acks(&mixed).unwrap();
+    assert_eq!(verdicts.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true, true]);
+    assert!(mixed[1].verify().unwrap_err().to_string().contains("10 of 10"));
     let mut lie = acks[0].clone();
     lie.proof[0] ^= 1;
     assert!(lie.verify_held(&fragments[0]).unwrap_err().to_string().contains("proof"));

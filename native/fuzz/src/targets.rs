@@ -1,0 +1,527 @@
+//! The bodies of the fuzz targets: ordinary functions, which the tests of the crate also drive with seeded input.
+//!
+//! Each takes bytes from outside and panics only where the crate breaks a promise. What they build on is the fixed city of
+//! `builders.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use city_chain_native::algorithms::ec;
+use city_chain_native::algorithms::tnh::{self, Hlc, MS_MAX};
+use city_chain_native::algorithms::vrf;
+use city_chain_native::crypto::ed25519::{self, SigningKey};
+use city_chain_native::crypto::hash::Digest;
+use city_chain_native::error::{Error, Result};
+use city_chain_native::primitives::bulk::{self, BulkSignature};
+use city_chain_native::primitives::outbox::Effect;
+use city_chain_native::primitives::wire::{self, Bytes, List, Record, Text};
+use city_chain_native::proofs::dpos::{
+    self, Accepted, Certificate, Delegate, Proposal, Report, Saying, Slot, ValidatorSet, Vote,
+};
+use city_chain_native::proofs::poh::{Ack, HoldRequest, verify_acks, verify_requests};
+use city_chain_native::records::availability::{self, AvailabilityCertificate};
+use city_chain_native::records::batch::{Batch, BatchHeader, CommitCertificate, Entry};
+use city_chain_native::records::epoch::Epoch;
+use city_chain_native::records::manifest::Manifest;
+use city_chain_native::records::message::{Message, RepairRequest};
+use city_chain_native::records::node::NodeRecord;
+use city_chain_native::records::receipt::{Receipt, Trust};
+use city_chain_native::records::repair::{Repair, RepairCertificate};
+use city_chain_native::records::selection::{CandidateList, Candidates};
+use city_chain_native::records::signed::Signed;
+use city_chain_native::records::transaction::Transaction;
+
+use crate::builders::City;
+
+/// Decodes and encodes again.
+pub type Recode = fn(&[u8]) -> Result<Vec<u8>>;
+
+/// Every record there is: its name and the way through its decoder and back.
+pub const RECORDS: [(&str, Recode); 25] = [
+    ("transaction", recode::<Transaction>),
+    ("candidate_list", recode::<CandidateList>),
+    ("manifest", recode::<Manifest>),
+    ("hold_request", recode::<HoldRequest>),
+    ("ack", recode::<Ack>),
+    ("availability_certificate", recode::<AvailabilityCertificate>),
+    ("entry", recode::<Entry>),
+    ("batch_header", recode::<BatchHeader>),
+    ("batch", recode::<Batch>),
+    ("commit_certificate", recode::<CommitCertificate>),
+    ("epoch", recode::<Epoch>),
+    ("validator_set", recode::<ValidatorSet>),
+    ("vote", recode::<Vote>),
+    ("report", recode::<Report>),
+    ("proposal", recode::<Proposal>),
+    ("certificate", recode::<Certificate>),
+    ("receipt", recode::<Receipt>),
+    ("trust", recode::<Trust>),
+    ("repair", recode::<Repair>),
+    ("repair_certificate", recode::<RepairCertificate>),
+    ("message", recode::<Message>),
+    ("repair_request", recode::<RepairRequest>),
+    ("node_record", recode::<NodeRecord>),
+    ("delegate_state", recode_state),
+    ("nested", recode::<Nested>),
+];
+
+/// The way through the decoder of `R` and back.
+pub fn recode<R: Record>(bytes: &[u8]) -> Result<Vec<u8>> {
+    wire::encode(&wire::decode::<R>(bytes)?)
+}
+
+/// The journal record of the first delegate, whose type is private to its machine.
+fn recode_state(bytes: &[u8]) -> Result<Vec<u8>> {
+    restore(bytes)?.snapshot()
+}
+
+fn restore(journal: &[u8]) -> Result<Delegate> {
+    let (epoch, key) = (&CITY.epoch, SigningKey::from_seed(&[101; 32]));
+    Delegate::restore(key, epoch.validators.clone(), epoch.network, epoch.seed, journal)
+}
+
+/// Everything that the codec has, in one record.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Nested {
+    pub lists: List<List<u64, 7>, 5>,
+    pub bytes: Option<Bytes<9>>,
+    pub texts: List<Text<5>, 3>,
+    pub large: Option<List<Bytes<{ 1 << 20 }>, { 1 << 20 }>>,
+}
+
+impl Record for Nested {
+    const TAG: [u8; 4] = *b"CCne";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "nested";
+    const LEN_MAX: usize = 1 << 16;
+}
+
+static CITY: LazyLock<City> = LazyLock::new(|| City::new("golden", 0));
+
+/// Bytes read as a script; at its end everything is 0.
+struct Script<'a>(&'a [u8]);
+
+impl Script<'_> {
+    fn done(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn take<const COUNT: usize>(&mut self) -> [u8; COUNT] {
+        let mut out = [0; COUNT];
+        let (now, rest) = self.0.split_at(COUNT.min(self.0.len()));
+        out[..now.len()].copy_from_slice(now);
+        self.0 = rest;
+        out
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.take::<1>()[0]
+    }
+
+    fn short(&mut self) -> usize {
+        usize::from(u16::from_le_bytes(self.take()))
+    }
+
+    fn long(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+}
+
+/// Every decoder: one encoding per value, and whatever decodes can be verified without a panic.
+pub fn records(data: &[u8]) {
+    for (name, recode) in RECORDS {
+        if let Ok(again) = recode(data) {
+            assert_eq!(again, data, "{name}: a second encoding of one value");
+        }
+    }
+    verify_records(data);
+}
+
+fn verify_records(data: &[u8]) {
+    let (epoch, network) = (&CITY.epoch, &CITY.epoch.network);
+    let decoded = wire::decode::<Receipt>(data).map(|receipt| {
+        let _ = receipt.verify(&CITY.trust());
+        let _ = receipt.availability.verify(&receipt.epoch);
+        let _ = receipt.certificate.verify(&receipt.epoch, &receipt.header);
+        receipt.availability.holders();
+    });
+    let _ = decoded.or_else(|_| {
+        let certificate = wire::decode::<AvailabilityCertificate>(data)?;
+        let _ = certificate.full_acks();
+        availability::verify_many(&[certificate.clone(), certificate], epoch).map(drop)
+    });
+    let _ = wire::decode::<RepairCertificate>(data).map(|r| r.verify(network, &[[0; 32]; 4]));
+    let _ = wire::decode::<Manifest>(data).map(|manifest| {
+        let _ = (manifest.verify(), manifest.verify_hashes(&[[0; 32]; 4]), Entry::transaction(&manifest));
+        let nodes = &manifest.selection;
+        let _ = nodes.verify_nodes(&[0; 64], &CITY.candidates, &manifest.sender, manifest.sequence);
+    });
+    let _ = wire::decode::<CandidateList>(data).and_then(Candidates::new).map(|candidates| {
+        let all = candidates.choose(data, usize::MAX).expect("as many as there are");
+        assert!(all.iter().all(|node| candidates.contains(node)));
+    });
+    let _ = wire::decode::<Certificate>(data).map(|certificate| certificate.verify(&epoch.validators));
+    let _ = wire::decode::<ValidatorSet>(data).map(|set| {
+        let leader = dpos::leader(&set, &[1; 32], u64::MAX, u32::MAX).expect("a set has a leader");
+        assert!(set.position(&leader).is_some() && set.quorum().expect("a quorum") <= set.total());
+    });
+    let _ = wire::decode::<Ack>(data).map(|ack| (ack.verify(), ack.verify_held(data)));
+    let _ = wire::decode::<HoldRequest>(data).map(|request| verify_requests(&[request]));
+    let _ = wire::decode::<Transaction>(data).map(|transaction| transaction.verify());
+    let _ = wire::decode::<NodeRecord>(data).map(|node| node.verify());
+    let _ = wire::decode::<RepairRequest>(data).map(|request| request.verify());
+    let _ = wire::decode::<Proposal>(data).map(|proposal| CITY.delegate(0).propose(&proposal));
+    let _ = wire::decode::<Report>(data).map(|report| CITY.delegate(0).weigh(report.attempt, &[report]));
+}
+
+/// The codec with everything nested.
+pub fn codec(data: &[u8]) {
+    let bytes = [Nested::TAG.as_slice(), &Nested::VERSION.to_le_bytes(), data].concat();
+    for candidate in [data, &bytes] {
+        if let Ok(again) = recode::<Nested>(candidate) {
+            assert_eq!(again, candidate);
+        }
+    }
+}
+
+/// EC: fragments as an attacker gives them, and fragments as they were with some left out.
+pub fn erasure(data: &[u8]) {
+    let mut script = Script(data);
+    let shape = script.byte();
+    let (k, p) = (usize::from(script.byte()) % 40, usize::from(script.byte()) % 40);
+    if shape % 2 == 0 {
+        let (k, p) = if shape % 4 == 0 { (k, p) } else { (script.short() * 3, script.short() * 3) };
+        let length = if shape % 8 < 4 { script.short() as u64 } else { script.long() };
+        let count = usize::from(script.byte()) % 48;
+        let heads: Vec<(usize, usize)> = (0..count)
+            .map(|_| match script.byte() {
+                0..250 => (usize::from(script.byte()), ec::fragment_len(length, k).unwrap_or(7).min(1 << 12)),
+                _ => (script.long() as usize, script.short()),
+            })
+            .collect();
+        let buffer: Vec<u8> = script.0.iter().copied().cycle().take(if script.done() { 0 } else { 1 << 16 }).collect();
+        let fragments: BTreeMap<usize, &[u8]> =
+            heads.iter().map(|(index, size)| (*index, &buffer[..(*size).min(buffer.len())])).collect();
+        let decoded = ec::decode(&fragments, k, p, length);
+        if let Ok(decoded) = &decoded {
+            assert_eq!(decoded.len() as u64, length);
+        }
+        let missing: Vec<usize> = heads.iter().map(|(index, _)| index / 2).collect();
+        if decoded.is_err() {
+            assert!(ec::rebuild(&fragments, &missing, k, p, length).is_err());
+        }
+        return;
+    }
+    let (k, keep) = (k.max(1), script.long());
+    let input = script.0;
+    let encoded = ec::encode(input, k, p).expect("it fits");
+    let all = (0..encoded.n()).map(|index| (index, encoded.fragment(index).expect("there is one")));
+    let kept: BTreeMap<usize, &[u8]> = all.filter(|(index, _)| keep >> (index % 64) & 1 == 1).collect();
+    match ec::decode(&kept, k, p, input.len() as u64) {
+        Ok(decoded) => assert!(kept.len() >= k && decoded == input),
+        Err(error) => {
+            assert!(kept.len() < k && matches!(error, Error::Unavailable { .. }), "{error}");
+            return;
+        }
+    }
+    let missing: Vec<usize> = (0..k + p).filter(|index| !kept.contains_key(index)).collect();
+    for (index, fragment) in ec::rebuild(&kept, &missing, k, p, input.len() as u64).expect("enough are left") {
+        assert_eq!(Some(fragment.as_slice()), encoded.fragment(index));
+    }
+}
+
+/// Ed25519 and the VRF: a batch gives each the verdict that it has alone.
+pub fn signatures(data: &[u8]) {
+    static KEYS: LazyLock<Vec<SigningKey>> =
+        LazyLock::new(|| (0..4).map(|at| SigningKey::from_seed(&[at; 32])).collect());
+    let mut script = Script(data);
+    let mut cases: Vec<([u8; 32], Vec<u8>, [u8; 64])> = Vec::new();
+    while !script.done() && cases.len() < 40 {
+        let (shape, key) = (script.byte(), &KEYS[usize::from(script.byte()) % 4]);
+        let message = script.take::<2>().to_vec();
+        let (mut public, mut signature) = (key.public(), key.sign(&message));
+        match shape % 8 {
+            0..3 => {}
+            3 => signature[usize::from(script.byte()) % 64] ^= script.byte(),
+            4 => public[usize::from(script.byte()) % 32] ^= script.byte(),
+            5 => signature[32..].copy_from_slice(&script.take::<32>()),
+            6 => signature[..32].copy_from_slice(&script.take::<32>()),
+            _ => public = script.take(),
+        }
+        cases.push((public, message, signature));
+    }
+    let items: Vec<ed25519::Item<'_>> =
+        cases.iter().map(|(public, message, signature)| ed25519::Item { public, message, signature }).collect();
+    let together = ed25519::verify_many(&items).expect("the system has randomness");
+    for ((public, message, signature), good) in cases.iter().zip(together) {
+        assert_eq!(ed25519::verify(public, message, signature).is_ok(), good);
+    }
+    let mut proof = [0; vrf::PROOF_LEN];
+    for (to, from) in proof.iter_mut().zip(data) {
+        *to = *from;
+    }
+    assert!(vrf::verify(&KEYS[0].public(), data, &proof).is_err(), "a forged proof");
+    let _ = vrf::proof_to_hash(&proof);
+}
+
+/// Bulk signatures: paths, positions and counts as an attacker gives them.
+pub fn bulk_signatures(data: &[u8]) {
+    const CONTEXT: &str = "city-chain v1 fuzz";
+    let mut script = Script(data);
+    let key = SigningKey::from_seed(&[5; 32]);
+    let count = usize::from(script.byte()) % 12 + 1;
+    let leaves: Vec<Digest> = (0..count).map(|at| [at as u8; 32]).collect();
+    let signed = bulk::sign_many(&key, CONTEXT, &leaves).expect("1 to 12 leaves");
+    let public = key.public();
+    let mut cases: Vec<(Digest, BulkSignature, bool)> = Vec::new();
+    while !script.done() && cases.len() < 24 {
+        let at = usize::from(script.byte()) % count;
+        let (mut leaf, mut signature) = (leaves[at], signed[at].clone());
+        match script.byte() % 8 {
+            0 => signature.position = u32::from_le_bytes(script.take()),
+            1 => signature.count = u32::from_le_bytes(script.take()),
+            2 => leaf = script.take(),
+            3 => signature.signature[usize::from(script.byte()) % 64] ^= script.byte(),
+            4 => {
+                let mut path = signature.path.into_vec();
+                path.resize(usize::from(script.byte()) % 21, script.take());
+                signature.path = List::new("path", path).expect("at most 20");
+            }
+            5 => signature.position = u32::from(script.byte()) % 16,
+            _ => {}
+        }
+        let good = leaf == leaves[at] && signature == signed[at];
+        cases.push((leaf, signature, good));
+    }
+    let items: Vec<(&[u8; 32], Digest, &BulkSignature)> =
+        cases.iter().map(|(leaf, signature, _)| (&public, *leaf, signature)).collect();
+    let verdicts = bulk::verify_many(CONTEXT, &items).expect("the system has randomness");
+    for ((_, signature, good), verdict) in cases.iter().zip(verdicts) {
+        assert_eq!(verdict.is_ok(), *good, "{signature:?}");
+    }
+    let acks: Vec<Ack> = data.chunks(400).filter_map(|chunk| wire::decode(chunk).ok()).collect();
+    assert_eq!(verify_acks(&acks).expect("the system has randomness").len(), acks.len());
+}
+
+/// The clock: strictly rising, bounded drift, untouched by what it refuses, no step back over a restart.
+pub fn clock(data: &[u8]) {
+    let mut script = Script(data);
+    let drift = match script.byte() {
+        0..200 => 500,
+        _ => script.long(),
+    };
+    let Ok(mut clock) = Hlc::new(drift, 0) else { return };
+    let mut physical = 1_800_000_000_000u64;
+    let mut given = 0;
+    while !script.done() {
+        let action = script.byte();
+        physical = match action >> 4 {
+            0..8 => physical.saturating_add(u64::from(script.byte())),
+            8..12 => physical.saturating_sub(u64::from(script.byte())),
+            12 => MS_MAX.saturating_sub(u64::from(script.byte())),
+            13 => script.long(),
+            _ => physical,
+        };
+        let before = clock.clone();
+        let stamps = match action % 5 {
+            0 => clock.now(physical).map(|stamp| (stamp, stamp)),
+            1 => {
+                let count = script.long() as u32;
+                clock.now_many(physical, count).map(|first| (first, first + (u64::from(count) - 1)))
+            }
+            2 => {
+                let remote = script.long();
+                clock.update(remote, physical).inspect(|stamp| assert!(*stamp > remote)).map(|stamp| (stamp, stamp))
+            }
+            3 => {
+                let near = tnh::pack(physical.min(MS_MAX), script.short() as u16).expect("it fits");
+                let remote = near.saturating_add(u64::from(script.byte()) << 18);
+                clock.update(remote, physical).inspect(|stamp| assert!(*stamp > remote)).map(|stamp| (stamp, stamp))
+            }
+            _ => {
+                if let Ok(bound) = clock.upper_bound(physical, script.short() as u64) {
+                    assert!(bound >= clock.last());
+                    clock = Hlc::new(drift, bound).expect("as before");
+                    given = bound;
+                }
+                continue;
+            }
+        };
+        match stamps {
+            Ok((first, last)) => {
+                assert!(first > given && last >= first && clock.last() == last);
+                assert!(tnh::ms(last) <= physical.saturating_add(drift));
+                given = last;
+            }
+            Err(_) => assert_eq!(clock, before),
+        }
+    }
+}
+
+/// What a delegate said, over all its lives.
+#[derive(Default)]
+struct Said {
+    /// The votes, by height, tip and attempt.
+    votes: BTreeMap<(u64, Digest, u32), Digest>,
+    /// The highest attempt reported for, by height.
+    reported: BTreeMap<u64, u32>,
+}
+
+impl Said {
+    fn check(&mut self, saying: Saying, journal: &[u8]) {
+        let twin = || restore(journal).expect("its own record");
+        match saying {
+            Saying::Vote(vote) => {
+                let slot = vote.slot;
+                let promised = self.reported.get(&slot.height).copied().unwrap_or(0);
+                assert!(slot.attempt >= promised, "a vote after the promise of a later attempt");
+                let known = *self.votes.entry((slot.height, slot.previous, slot.attempt)).or_insert(slot.digest);
+                assert_eq!(known, slot.digest, "two votes at one attempt");
+                let mut twin = twin();
+                let behind = twin.tip().0 + 1 == slot.height && slot.attempt > 1;
+                assert!(!behind || twin.prepare(slot.height, slot.attempt - 1).is_err(), "a vote before its record");
+            }
+            Saying::Report(report) => {
+                let known = self.reported.entry(report.height).or_default();
+                *known = (*known).max(report.attempt);
+                let mut twin = twin();
+                let behind = twin.tip().0 + 1 == report.height && report.attempt > 1;
+                assert!(!behind || twin.prepare(report.height, report.attempt - 1).is_err());
+            }
+            Saying::Proposal(proposal) => assert_eq!(proposal.leader, SigningKey::from_seed(&[101; 32]).public()),
+        }
+    }
+}
+
+/// One delegate driven by a script: whatever comes, what it refuses changes nothing, nothing is said before its record is
+/// durable, and nothing is said against what was said before, in this life or an earlier one.
+pub fn delegate(data: &[u8]) {
+    let mut script = Script(data);
+    let mut machine = CITY.delegate(0);
+    let mut journal = machine.snapshot().expect("a state has an encoding");
+    let mut waiting: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut said = Said::default();
+    let mut evidence: Vec<Accepted> = Vec::new();
+    let mut rounds = 0;
+    while !script.done() && rounds < 200 {
+        rounds += 1;
+        let before = machine.snapshot().expect("a state has an encoding");
+        let outcome = match script.byte() % 9 {
+            0 => {
+                let height = (machine.tip().0 + 1).wrapping_add(u64::from(script.byte() / 100));
+                machine.prepare(height, attempt(&mut script))
+            }
+            1 | 2 => {
+                let proposal = proposal(&mut script, &machine, &mut evidence);
+                machine.propose(&proposal)
+            }
+            3 => {
+                let (attempt, digest) = (attempt(&mut script), [script.byte() % 3; 32]);
+                machine.lead(attempt, digest, reports(&mut script, &machine, attempt, &evidence))
+            }
+            4 => machine.committed(&certificate(&mut script, &machine)),
+            5 => {
+                for effect in machine.drain() {
+                    match effect {
+                        Effect::Persist { ticket, record } => waiting.push((ticket, record)),
+                        Effect::Output(saying) => said.check(saying, &journal),
+                    }
+                }
+                Ok(())
+            }
+            6 => {
+                let at = usize::from(script.byte());
+                let ticket = waiting.get(at).map_or(at as u64, |(ticket, _)| *ticket);
+                let done = machine.durable(ticket);
+                if done.is_ok() {
+                    let durable = waiting.iter().take_while(|(other, _)| *other <= ticket).count();
+                    journal = waiting.drain(..durable).next_back().map_or(journal, |(_, record)| record);
+                }
+                done
+            }
+            7 => {
+                machine = restore(&journal).expect("its own record");
+                waiting.clear();
+                continue;
+            }
+            _ => {
+                let mut wrong = before.clone();
+                let at = script.short() % wrong.len();
+                wrong[at] ^= script.byte();
+                if let Ok(mut other) = restore(&wrong) {
+                    let _ = (other.leader(attempt(&mut script)), other.prepare(1, 1), other.weigh(1, &[]));
+                    let _ = other.propose(&proposal(&mut script, &other, &mut evidence));
+                }
+                continue;
+            }
+        };
+        if outcome.is_err() {
+            assert_eq!(machine.snapshot().expect("a state has an encoding"), before, "refused, and yet changed");
+        }
+    }
+}
+
+fn attempt(script: &mut Script<'_>) -> u32 {
+    match script.byte() {
+        byte @ 0..240 => u32::from(byte % 6),
+        _ => u32::from_le_bytes(script.take()),
+    }
+}
+
+/// The slot after the machine's tip, now and then with something wrong.
+fn slot(script: &mut Script<'_>, machine: &Delegate, attempt: u32) -> Slot {
+    let (epoch, (height, previous)) = (&CITY.epoch, machine.tip());
+    let digest = [script.byte() % 3; 32];
+    let mut slot = Slot { network: epoch.network, epoch: epoch.number, height: height + 1, attempt, previous, digest };
+    match script.byte() {
+        250 => slot.network[0] ^= 1,
+        251 => slot.epoch ^= 1,
+        252 => slot.height = script.long(),
+        253 => slot.previous[0] ^= 1,
+        _ => {}
+    }
+    slot
+}
+
+fn reports(script: &mut Script<'_>, machine: &Delegate, attempt: u32, evidence: &[Accepted]) -> Vec<Report> {
+    let slot = Slot { attempt, ..slot(script, machine, attempt) };
+    let count = if attempt == 0 { 0 } else { usize::from(script.byte()) % 6 };
+    (0..count)
+        .filter_map(|_| {
+            let key = &CITY.delegates[usize::from(script.byte()) % 4];
+            let mut accepted = evidence.get(usize::from(script.byte())).copied();
+            if let (Some(accepted), 255) = (&mut accepted, script.byte()) {
+                accepted.digest = [script.byte() % 3; 32];
+            }
+            Report::new(key, &slot, accepted).ok()
+        })
+        .collect()
+}
+
+fn proposal(script: &mut Script<'_>, machine: &Delegate, evidence: &mut Vec<Accepted>) -> Proposal {
+    let attempt = attempt(script);
+    let slot = slot(script, machine, attempt);
+    let reports = reports(script, machine, attempt, evidence);
+    let due = machine.leader(attempt).expect("there is a leader");
+    let right = CITY.delegates.iter().find(|key| key.public() == due).expect("one of ours");
+    let key = if script.byte() == 255 { &CITY.delegates[usize::from(script.byte()) % 4] } else { right };
+    let mut proposal = Proposal::new(key, slot, reports).expect("few reports");
+    if script.byte() == 255 {
+        proposal.signature[usize::from(script.byte()) % 64] ^= script.byte();
+    }
+    evidence.push(Accepted { attempt, digest: slot.digest, leader_signature: proposal.signature });
+    proposal
+}
+
+fn certificate(script: &mut Script<'_>, machine: &Delegate) -> Certificate {
+    let attempt = attempt(script);
+    let slot = slot(script, machine, attempt);
+    let votes: Vec<Vote> = CITY.delegates.iter().map(|key| Vote::new(key, slot)).collect();
+    let mut certificate = dpos::collect(&CITY.epoch.validators, &slot, &votes);
+    if let (Ok(made), 255) = (&mut certificate, script.byte()) {
+        made.certificate.slot.digest[0] ^= 1;
+    }
+    // A slot of another epoch cannot be collected for; show the machine an empty one instead.
+    certificate.map_or(Certificate { slot, signatures: List::default() }, |made| made.certificate)
+}

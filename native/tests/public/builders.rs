@@ -1,0 +1,261 @@
+//! A small city whose every key, clock and seed is fixed: whatever is built here has the same bytes wherever it is built.
+//!
+//! Signatures are deterministic (RFC 8032), VRF proofs are (RFC 9381), and nothing reads a clock, so the golden vectors can
+//! pin every byte. Six holders in three districts, four delegates of stake 1 to 4, dispersals of (2, 4) with a quorum of 3.
+
+use city_chain_native::algorithms::ec;
+use city_chain_native::crypto::ed25519::SigningKey;
+use city_chain_native::crypto::hash::Digest;
+use city_chain_native::primitives::bulk::BulkSignature;
+use city_chain_native::primitives::wire::{self, Bytes, List, Text};
+use city_chain_native::proofs::dpos::{self, Delegate, Slot, Validator, ValidatorSet, Vote};
+use city_chain_native::proofs::poh::{self, Ack, HoldRequest};
+use city_chain_native::records::Key;
+use city_chain_native::records::availability::AvailabilityCertificate;
+use city_chain_native::records::batch::{Batch, BatchHeader, CommitCertificate, Entry};
+use city_chain_native::records::epoch::Epoch;
+use city_chain_native::records::identity::Identity;
+use city_chain_native::records::manifest::{Cipher, Manifest, fragment_root};
+use city_chain_native::records::receipt::{Receipt, Trust, TrustedEpoch};
+use city_chain_native::records::repair::{Move, Repair, RepairCertificate};
+use city_chain_native::records::selection::{Candidate, CandidateList, Candidates, Draw};
+use city_chain_native::records::signed::Signed;
+use city_chain_native::records::transaction::{Place, Transaction};
+
+pub const K: u16 = 2;
+pub const N: u16 = 4;
+pub const QUORUM: u16 = 3;
+/// Holders and one spare.
+pub const CHOSEN: usize = 5;
+/// A fixed time, UTC epoch milliseconds.
+pub const T: u64 = 1_800_000_000_000;
+
+/// The clock `step` stamps after [`T`].
+pub fn hlc(step: u64) -> u64 {
+    T << 16 | step
+}
+
+pub fn identity(at: u8) -> Identity {
+    Identity::from_master(&[at; 32])
+}
+
+pub fn text<const MAX: usize>(text: &str) -> Text<MAX> {
+    Text::new("text", text).unwrap()
+}
+
+pub struct City {
+    pub sender: Identity,
+    pub holders: Vec<Identity>,
+    pub delegates: Vec<SigningKey>,
+    pub epoch: Epoch,
+    pub candidates: Candidates,
+}
+
+/// A transaction, cut up, held by all its holders.
+pub struct Dispersal {
+    pub transaction: Transaction,
+    pub manifest: Manifest,
+    pub fragments: Vec<Vec<u8>>,
+    pub hashes: Vec<Digest>,
+    pub requests: Vec<HoldRequest>,
+    pub acks: Vec<Ack>,
+}
+
+impl City {
+    /// The city of that name; its epoch has the number `epoch`.
+    pub fn new(name: &str, epoch: u64) -> Self {
+        let delegates: Vec<SigningKey> = (101..105).map(|at| SigningKey::from_seed(&[at; 32])).collect();
+        let stakes =
+            (1..).zip(&delegates).map(|(stake, key)| Validator { key: key.public(), stake }).collect::<Vec<_>>();
+        let epoch = Epoch::first(name, &[9; 32], ValidatorSet::new(epoch, stakes).unwrap()).unwrap();
+        let holders: Vec<Identity> = (11..17).map(identity).collect();
+        let mut items: Vec<Candidate> = (0u32..)
+            .zip(&holders)
+            .map(|(at, holder)| Candidate {
+                node: holder.id(),
+                weight: 65_536 + at,
+                domain: text(["north", "east", "south"][at as usize % 3]),
+            })
+            .collect();
+        items.sort_by_key(|candidate| candidate.node);
+        let list = CandidateList {
+            network: epoch.network,
+            region: text("tokyo"),
+            items: List::new("candidates", items).unwrap(),
+        };
+        Self { sender: identity(1), holders, delegates, epoch, candidates: Candidates::new(list).unwrap() }
+    }
+
+    pub fn trust(&self) -> Trust {
+        let epochs = vec![TrustedEpoch { number: self.epoch.number, root: self.epoch.root() }];
+        Trust { network: self.epoch.network, epochs: List::new("epochs", epochs).unwrap() }
+    }
+
+    pub fn holder(&self, id: &Key) -> &Identity {
+        self.holders.iter().find(|holder| holder.id() == *id).unwrap()
+    }
+
+    pub fn transaction(&self, sequence: u64) -> Transaction {
+        let place = Place { region: text("tokyo"), lat_e7: 356_894_870, lon_e7: 1_396_917_060 };
+        let payload = format!("payload {sequence}").into_bytes();
+        let touched = vec![b"account/2".to_vec(), b"account/1".to_vec()];
+        Transaction::new(&self.sender, self.epoch.network, sequence, hlc(sequence), payload, Some(place), touched)
+            .unwrap()
+    }
+
+    pub fn draw(&self) -> Draw {
+        Draw::new(self.sender.vrf(), &self.epoch).unwrap()
+    }
+
+    pub fn manifest(&self, transaction: &Transaction, hashes: &[Digest]) -> Manifest {
+        let selection =
+            self.draw().select(&self.candidates, &transaction.sender, transaction.sequence, CHOSEN).unwrap();
+        Manifest {
+            network: self.epoch.network,
+            tx_id: transaction.digest().unwrap(),
+            sender: transaction.sender,
+            sequence: transaction.sequence,
+            length: wire::encode(transaction).unwrap().len() as u64,
+            code: ec::code_for(usize::from(K), usize::from(N - K)).unwrap().id(),
+            k: K,
+            n: N,
+            quorum: QUORUM,
+            cipher: Cipher::None,
+            fragment_root: fragment_root(hashes).unwrap(),
+            selection,
+            signature: [0; 64],
+        }
+        .sign(self.sender.signing())
+        .unwrap()
+    }
+
+    pub fn disperse(&self, sequence: u64) -> Dispersal {
+        let transaction = self.transaction(sequence);
+        let bytes = wire::encode(&transaction).unwrap();
+        let encoded = ec::encode(&bytes, usize::from(K), usize::from(N - K)).unwrap();
+        let fragments: Vec<Vec<u8>> = (0..encoded.n()).map(|at| encoded.fragment(at).unwrap().to_vec()).collect();
+        let hashes = encoded.hashes();
+        let manifest = self.manifest(&transaction, &hashes);
+        let requests = (0..N).map(|index| {
+            let node = manifest.selection.nodes[usize::from(index)];
+            self.request(&manifest, &hashes, index, node)
+        });
+        let requests = poh::request_many(self.sender.signing(), requests.collect()).unwrap();
+        let acks = requests
+            .iter()
+            .zip(&fragments)
+            .flat_map(|(request, fragment)| {
+                let key = self.holder(&request.node).signing();
+                poh::hold_many(key, &[(request, fragment)], hlc(100 + sequence)).unwrap()
+            })
+            .collect();
+        Dispersal { transaction, manifest, fragments, hashes, requests, acks }
+    }
+
+    /// An unsigned request to `node` for the fragment `index`.
+    pub fn request(&self, manifest: &Manifest, hashes: &[Digest], index: u16, node: Key) -> HoldRequest {
+        HoldRequest {
+            network: manifest.network,
+            sender: manifest.sender,
+            node,
+            tx_id: manifest.tx_id,
+            manifest_hash: manifest.digest().unwrap(),
+            index,
+            n: manifest.n,
+            fragment_hash: hashes[usize::from(index)],
+            challenge: poh::challenge(&[77; 32], &node, index),
+            hlc: hlc(50),
+            deadline_ms: T + 80,
+            hold_until_ms: T + 86_400_000,
+            session: Bytes::default(),
+            authorization: BulkSignature::empty(),
+        }
+    }
+
+    /// The certificate of a dispersal with its first [`QUORUM`] acks.
+    pub fn availability(&self, dispersal: &Dispersal) -> AvailabilityCertificate {
+        let acks = &dispersal.acks[..usize::from(QUORUM)];
+        AvailabilityCertificate::new(dispersal.manifest.clone(), dispersal.hashes.clone(), acks).unwrap()
+    }
+
+    /// The batch at `height` that commits the dispersals.
+    pub fn batch(&self, height: u64, dispersals: &[Dispersal]) -> Batch {
+        let entries = dispersals.iter().map(|d| Entry::transaction(&d.manifest).unwrap()).collect();
+        Batch::new(&self.epoch, height, self.epoch.network, "tokyo", hlc(200), entries).unwrap()
+    }
+
+    pub fn slot(&self, header: &BatchHeader, attempt: u32) -> Slot {
+        Slot {
+            network: header.network,
+            epoch: header.epoch,
+            height: header.height,
+            attempt,
+            previous: header.previous,
+            digest: header.digest().unwrap(),
+        }
+    }
+
+    pub fn delegate(&self, at: usize) -> Delegate {
+        let key = SigningKey::from_seed(&[101 + at as u8; 32]);
+        let (network, seed) = (self.epoch.network, self.epoch.seed);
+        Delegate::new(key, self.epoch.validators.clone(), network, seed, network).unwrap()
+    }
+
+    /// The key of the leader of `attempt` at `height`.
+    pub fn leader(&self, height: u64, attempt: u32) -> &SigningKey {
+        let public = dpos::leader(&self.epoch.validators, &self.epoch.seed, height, attempt).unwrap();
+        self.delegates.iter().find(|key| key.public() == public).unwrap()
+    }
+
+    /// What the delegates of the highest stakes make of the header (stake 2 + 3 + 4 of 10, of which 7 are needed).
+    pub fn commit(&self, header: &BatchHeader) -> CommitCertificate {
+        let slot = self.slot(header, 0);
+        let votes: Vec<Vote> = self.delegates[1..].iter().map(|key| Vote::new(key, slot)).collect();
+        CommitCertificate::Dpos(dpos::collect(&self.epoch.validators, &slot, &votes).unwrap().certificate)
+    }
+
+    /// The receipt of the dispersal at `position`.
+    pub fn receipt(&self, dispersals: &[Dispersal], position: u32) -> Receipt {
+        let batch = self.batch(1, dispersals);
+        let availability = self.availability(&dispersals[position as usize]);
+        Receipt::new(availability, self.epoch.clone(), &batch, self.commit(&batch.header), position).unwrap()
+    }
+
+    /// The holders that a manifest does not name first.
+    pub fn others(&self, manifest: &Manifest) -> Vec<&Identity> {
+        let held = &manifest.selection.nodes[..usize::from(manifest.n)];
+        self.holders.iter().filter(|holder| !held.contains(&holder.id())).collect()
+    }
+
+    /// The fragments 1 and 3 move to nodes that hold none yet.
+    pub fn repair(&self, dispersal: &Dispersal) -> RepairCertificate {
+        let manifest = &dispersal.manifest;
+        let moves: Vec<Move> = [1, 3]
+            .into_iter()
+            .zip(self.others(manifest))
+            .map(|(index, node)| Move { index, node: node.id() })
+            .collect();
+        let acks = moves
+            .iter()
+            .flat_map(|to| {
+                let request = self.request(manifest, &dispersal.hashes, to.index, to.node);
+                let fragment = dispersal.fragments[usize::from(to.index)].as_slice();
+                poh::hold_many(self.holder(&to.node).signing(), &[(&request, fragment)], hlc(300)).unwrap()
+            })
+            .collect();
+        let repair = Repair {
+            network: manifest.network,
+            tx_id: manifest.tx_id,
+            manifest_hash: manifest.digest().unwrap(),
+            generation: 1,
+            candidates_root: *self.candidates.root(),
+            moves: List::new("moves", moves).unwrap(),
+            hlc: hlc(301),
+            repairer: self.holders[0].id(),
+            signature: [0; 64],
+        }
+        .sign(self.holders[0].signing())
+        .unwrap();
+        RepairCertificate { repair, acks: List::new("acks", acks).unwrap() }
+    }
+}

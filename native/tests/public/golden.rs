@@ -1,0 +1,273 @@
+//! Golden vectors: the bytes of every record, frozen in `tests/vectors/records.txt`, and the digests that are signed or
+//! named, in `tests/vectors/digests.txt`.
+//!
+//! A change of bytes fails here. It needs a new version number of the record, never a silent change; then the files are
+//! written anew with
+//!
+//! ```text
+//! CITY_CHAIN_WRITE_VECTORS=1 cargo test --test public golden
+//! ```
+//!
+//! which also writes the fuzz targets' seeds into `fuzz/corpus/` (not committed).
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use city_chain_native::crypto::hash::hex;
+use city_chain_native::primitives::wire::{self, Bytes, List, Record};
+use city_chain_native::proofs::dpos::{self, Accepted, Proposal, Report, Slot, Vote};
+use city_chain_native::proofs::poh;
+use city_chain_native::records::batch::{CommitCertificate, Entry};
+use city_chain_native::records::message::{Message, RepairRequest, Wanted};
+use city_chain_native::records::node::{HOLDER, NodeRecord, VALIDATOR};
+use city_chain_native::records::receipt::Receipt;
+use city_chain_native::records::signed::Signed;
+use city_chain_native::records::transaction::Transaction;
+
+use crate::builders::{City, T, hlc, identity, text};
+use crate::fuzzing::targets::{Nested, RECORDS, Recode};
+
+const RECORDS_FILE: &str = "tests/vectors/records.txt";
+const DIGESTS_FILE: &str = "tests/vectors/digests.txt";
+
+fn encode<R: Record>(record: &R) -> Vec<u8> {
+    wire::encode(record).unwrap()
+}
+
+/// Every record once or more; a name is that of its record, with what is special about it after a dot.
+pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    let city = City::new("golden", 0);
+    let dispersals = [city.disperse(0), city.disperse(1), city.disperse(2)];
+    let first = &dispersals[0];
+    let batch = city.batch(1, &dispersals);
+    let receipt = city.receipt(&dispersals, 1);
+    let CommitCertificate::Dpos(certificate) = city.commit(&batch.header);
+    let repair = city.repair(first);
+    let mut samples = vec![
+        ("transaction", encode(&first.transaction)),
+        ("transaction.bare", encode(&bare_transaction(&city))),
+        ("candidate_list", encode(city.candidates.list())),
+        ("manifest", encode(&first.manifest)),
+        ("hold_request", encode(&first.requests[1])),
+        ("ack", encode(&first.acks[0])),
+        ("ack.bulk", encode(&bulk_ack(&city))),
+        ("availability_certificate", encode(&city.availability(first))),
+        ("entry", encode(&batch.entries[0])),
+        ("entry.repair", encode(&Entry::repair(&repair.repair).unwrap())),
+        ("batch_header", encode(&batch.header)),
+        ("batch", encode(&batch)),
+        ("commit_certificate", encode(&CommitCertificate::Dpos(certificate.clone()))),
+        ("epoch", encode(&city.epoch)),
+        ("validator_set", encode(&city.epoch.validators)),
+        ("vote", encode(&Vote::new(&city.delegates[0], city.slot(&batch.header, 0)))),
+        ("certificate", encode(&certificate)),
+        ("receipt", encode(&receipt)),
+        ("trust", encode(&city.trust())),
+        ("repair", encode(&repair.repair)),
+        ("repair_certificate", encode(&repair)),
+    ];
+    samples.extend(voting(&city, city.slot(&batch.header, 0)));
+    samples.extend(messages(&city, first.transaction.digest().unwrap()));
+    samples
+}
+
+fn bare_transaction(city: &City) -> Transaction {
+    Transaction::new(&city.sender, city.epoch.network, 7, hlc(7), vec![], None, vec![]).unwrap()
+}
+
+/// One of three acks that one signature serves.
+fn bulk_ack(city: &City) -> poh::Ack {
+    let first = city.disperse(0);
+    let node = city.others(&first.manifest)[0];
+    let requests: Vec<poh::HoldRequest> =
+        (0..3).map(|index| city.request(&first.manifest, &first.hashes, index, node.id())).collect();
+    let held: Vec<(&poh::HoldRequest, &[u8])> =
+        requests.iter().zip(&first.fragments).map(|(request, fragment)| (request, fragment.as_slice())).collect();
+    poh::hold_many(node.signing(), &held, hlc(101)).unwrap().remove(2)
+}
+
+/// Reports, a proposal that carries them, and a delegate's journal, fresh and after an acceptance.
+fn voting(city: &City, slot: Slot) -> Vec<(&'static str, Vec<u8>)> {
+    let first = Proposal::new(city.leader(1, 0), slot, vec![]).unwrap();
+    let accepted = Accepted { attempt: 0, digest: slot.digest, leader_signature: first.signature };
+    let later = Slot { attempt: 2, ..slot };
+    let reports: Vec<Report> = (city.delegates[1..].iter())
+        .enumerate()
+        .map(|(at, key)| Report::new(key, &later, (at == 1).then_some(accepted)).unwrap())
+        .collect();
+    let proposal = Proposal::new(city.leader(1, 2), later, reports.clone()).unwrap();
+    let mut delegate = city.delegate(0);
+    let fresh = delegate.snapshot().unwrap();
+    delegate.propose(&proposal).unwrap();
+    delegate.prepare(1, 5).unwrap();
+    vec![
+        ("report", encode(&reports[0])),
+        ("report.accepted", encode(&reports[1])),
+        ("proposal", encode(&proposal)),
+        ("proposal.first", encode(&first)),
+        ("delegate_state", delegate.snapshot().unwrap()),
+        ("delegate_state.fresh", fresh),
+    ]
+}
+
+fn messages(city: &City, tx_id: [u8; 32]) -> Vec<(&'static str, Vec<u8>)> {
+    let parts = [b"part".to_vec(), vec![], vec![0xff; 3]].map(|part| Bytes::new("part", part).unwrap());
+    let message = Message { kind: text("hold"), parts: List::new("parts", parts.to_vec()).unwrap() };
+    let wanted = [0, 3].map(|index| Wanted { tx_id, index });
+    let request = RepairRequest {
+        network: city.epoch.network,
+        node: city.holders[1].id(),
+        requester: city.holders[0].id(),
+        hlc: hlc(400),
+        deadline_ms: T + 80,
+        items: List::new("wanted", wanted.to_vec()).unwrap(),
+        signature: [0; 64],
+    };
+    let node = NodeRecord {
+        network: city.epoch.network,
+        node: city.holders[0].id(),
+        region: text("tokyo"),
+        domain: text("north"),
+        address: text("local:0"),
+        roles: HOLDER | VALIDATOR,
+        weight: 65_536,
+        stake: 3,
+        sequence: 2,
+        hlc: hlc(1),
+        signature: [0; 64],
+    };
+    let nested = Nested {
+        lists: List::new("lists", vec![List::new("list", vec![1, 2]).unwrap(), List::default()]).unwrap(),
+        bytes: Some(Bytes::new("bytes", vec![9; 9]).unwrap()),
+        texts: List::new("texts", vec![text("né"), text("")]).unwrap(),
+        large: None,
+    };
+    let key = city.holders[0].signing();
+    vec![
+        ("message", encode(&message)),
+        ("repair_request", encode(&request.sign(key).unwrap())),
+        ("node_record", encode(&node.sign(key).unwrap())),
+        ("nested", encode(&nested)),
+    ]
+}
+
+/// The decoder of a sample.
+pub fn recoder(name: &str) -> Recode {
+    let record = name.split('.').next().unwrap();
+    RECORDS.iter().find(|(known, _)| *known == record).unwrap_or_else(|| panic!("no decoder for {name}")).1
+}
+
+/// What is signed or named by its digest.
+fn digests() -> Vec<(&'static str, [u8; 32])> {
+    let city = City::new("golden", 0);
+    let first = city.disperse(0);
+    let batch = city.batch(1, std::slice::from_ref(&first));
+    let slot = city.slot(&batch.header, 0);
+    let repair = city.repair(&first).repair;
+    vec![
+        ("sender", identity(1).id()),
+        ("sender.vrf", identity(1).vrf().public()),
+        ("network", city.epoch.network),
+        ("epoch.seed", city.epoch.seed),
+        ("epoch.root", city.epoch.root()),
+        ("validators.root", city.epoch.validators.root()),
+        ("leader.height_1.attempt_0", city.leader(1, 0).public()),
+        ("leader.height_1.attempt_2", city.leader(1, 2).public()),
+        ("candidates.root", *city.candidates.root()),
+        ("transaction.id", first.transaction.digest().unwrap()),
+        ("fragment_0.hash", first.hashes[0]),
+        ("fragments.root", first.manifest.fragment_root),
+        ("manifest.hash", first.manifest.digest().unwrap()),
+        ("challenge", first.requests[0].challenge),
+        ("entry.leaf", batch.entries[0].leaf().unwrap()),
+        ("batch.digest", batch.header.digest().unwrap()),
+        ("slot.message", slot.message()),
+        ("slot.proposal_message", dpos::proposal_message(&slot)),
+        ("repair.hash", repair.digest().unwrap()),
+    ]
+}
+
+fn path(file: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+fn rendered() -> [(&'static str, String); 2] {
+    let mut records = String::from("# The bytes of every record. Written and checked by tests/public/golden.rs.\n");
+    for (name, bytes) in samples() {
+        writeln!(records, "\n[{name}] {} bytes", bytes.len()).unwrap();
+        for line in bytes.chunks(56) {
+            writeln!(records, "{}", hex(line)).unwrap();
+        }
+    }
+    let mut frozen = String::from("# What is signed or named. Written and checked by tests/public/golden.rs.\n");
+    for (name, digest) in digests() {
+        writeln!(frozen, "{name} {}", hex(&digest)).unwrap();
+    }
+    [(RECORDS_FILE, records), (DIGESTS_FILE, frozen)]
+}
+
+/// The records of the file, by name.
+fn frozen() -> Vec<(String, Vec<u8>)> {
+    let mut out: Vec<(String, String)> = Vec::new();
+    for line in std::fs::read_to_string(path(RECORDS_FILE)).unwrap().lines() {
+        if let Some((name, _)) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
+            out.push((name.to_owned(), String::new()));
+        } else if let Some((_, text)) = out.last_mut() {
+            text.push_str(line);
+        }
+    }
+    out.into_iter().map(|(name, text)| (name, hex::decode(text).unwrap())).collect()
+}
+
+/// One file a sample, for cargo-fuzz.
+fn write_corpus() {
+    let folder = path("fuzz/corpus/records");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, bytes) in samples() {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+#[test]
+fn every_record_has_the_bytes_it_always_had() {
+    if std::env::var_os("CITY_CHAIN_WRITE_VECTORS").is_some() {
+        for (file, text) in rendered() {
+            std::fs::write(path(file), text).unwrap();
+        }
+        write_corpus();
+    }
+    let (made, frozen) = (samples(), frozen());
+    for ((name, bytes), (frozen_name, frozen_bytes)) in made.iter().zip(&frozen) {
+        assert_eq!(name, frozen_name);
+        assert!(bytes == frozen_bytes, "{name}: other bytes than in {RECORDS_FILE}: {}", hex(bytes));
+    }
+    assert_eq!(made.len(), frozen.len());
+    for (file, text) in rendered() {
+        assert_eq!(std::fs::read_to_string(path(file)).unwrap(), text, "{file}");
+    }
+}
+
+#[test]
+fn the_frozen_bytes_decode_to_what_they_were() {
+    let frozen = frozen();
+    for (name, bytes) in &frozen {
+        assert_eq!(recoder(name)(bytes).unwrap(), *bytes, "{name}");
+    }
+    for (name, _) in RECORDS {
+        assert!(frozen.iter().any(|(frozen, _)| frozen == name), "{name} is not frozen");
+    }
+    let (_, receipt) = frozen.iter().find(|(name, _)| name == "receipt").unwrap();
+    let (_, trust) = frozen.iter().find(|(name, _)| name == "trust").unwrap();
+    wire::decode::<Receipt>(receipt).unwrap().verify(&wire::decode(trust).unwrap()).unwrap();
+}
+
+#[test]
+fn no_two_records_share_a_tag() {
+    let mut tags: Vec<Vec<u8>> = RECORDS
+        .iter()
+        .map(|(name, _)| frozen().into_iter().find(|(frozen, _)| frozen == name).unwrap().1[..4].to_vec())
+        .collect();
+    tags.sort_unstable();
+    tags.dedup();
+    assert_eq!(tags.len(), RECORDS.len());
+}

@@ -1,0 +1,11 @@
+//! Tests of the public API, as one program: the way of a transaction through the records, hostile bytes, golden vectors,
+//! and the bodies of the fuzz targets on seeded input.
+
+mod builders;
+mod flips;
+mod fuzzing;
+mod golden;
+mod hostile;
+mod memory;
+mod tampering;
+mod way;
