@@ -431,8 +431,8 @@ pub fn delegate(data: &[u8]) {
                 Ok(())
             }
             6 => {
-                let at = usize::from(script.byte());
-                let ticket = waiting.get(at).map_or(at as u64, |(ticket, _)| *ticket);
+                let at = usize::from(script.byte()) % (waiting.len() + 1);
+                let ticket = waiting.get(at).map_or_else(|| u64::from(script.byte()), |(ticket, _)| *ticket);
                 let done = machine.durable(ticket);
                 if done.is_ok() {
                     let durable = waiting.iter().take_while(|(other, _)| *other <= ticket).count();
@@ -464,7 +464,8 @@ pub fn delegate(data: &[u8]) {
 
 fn attempt(script: &mut Script<'_>) -> u32 {
     match script.byte() {
-        byte @ 0..240 => u32::from(byte % 6),
+        0..100 => 0,
+        byte @ 100..240 => u32::from(byte % 5),
         _ => u32::from_le_bytes(script.take()),
     }
 }
@@ -486,15 +487,23 @@ fn slot(script: &mut Script<'_>, machine: &Delegate, attempt: u32) -> Slot {
 
 fn reports(script: &mut Script<'_>, machine: &Delegate, attempt: u32, evidence: &[Accepted]) -> Vec<Report> {
     let slot = Slot { attempt, ..slot(script, machine, attempt) };
-    let count = if attempt == 0 { 0 } else { usize::from(script.byte()) % 6 };
-    (0..count)
-        .filter_map(|_| {
-            let key = &CITY.delegates[usize::from(script.byte()) % 4];
-            let mut accepted = evidence.get(usize::from(script.byte())).copied();
-            if let (Some(accepted), 255) = (&mut accepted, script.byte()) {
-                accepted.digest = [script.byte() % 3; 32];
+    if attempt == 0 {
+        return Vec::new();
+    }
+    let (mask, earlier) = (script.byte(), evidence.iter().filter(|accepted| accepted.attempt < attempt));
+    let earlier: Vec<Accepted> = earlier.copied().collect();
+    let reporters = (0..4).filter(|at| mask >> at & 1 == 1 || mask > 128);
+    let doubled = (mask == 255).then_some(0);
+    reporters
+        .chain(doubled)
+        .filter_map(|at| {
+            let mut accepted = earlier.get(usize::from(script.byte()) % (earlier.len() + 2)).copied();
+            match (&mut accepted, script.byte()) {
+                (Some(accepted), 254) => accepted.digest = [script.byte() % 3; 32],
+                (Some(accepted), 255) => accepted.attempt = script.byte().into(),
+                _ => {}
             }
-            Report::new(key, &slot, accepted).ok()
+            Report::new(&CITY.delegates[at], &slot, accepted).ok()
         })
         .collect()
 }
