@@ -33,7 +33,8 @@ const FIELD_PRIME: [u8; 32] = {
     prime
 };
 
-/// A secret signing key; zeroised on drop, never shown.
+/// A secret signing key; every copy of it is zeroised on drop, and none is ever shown.
+#[derive(Clone)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {

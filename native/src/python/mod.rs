@@ -1,19 +1,25 @@
 //! The only PyO3 code: extract, call, convert errors. No protocol decision is made here.
 //!
 //! One file per algorithm; [`call`] is the one way into the core (releases the GIL, stops panics), [`error`] the one
-//! table of exceptions, [`buffer`] the one way bytes come in, [`int`] the one way integers do.
+//! table of exceptions, [`buffer`] the one way bytes come in, [`int`], [`real`] and [`text`] numbers and text, [`keys`]
+//! many byte strings, [`output`] the way bytes go out, [`record`] what all record classes share.
 
 mod buffer;
 mod call;
 mod cbf;
-mod crypto;
 mod dpos;
 mod ec;
 mod error;
+mod identity;
 mod int;
+mod keys;
+mod output;
 mod poh;
+mod real;
+mod record;
 mod records;
 mod rvh;
+mod text;
 mod tnh;
 mod vrf;
 
@@ -23,7 +29,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    crypto::register(module)?;
+    identity::register(module)?;
     ec::register(module)?;
     rvh::register(module)?;
     vrf::register(module)?;

@@ -1,11 +1,13 @@
 //! The availability certificate: a manifest and enough holders' acks, so that the content outlives any tolerated fault.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::epoch::Epoch;
 use super::manifest::Manifest;
+use super::selection::{Candidates, Selection};
 use super::signed::Signed;
 use super::{FRAGMENTS_MAX, Key};
 use crate::algorithms::vrf;
@@ -77,12 +79,12 @@ impl Record for AvailabilityCertificate {
 
 impl AvailabilityCertificate {
     /// Puts a certificate together; refuses acks that do not belong to the manifest. The signatures are not checked here.
-    pub fn new(manifest: Manifest, fragment_hashes: Vec<Digest>, acks: &[Ack]) -> Result<Self> {
+    pub fn new<A: Borrow<Ack>>(manifest: Manifest, fragment_hashes: Vec<Digest>, acks: &[A]) -> Result<Self> {
         manifest.verify_hashes(&fragment_hashes)?;
         let manifest_hash = manifest.digest()?;
         let mut compact = acks
             .iter()
-            .map(|ack| compress(&manifest, &manifest_hash, &fragment_hashes, ack))
+            .map(|ack| compress(&manifest, &manifest_hash, &fragment_hashes, ack.borrow()))
             .collect::<Result<Vec<_>>>()?;
         compact.sort_by_key(|ack| ack.index);
         let certificate = Self {
@@ -163,21 +165,36 @@ fn compress(manifest: &Manifest, manifest_hash: &Digest, hashes: &[Digest], ack:
     })
 }
 
-/// Whether every certificate's draw is right; a sender's proof serves a whole epoch and is checked once.
-fn verify_draws(certificates: &[AvailabilityCertificate], epoch: &Epoch) -> Vec<Result<()>> {
-    let mut seen: HashMap<(&Key, &[u8; vrf::PROOF_LEN], u64), Result<()>> = HashMap::new();
-    certificates
-        .iter()
-        .map(|certificate| {
-            let selection = &certificate.manifest.selection;
+/// The output of every distinct proof among `selections`, checked once each: a sender's proof serves a whole epoch.
+fn verify_draws<'a>(
+    selections: impl Iterator<Item = &'a Selection>,
+    epoch: &Epoch,
+) -> Vec<Result<[u8; vrf::OUTPUT_LEN]>> {
+    let mut seen = HashMap::new();
+    selections
+        .map(|selection| {
             let draw = (&selection.vrf_public, &selection.proof, selection.epoch);
-            seen.entry(draw).or_insert_with(|| selection.verify_proof(epoch).map(drop)).clone()
+            seen.entry(draw).or_insert_with(|| selection.verify_proof(epoch)).clone()
         })
         .collect()
 }
 
+/// Checks the choice of nodes of many manifests, one verdict each; every distinct proof is checked once.
+pub fn verify_selections<M: Borrow<Manifest>>(
+    manifests: &[M],
+    epoch: &Epoch,
+    candidates: &Candidates,
+) -> Vec<Result<()>> {
+    let draws = verify_draws(manifests.iter().map(|manifest| &manifest.borrow().selection), epoch);
+    let check = |(manifest, draw): (&M, Result<_>)| {
+        let manifest = manifest.borrow();
+        manifest.selection.verify_nodes(&draw?, candidates, &manifest.sender, manifest.sequence)
+    };
+    manifests.iter().zip(draws).map(check).collect()
+}
+
 /// Whether every manifest's signature is right, in one batch; a manifest that has no encoding gets the reason.
-fn verify_manifests(certificates: &[AvailabilityCertificate]) -> Result<Vec<Result<()>>> {
+fn verify_manifests(certificates: &[&AvailabilityCertificate]) -> Result<Vec<Result<()>>> {
     let digests: Vec<Result<Digest>> = certificates.iter().map(|c| c.manifest.digest()).collect();
     let items: Vec<ed25519::Item<'_>> = certificates
         .iter()
@@ -198,12 +215,15 @@ fn verify_manifests(certificates: &[AvailabilityCertificate]) -> Result<Vec<Resu
 }
 
 /// Checks many certificates, one verdict each; all signatures in two batches.
-pub fn verify_many(certificates: &[AvailabilityCertificate], epoch: &Epoch) -> Result<Vec<Result<()>>> {
+pub fn verify_many<C: Borrow<AvailabilityCertificate>>(certificates: &[C], epoch: &Epoch) -> Result<Vec<Result<()>>> {
+    let certificates: Vec<&AvailabilityCertificate> = certificates.iter().map(Borrow::borrow).collect();
     let mut verdicts: Vec<Result<()>> = certificates.iter().map(|c| verify_shape(c, epoch)).collect();
-    for (verdict, draw) in verdicts.iter_mut().zip(verify_draws(certificates, epoch)) {
-        settle(verdict, draw);
+    for (verdict, draw) in
+        verdicts.iter_mut().zip(verify_draws(certificates.iter().map(|c| &c.manifest.selection), epoch))
+    {
+        settle(verdict, draw.map(drop));
     }
-    for (verdict, signature) in verdicts.iter_mut().zip(verify_manifests(certificates)?) {
+    for (verdict, signature) in verdicts.iter_mut().zip(verify_manifests(&certificates)?) {
         settle(verdict, signature);
     }
     let mut acks = Vec::new();

@@ -2,8 +2,9 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::identity::Identity;
 use super::selection::Selection;
-use super::signed::{SIGNATURE_LEN, signed};
+use super::signed::{SIGNATURE_LEN, Signed, signed};
 use super::transaction::Transaction;
 use super::{FRAGMENTS_MAX, Key, NODES_MAX};
 use crate::algorithms::ec;
@@ -94,7 +95,54 @@ impl Record for Manifest {
 
 signed!(Manifest, sender, "city-chain v1 manifest");
 
+/// How a transaction is cut and dispersed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Bytes of the encoded transaction.
+    pub length: u64,
+    /// How many fragments restore it.
+    pub k: u16,
+    /// How many fragments there are.
+    pub n: u16,
+    /// How many acks make the dispersal available.
+    pub quorum: u16,
+}
+
 impl Manifest {
+    /// Makes and signs the manifest of `transaction`, whose digest is `tx_id`, for fragments with these `hashes`.
+    pub fn new(
+        identity: &Identity,
+        transaction: &Transaction,
+        tx_id: Digest,
+        shape: Shape,
+        hashes: &[Digest],
+        selection: Selection,
+    ) -> Result<Self> {
+        let Shape { length, k, n, quorum } = shape;
+        if k == 0 || k > n || hashes.len() != usize::from(n) {
+            return Err(Error::input(format!(
+                "manifest: k = {k}, n = {n} and {} fragment hashes: 1 ≤ k ≤ n and n hashes are needed",
+                hashes.len()
+            )));
+        }
+        Self {
+            network: transaction.network,
+            tx_id,
+            sender: transaction.sender,
+            sequence: transaction.sequence,
+            length,
+            code: ec::code_for(usize::from(k), usize::from(n - k))?.id(),
+            k,
+            n,
+            quorum,
+            cipher: Cipher::None,
+            fragment_root: fragment_root(hashes)?,
+            selection,
+            signature: [0; SIGNATURE_LEN],
+        }
+        .sign(identity.signing())
+    }
+
     /// Checks that `hashes` are the hashes of all fragments.
     pub fn verify_hashes(&self, hashes: &[Digest]) -> Result<()> {
         if hashes.len() != usize::from(self.n) {

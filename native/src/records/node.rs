@@ -14,6 +14,14 @@ pub const HOLDER: u8 = 1;
 /// The role bit of a node that may be elected to vote.
 pub const VALIDATOR: u8 = 2;
 
+/// Checks role bits of any width: some, and no unknown ones.
+pub fn check_roles(roles: u16) -> Result<u8> {
+    match u8::try_from(roles) {
+        Ok(bits) if bits != 0 && bits & !(HOLDER | VALIDATOR) == 0 => Ok(bits),
+        _ => Err(Error::input(format!("node record: roles {roles:#04x}: holder 1, validator 2 or both"))),
+    }
+}
+
 /// The most bytes of an address.
 pub const ADDRESS_MAX: usize = 256;
 
@@ -51,9 +59,7 @@ impl Record for NodeRecord {
     const LEN_MAX: usize = 1024;
 
     fn check(&self) -> Result<()> {
-        if self.roles == 0 || self.roles & !(HOLDER | VALIDATOR) != 0 {
-            return Err(Error::input(format!("node record: roles {:#04x}: holder 1, validator 2 or both", self.roles)));
-        }
+        check_roles(u16::from(self.roles))?;
         if self.region.is_empty() || self.domain.is_empty() || self.address.is_empty() {
             return Err(Error::input("node record: region, domain and address must not be empty"));
         }

@@ -1,5 +1,7 @@
 //! The receipt: what the sender keeps, and what proves everything offline.
 
+use std::borrow::Borrow;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::availability::AvailabilityCertificate;
@@ -47,6 +49,21 @@ impl Record for Trust {
     }
 }
 
+impl Trust {
+    /// Trust in some epochs of a network, in any order.
+    pub fn new(network: Digest, mut epochs: Vec<TrustedEpoch>) -> Result<Self> {
+        epochs.sort_by_key(|epoch| epoch.number);
+        let trust = Self { network, epochs: List::new("trust anchor: epochs", epochs)? };
+        trust.check()?;
+        Ok(trust)
+    }
+
+    /// Trust in one epoch.
+    pub fn of(epoch: &Epoch) -> Result<Self> {
+        Self::new(epoch.network, vec![TrustedEpoch { number: epoch.number, root: epoch.root() }])
+    }
+}
+
 /// Proof that a transaction was dispersed to enough holders and committed by the delegates.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Receipt {
@@ -86,7 +103,42 @@ impl Receipt {
         certificate: CommitCertificate,
         position: u32,
     ) -> Result<Self> {
-        let path = batch.tree()?.path(position as usize)?;
+        Self::from_tree(&batch.tree()?, availability, epoch, batch, certificate, position)
+    }
+
+    /// Many receipts of one batch: `availabilities[i]` is that of the transaction at `positions[i]`. The batch's tree is
+    /// built once.
+    pub fn many<A: Borrow<AvailabilityCertificate>>(
+        availabilities: &[A],
+        epoch: &Epoch,
+        batch: &Batch,
+        certificate: &CommitCertificate,
+        positions: &[u32],
+    ) -> Result<Vec<Self>> {
+        if availabilities.len() != positions.len() {
+            return Err(Error::input(format!(
+                "receipt: {} availability certificates for {} positions",
+                availabilities.len(),
+                positions.len()
+            )));
+        }
+        let tree = batch.tree()?;
+        let make = |(availability, position): (&A, &u32)| {
+            let availability = availability.borrow().clone();
+            Self::from_tree(&tree, availability, epoch.clone(), batch, certificate.clone(), *position)
+        };
+        availabilities.iter().zip(positions).map(make).collect()
+    }
+
+    fn from_tree(
+        tree: &merkle::Tree,
+        availability: AvailabilityCertificate,
+        epoch: Epoch,
+        batch: &Batch,
+        certificate: CommitCertificate,
+        position: u32,
+    ) -> Result<Self> {
+        let path = tree.path(position as usize)?;
         let receipt = Self {
             availability,
             epoch,

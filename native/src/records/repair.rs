@@ -106,6 +106,14 @@ impl Record for RepairCertificate {
 }
 
 impl RepairCertificate {
+    /// Puts a certificate together; the order of `acks` does not matter. The signatures are not checked here.
+    pub fn new(repair: Repair, mut acks: Vec<Ack>) -> Result<Self> {
+        acks.sort_by_key(|ack| ack.index);
+        let certificate = Self { repair, acks: List::new("repair certificate: acks", acks)? };
+        certificate.check()?;
+        Ok(certificate)
+    }
+
     /// Checks all signatures, and the acks against the fragments' hashes.
     pub fn verify(&self, network: &Digest, fragment_hashes: &[Digest]) -> Result<()> {
         self.check()?;

@@ -98,14 +98,23 @@ impl Candidates {
 
     /// The nodes for `seed`: the best of each domain first, then by rank; at most `count`, fewer if there are fewer.
     pub fn choose(&self, seed: &[u8], count: usize) -> Result<Vec<Key>> {
-        let count = count.min(self.list.items.iter().filter(|c| c.weight > 0).count());
-        let picked = self.nodes.pick(seed, count, &[])?;
-        Ok(picked.into_iter().map(|i| self.list.items[i as usize].node).collect())
+        self.choose_without(seed, count, &[])
+    }
+
+    /// [`Candidates::choose`] with some nodes left out; it does not matter if one of those is no candidate.
+    pub fn choose_without(&self, seed: &[u8], count: usize, excluded: &[Key]) -> Result<Vec<Key>> {
+        let excluded: Vec<u32> = excluded.iter().filter_map(|node| u32::try_from(self.position(node)?).ok()).collect();
+        let ranked = self.nodes.rank(seed, &excluded)?;
+        Ok(ranked.into_iter().take(count).map(|at| self.list.items[at as usize].node).collect())
+    }
+
+    fn position(&self, node: &Key) -> Option<usize> {
+        self.list.items.binary_search_by(|candidate| candidate.node.cmp(node)).ok()
     }
 
     /// Whether `node` may be chosen.
     pub fn contains(&self, node: &Key) -> bool {
-        self.list.items.binary_search_by(|c| c.node.cmp(node)).is_ok_and(|at| self.list.items[at].weight > 0)
+        self.position(node).is_some_and(|at| self.list.items[at].weight > 0)
     }
 }
 
@@ -130,6 +139,13 @@ pub struct Selection {
     pub candidates_root: Digest,
     /// The holders in order, then the spares that may stand in for them.
     pub nodes: List<Key, NODES_MAX>,
+}
+
+impl Record for Selection {
+    const TAG: [u8; 4] = *b"CCse";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "selection";
+    const LEN_MAX: usize = NODES_MAX * 32 + 512;
 }
 
 /// A sender's draw for an epoch: one proof, good for every transaction of it.
@@ -181,6 +197,11 @@ impl Selection {
         }
         vrf::verify(&self.vrf_public, &alpha(epoch), &self.proof)
             .map_err(|error| Error::verification(format!("selection: {error}")))
+    }
+
+    /// Checks the proof and the choice of nodes for the transaction `sequence` of `sender`.
+    pub fn verify(&self, epoch: &Epoch, candidates: &Candidates, sender: &Key, sequence: u64) -> Result<()> {
+        self.verify_nodes(&self.verify_proof(epoch)?, candidates, sender, sequence)
     }
 
     /// Recomputes the choice from the proof's output (see [`Selection::verify_proof`]) and the candidate list.

@@ -4,6 +4,8 @@
 //! encoding, envelope included, without the signature. The same digest is the record's id (a transaction's `tx_id`, a
 //! manifest's hash), so an id never depends on which of several valid signatures is attached.
 
+use std::borrow::Borrow;
+
 use crate::crypto::ed25519::{self, SigningKey};
 use crate::crypto::hash::{self, Digest};
 use crate::error::{Error, Result};
@@ -45,9 +47,28 @@ pub trait Signed: Record {
 
     /// Checks the signature.
     fn verify(&self) -> Result<()> {
-        ed25519::verify(self.signer(), &self.digest()?, self.signature())
+        self.verify_digest(&self.digest()?)
+    }
+
+    /// [`Signed::verify`] for who knows the record's digest already.
+    fn verify_digest(&self, digest: &Digest) -> Result<()> {
+        ed25519::verify(self.signer(), digest, self.signature())
             .map_err(|error| Error::verification(format!("{}: {error}", Self::NAME)))
     }
+}
+
+/// Checks many records' signatures in one batch, one verdict each; the digests are the records' own.
+pub fn verify_many<S: Signed, R: Borrow<S>>(records: &[(R, Digest)]) -> Result<Vec<Result<()>>> {
+    let items: Vec<ed25519::Item<'_>> = records
+        .iter()
+        .map(|(record, digest)| ed25519::Item {
+            public: record.borrow().signer(),
+            message: digest.as_slice(),
+            signature: record.borrow().signature(),
+        })
+        .collect();
+    let wrong = || Err(Error::verification(format!("{}: signature: it does not fit key and message", S::NAME)));
+    Ok(ed25519::verify_many(&items)?.into_iter().map(|good| if good { Ok(()) } else { wrong() }).collect())
 }
 
 /// The digest of an encoding: the hash of all but the signature at its end.

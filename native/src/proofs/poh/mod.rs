@@ -5,6 +5,8 @@
 //! signature covers every field, domain-separated, and one signature may serve many acks
 //! ([`crate::primitives::bulk`]). Verification is Ed25519's one rule, alone and in batches alike.
 
+use std::borrow::Borrow;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::crypto::ed25519::SigningKey;
@@ -155,6 +157,9 @@ pub fn request_many(key: &SigningKey, mut requests: Vec<HoldRequest>) -> Result<
     if requests.iter().any(|request| request.sender != public) {
         return Err(Error::input("hold request: the key is not that of the sender it names"));
     }
+    if requests.is_empty() {
+        return Ok(requests);
+    }
     let leaves: Vec<Digest> =
         requests.iter().map(|r| leaf(CONTEXT_REQUEST, r, &r.authorization)).collect::<Result<_>>()?;
     for (request, signature) in requests.iter_mut().zip(bulk::sign_many(key, CONTEXT_REQUEST_ROOT, &leaves)?) {
@@ -164,11 +169,21 @@ pub fn request_many(key: &SigningKey, mut requests: Vec<HoldRequest>) -> Result<
 }
 
 /// Checks the senders' signatures, one verdict each.
-pub fn verify_requests(requests: &[HoldRequest]) -> Result<Vec<Result<()>>> {
-    verify_leaves(CONTEXT_REQUEST_ROOT, requests, |request| {
+pub fn verify_requests<R: Borrow<HoldRequest>>(requests: &[R]) -> Result<Vec<Result<()>>> {
+    let verdicts = verify_leaves(CONTEXT_REQUEST_ROOT, requests, |request| {
+        let request = request.borrow();
         let signature = &request.authorization;
         Ok((&request.sender, leaf(CONTEXT_REQUEST, request, signature)?, signature))
-    })
+    })?;
+    let name = |error| Error::verification(format!("hold request: {error}"));
+    Ok(verdicts.into_iter().map(|verdict| verdict.map_err(name)).collect())
+}
+
+impl HoldRequest {
+    /// Checks the sender's signature.
+    pub fn verify(&self) -> Result<()> {
+        verify_requests(std::slice::from_ref(self))?.into_iter().collect()
+    }
 }
 
 /// Acknowledges fragments that are stored: one signature over all acks, in the order of the requests.
@@ -226,15 +241,16 @@ pub fn verify_fragment(fragment_hash: &Digest, fragment: &[u8], index: u16) -> R
 }
 
 /// Checks many acks' signatures, one verdict each; a signature that serves many acks is checked once.
-pub fn verify_acks(acks: &[Ack]) -> Result<Vec<Result<()>>> {
+pub fn verify_acks<A: Borrow<Ack>>(acks: &[A]) -> Result<Vec<Result<()>>> {
     let verdicts = verify_leaves(CONTEXT_ACK_ROOT, acks, |ack| {
+        let ack = ack.borrow();
         Ok((&ack.node, leaf(CONTEXT_ACK, ack, &ack.signature)?, &ack.signature))
     })?;
     Ok(verdicts
         .into_iter()
         .zip(acks)
         .map(|(verdict, ack)| {
-            verdict.map_err(|error| Error::verification(format!("ack of fragment {}: {error}", ack.index)))
+            verdict.map_err(|error| Error::verification(format!("ack of fragment {}: {error}", ack.borrow().index)))
         })
         .collect())
 }

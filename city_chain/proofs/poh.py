@@ -1,0 +1,38 @@
+"""PoH, Proof of Hold: a node's signed word that it stores fragment i of a transaction, from now until then.
+
+A sender asks with a `HoldRequest` that names the fragment by its BLAKE3 hash and carries a challenge the node could not
+know before; the node stores the fragment and answers with an `Ack`, whose proof is keyed BLAKE3 of the bytes under the
+challenge. One Ed25519 signature may serve many requests or acks: it is over a Merkle root, and each carries its path.
+
+What it proves: the node had all of the bytes when it answered, and promised to keep them. What it does not: that it
+still has them (ask again with a new challenge), or that two nodes keep two copies (they may share one disk).
+
+`verify_acks` accepts exactly what `Ack.verify` accepts: signatures are judged by one rule, cofactored, alone and in
+batches ("Taming the many EdDSAs", 2020). Keyed hashing: BLAKE3 paper, section 2.3.
+"""
+
+from city_chain._native import (
+    Ack,
+    HoldRequest,
+    challenge,
+    hash_fragment,
+    hold_many,
+    request_many,
+    verify_acks,
+    verify_fragment,
+    verify_requests,
+    write_quorum,
+)
+
+__all__ = [
+    "Ack",
+    "HoldRequest",
+    "challenge",
+    "hash_fragment",
+    "hold_many",
+    "request_many",
+    "verify_acks",
+    "verify_fragment",
+    "verify_requests",
+    "write_quorum",
+]

@@ -1,0 +1,112 @@
+r"""Everything that is hashed, signed, sent or stored: one class and one versioned encoding each.
+
+The way of a transaction through the records::
+
+    Identity ─signs→ Transaction ─cut into fragments→ Manifest ←chosen by─ Selection ←from─ Draw, Candidates, Epoch
+    Manifest + acks (city_chain.proofs.poh) → AvailabilityCertificate → Entry ─put into→ Batch
+    Batch + votes (city_chain.proofs.dpos) → CommitCertificate
+    AvailabilityCertificate + Epoch + Batch + CommitCertificate → Receipt ─checked against→ Trust
+
+`Repair` and `RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
+Presence, `Message` carries records between nodes.
+
+All are immutable and safe to share between threads; they compare and hash by their encoding (`to_bytes`, `from_bytes`),
+and pickle by it. `from_bytes` takes bytes from anywhere: what is not well-formed is an `InputError`. It checks no
+signature; `verify` does. Encodings are borsh behind a four-letter tag and a version (little-endian, one encoding per
+value); digests are BLAKE3 and signatures Ed25519, each in a domain of its own.
+
+Example:
+    The whole way, with one delegate and three holders. The examples of the classes go on from here.
+
+    >>> from city_chain.proofs import dpos, poh
+    >>> from city_chain.records import *
+    >>> identity, delegate = Identity(b"\x01" * 32), Identity(b"\x02" * 32)
+    >>> validators = dpos.ValidatorSet(0, [(delegate.id, 10)])
+    >>> epoch = Epoch.first("Utrecht", bytes(32), validators)
+    >>> nodes = [Identity.child(bytes(32), b"node", at) for at in range(4)]
+    >>> candidates = Candidates(epoch.network, "Utrecht", [(node.id, 65536, "north") for node in nodes])
+    >>> transaction = Transaction(identity, network=epoch.network, sequence=0, hlc=1, payload=b"hello")
+
+    Disperse it: cut, choose, ask, hold.
+
+    >>> fragments = [b"a", b"b", b"c", b"d"]        # in earnest: city_chain.ec.encode(transaction.to_bytes(), 2, 4)
+    >>> hashes = [poh.hash_fragment(fragment) for fragment in fragments]
+    >>> [selection] = Draw(identity, epoch).select_many(candidates, identity.id, [0], 4)
+    >>> manifest = Manifest(identity, transaction=transaction, length=len(transaction.to_bytes()), k=2, n=4,
+    ...                     quorum=poh.write_quorum(2, 4), fragment_hashes=hashes, selection=selection)
+    >>> asked = [(manifest, hashes[at], selection.nodes[at], at, poh.challenge(bytes(32), selection.nodes[at], at))
+    ...          for at in range(3)]
+    >>> requests = poh.request_many(identity, asked, hlc=2, deadline_ms=1_000, hold_until_ms=2_000)
+    >>> holders = [next(node for node in nodes if node.id == request.node) for request in requests]
+    >>> acks = [poh.hold_many(holder, [(request, fragment)], 3)[0]
+    ...         for holder, request, fragment in zip(holders, requests, fragments)]
+    >>> availability = AvailabilityCertificate(manifest, hashes, acks)
+
+    Commit it: batch, vote, receipt.
+
+    >>> batch = Batch(epoch, height=1, previous=epoch.network, unit="Utrecht", hlc=4,
+    ...               entries=[Entry.transaction(manifest)])
+    >>> slot = dpos.Slot(epoch.network, 0, 1, 0, epoch.network, batch.digest)
+    >>> certificate, _ = dpos.collect(validators, slot, [dpos.Vote(delegate, slot)])
+    >>> commit = CommitCertificate.dpos(certificate)
+    >>> receipt = Receipt(availability, epoch, batch, commit, 0)
+    >>> receipt.verify(Trust.of(epoch))
+"""
+
+from city_chain._native import (
+    HOLDER,
+    VALIDATOR,
+    AvailabilityCertificate,
+    Batch,
+    BatchHeader,
+    Candidates,
+    CommitCertificate,
+    Draw,
+    Entry,
+    Epoch,
+    Identity,
+    Manifest,
+    Message,
+    NodeRecord,
+    Receipt,
+    Repair,
+    RepairCertificate,
+    RepairRequest,
+    Selection,
+    Transaction,
+    Trust,
+    verify_availability,
+    verify_message,
+    verify_repair_requests,
+    verify_selections,
+    verify_transactions,
+)
+
+__all__ = [
+    "HOLDER",
+    "VALIDATOR",
+    "AvailabilityCertificate",
+    "Batch",
+    "BatchHeader",
+    "Candidates",
+    "CommitCertificate",
+    "Draw",
+    "Entry",
+    "Epoch",
+    "Identity",
+    "Manifest",
+    "Message",
+    "NodeRecord",
+    "Receipt",
+    "Repair",
+    "RepairCertificate",
+    "RepairRequest",
+    "Selection",
+    "Transaction",
+    "Trust",
+    "verify_availability",
+    "verify_message",
+    "verify_repair_requests",
+    "verify_selections",
+    "verify_transactions",
+]

@@ -1,0 +1,235 @@
+//! Bindings of the ledger: entries, batches and what commits them.
+
+use pyo3::prelude::*;
+
+use super::dispersal::Manifest;
+use super::repair::Repair;
+use super::selection::Epoch;
+use crate::crypto::hash::Digest;
+use crate::python::buffer::Input;
+use crate::python::call::{long, short, sized};
+use crate::python::dpos::Certificate;
+use crate::python::int::Int;
+use crate::python::record::{Wrapper, each, record};
+use crate::python::text::Str;
+use crate::records::batch as model;
+
+record! {
+    /// One line of the ledger: a transaction is committed, or fragments of one moved.
+    ///
+    /// Example:
+    ///     >>> from city_chain.records import Entry
+    ///     >>> Entry.transaction(manifest).kind
+    ///     'transaction'
+    Entry(model::Entry) in "city_chain.records";
+    properties {
+        /// `"transaction"` or `"repair"`.
+        kind: &'static str = |core| match core {
+            model::Entry::Transaction { .. } => "transaction",
+            model::Entry::Repair { .. } => "repair",
+        };
+        /// The id of the transaction that it is about, 32 bytes.
+        tx_id: Digest = |core| *core.tx_id();
+        /// Of a transaction: its manifest's hash, 32 bytes.
+        manifest_hash: Option<Digest> = |core| match core {
+            model::Entry::Transaction { manifest_hash, .. } => Some(*manifest_hash),
+            model::Entry::Repair { .. } => None,
+        };
+        /// Of a transaction: its sender, 32 bytes.
+        sender: Option<Digest> = |core| match core {
+            model::Entry::Transaction { sender, .. } => Some(*sender),
+            model::Entry::Repair { .. } => None,
+        };
+        /// Of a transaction: its sender's public key of draws, 32 bytes, which may not change.
+        vrf_public: Option<Digest> = |core| match core {
+            model::Entry::Transaction { vrf_public, .. } => Some(*vrf_public),
+            model::Entry::Repair { .. } => None,
+        };
+        /// Of a transaction: its running number.
+        sequence: Option<u64> = |core| match core {
+            model::Entry::Transaction { sequence, .. } => Some(*sequence),
+            model::Entry::Repair { .. } => None,
+        };
+        /// Of a repair: its hash, 32 bytes.
+        repair_hash: Option<Digest> = |core| match core {
+            model::Entry::Repair { repair_hash, .. } => Some(*repair_hash),
+            model::Entry::Transaction { .. } => None,
+        };
+        /// Of a repair: its running number, from 1.
+        generation: Option<u32> = |core| match core {
+            model::Entry::Repair { generation, .. } => Some(*generation),
+            model::Entry::Transaction { .. } => None,
+        };
+    }
+}
+
+#[pymethods]
+impl Entry {
+    /// The entry that commits a transaction.
+    ///
+    /// Args:
+    ///     manifest: The transaction's manifest.
+    #[staticmethod]
+    fn transaction(py: Python<'_>, manifest: &Manifest) -> PyResult<Self> {
+        short(py, || Self::wrap(model::Entry::transaction(manifest.core())?))
+    }
+
+    /// The entry that commits a repair.
+    ///
+    /// Args:
+    ///     repair: The repair.
+    #[staticmethod]
+    fn repair(py: Python<'_>, repair: &Repair) -> PyResult<Self> {
+        short(py, || Self::wrap(model::Entry::repair(repair.core())?))
+    }
+}
+
+record! {
+    /// What is voted on: a batch's place in the ledger and the root over its entries.
+    ///
+    /// Example:
+    ///     >>> batch.header.height, batch.header.count, batch.header.previous == epoch.network
+    ///     (1, 1, True)
+    BatchHeader(model::BatchHeader) in "city_chain.records", id = model::BatchHeader::digest;
+    properties {
+        /// The network's id, 32 bytes.
+        network: Digest = |core| core.network;
+        /// The number of the epoch whose delegates vote.
+        epoch: u64 = |core| core.epoch;
+        /// The batch's place in the ledger, from 1.
+        height: u64 = |core| core.height;
+        /// The digest of the batch before, 32 bytes; of the first: the network's id.
+        previous: Digest = |core| core.previous;
+        /// The name of the unit (the city).
+        unit: String = |core| core.unit.to_string();
+        /// The leader's hybrid logical clock.
+        hlc: u64 = |core| core.hlc;
+        /// How many entries there are, 1 to 4,096.
+        count: u32 = |core| core.count;
+        /// The Merkle root over the entries, 32 bytes.
+        entries_root: Digest = |core| core.entries_root;
+    }
+}
+
+#[pymethods]
+impl BatchHeader {
+    /// The digest that is voted on and that the next batch names, 32 bytes.
+    #[getter]
+    fn digest(&self, py: Python<'_>) -> PyResult<Digest> {
+        short(py, || self.id())
+    }
+}
+
+record! {
+    /// A header and its entries, in the order of the ledger.
+    ///
+    /// Args:
+    ///     epoch: The epoch whose delegates vote.
+    ///     height: The batch's place in the ledger, from 1.
+    ///     previous: The digest of the batch before, 32 bytes; of the first: the network's id.
+    ///     unit: The name of the unit, at most 64 bytes of UTF-8.
+    ///     hlc: The leader's hybrid logical clock.
+    ///     entries: 1 to 4,096, no transaction and no repaired transaction twice.
+    ///
+    /// Raises:
+    ///     InputError: A wrong length, height 0, no entry, too many, or one twice.
+    ///
+    /// Example:
+    ///     >>> [entry.tx_id == transaction.tx_id for entry in batch.entries]
+    ///     [True]
+    Batch(model::Batch) in "city_chain.records",
+        id = |core| core.header.digest(), work = |core| core.entries.len() * 1024;
+    parts {
+        /// What is voted on.
+        header: BatchHeader;
+    }
+    properties {
+    }
+}
+
+#[pymethods]
+impl Batch {
+    #[new]
+    #[pyo3(signature = (epoch, *, height, previous, unit, hlc, entries))]
+    fn new(
+        py: Python<'_>,
+        epoch: &Epoch,
+        height: Int<u64>,
+        previous: Input<'_>,
+        unit: Str,
+        hlc: Int<u64>,
+        entries: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let previous = previous.digest(py, "batch: previous")?;
+        let entries = each(entries, "batch: entries", model::ENTRIES_MAX, |entry: &Entry| entry.core().clone())?;
+        let epoch = epoch.core();
+        let work = entries.len() * 1024;
+        sized(py, work, || Self::wrap(model::Batch::new(epoch, height.0, previous, &unit.0, hlc.0, entries)?))
+    }
+
+    /// The entries, in order.
+    #[getter]
+    fn entries(&self, py: Python<'_>) -> PyResult<Vec<Entry>> {
+        short(py, || self.core.entries.iter().cloned().map(Entry::wrap).collect())
+    }
+
+    /// The header's digest, 32 bytes.
+    #[getter]
+    fn digest(&self, py: Python<'_>) -> PyResult<Digest> {
+        short(py, || self.id())
+    }
+}
+
+record! {
+    /// What a commit engine produced for a batch. Each engine has its own kind; the interface is the same.
+    ///
+    /// Example:
+    ///     >>> commit.engine
+    ///     'dpos'
+    ///     >>> commit.verify(epoch, batch.header)
+    CommitCertificate(model::CommitCertificate) in "city_chain.records",
+        work = |core| match core { model::CommitCertificate::Dpos(inner) => inner.signatures.len() * 66 };
+    properties {
+        /// The engine's name, `"dpos"`.
+        engine: &'static str = |core| core.engine();
+    }
+}
+
+#[pymethods]
+impl CommitCertificate {
+    /// Of the engine `"dpos"`.
+    ///
+    /// Args:
+    ///     certificate: The delegates' votes.
+    #[staticmethod]
+    fn dpos(py: Python<'_>, certificate: &Certificate) -> PyResult<Self> {
+        short(py, || Self::wrap(model::CommitCertificate::Dpos(certificate.core().clone())))
+    }
+
+    /// The engine's own certificate.
+    #[getter]
+    fn certificate(&self, py: Python<'_>) -> PyResult<Certificate> {
+        let model::CommitCertificate::Dpos(certificate) = self.core();
+        short(py, || Certificate::wrap(certificate.clone()))
+    }
+
+    /// Checks that the epoch's delegates committed the batch with this header.
+    ///
+    /// Args:
+    ///     epoch: Who votes.
+    ///     header: The batch.
+    ///
+    /// Raises:
+    ///     VerificationError: Another batch, epoch or network, too little stake, or a wrong signature.
+    fn verify(&self, py: Python<'_>, epoch: &Epoch, header: &BatchHeader) -> PyResult<()> {
+        long(py, || self.core.verify(epoch.core(), header.core()))
+    }
+}
+
+/// Adds this file's functions and classes to the extension.
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Entry>()?;
+    module.add_class::<BatchHeader>()?;
+    module.add_class::<Batch>()?;
+    module.add_class::<CommitCertificate>()
+}

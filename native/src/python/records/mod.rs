@@ -1,0 +1,24 @@
+//! Bindings of the records, in the order in which a transaction meets them.
+
+mod dispersal;
+mod ledger;
+mod message;
+mod receipt;
+mod repair;
+mod selection;
+mod transaction;
+
+pub(super) use dispersal::Manifest;
+
+use pyo3::prelude::*;
+
+/// Adds the functions and classes of all these files to the extension.
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    selection::register(module)?;
+    transaction::register(module)?;
+    dispersal::register(module)?;
+    ledger::register(module)?;
+    receipt::register(module)?;
+    repair::register(module)?;
+    message::register(module)
+}
