@@ -104,7 +104,7 @@ impl Hlc {
         Ok(next)
     }
 
-    /// A stamp that none given within the next `ahead_ms` milliseconds of physical time reaches. Made durable before, it is
+    /// A stamp that none given within the next `ahead_ms` milliseconds of physical time exceeds. Made durable before, it is
     /// where the clock starts after a restart, however far behind the physical clock is then.
     pub fn upper_bound(&self, physical_ms: u64, ahead_ms: u64) -> Result<u64> {
         self.limit(physical_ms.saturating_add(ahead_ms).min(MS_MAX)).map(|limit| limit.max(self.last))
