@@ -5,7 +5,6 @@ from typing import Literal, Self, final
 
 from city_chain.errors import CityChainError
 
-__all__: list[str]
 __version__: str
 
 # --- crypto ----------------------------------------------------------------------------------------------------------
@@ -374,6 +373,8 @@ class Delegate:
     def tip(self) -> tuple[int, bytes]: ...
     @property
     def accepted(self) -> bytes | None: ...
+    @property
+    def promised(self) -> int: ...
 
 # --- records ---------------------------------------------------------------------------------------------------------
 

@@ -221,10 +221,7 @@ class City:
 
     def __repr__(self) -> str:
         settings = self._city.settings
-        return (
-            f"<City {settings.name!r} network={self.network.hex()[:16]} nodes={settings.nodes} "
-            f"height={self.height}>"
-        )
+        return f"<City {settings.name!r} network={self.network.hex()[:16]} nodes={settings.nodes} height={self.height}>"
 
     # --- what it is --------------------------------------------------------------------------------------------------
 
@@ -608,7 +605,9 @@ class City:
         receipts = [outcome for outcome in outcomes.values() if isinstance(outcome, records.Receipt)]
         self._city.journal.settle([receipt.tx_id for receipt in receipts])
         errors = {tx_id: outcome for tx_id, outcome in outcomes.items() if isinstance(outcome, CityChainError)}
-        finished = [receipt for receipt in self._city.ledger.receipts([p.transaction.tx_id for p in pending]) if receipt]
+        finished = [
+            receipt for receipt in self._city.ledger.receipts([p.transaction.tx_id for p in pending]) if receipt
+        ]
         return Recovery(
             finished=finished,
             failed={tx_id: error for tx_id, error in errors.items() if not self._city.journal.is_open(tx_id)},

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from city_chain import records
 from city_chain.errors import StorageError
 from city_chain.ports import Storage
+from city_chain.proofs import poh
 from city_chain.stages import messages
 from city_chain.stages.model import Hold
 
@@ -84,14 +85,14 @@ class SendJournal:
         """Whether the end of this send is not known."""
         return tx_id in self._open
 
-    def late(self, acks: Sequence[records.Ack]) -> None:
+    def late(self, acks: Sequence[poh.Ack]) -> None:
         """Keeps acks that came when the certificate was made already."""
         if acks:
             self._write({b"a" + ack.tx_id + ack.index.to_bytes(2, "big"): ack.to_bytes() for ack in acks})
 
     def late_holders(self, tx_id: bytes) -> dict[int, bytes]:
         """Who acknowledged which fragment of a transaction late."""
-        found = (records.Ack.from_bytes(row) for _, row in self._storage.scan(b"a" + tx_id))
+        found = (poh.Ack.from_bytes(row) for _, row in self._storage.scan(b"a" + tx_id))
         return {ack.index: ack.node for ack in found}
 
     def pending(self) -> list[Pending]:

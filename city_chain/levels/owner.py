@@ -50,7 +50,9 @@ class Owner:
             if connection is not None:
                 connection.close()
             if "locked" in str(error):
-                raise StorageError(f"{path} is open in another process; close it there, or wait until it is done") from None
+                raise StorageError(
+                    f"{path} is open in another process; close it there, or wait until it is done"
+                ) from None
             raise StorageError(f"{beside} cannot be written: {error}") from error
         self._connection = connection
 

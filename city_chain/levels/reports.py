@@ -40,9 +40,7 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         '<table><tr><th>a</th></tr><tr><td>&lt;b&gt;</td></tr></table>'
     """
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
@@ -149,14 +147,14 @@ class RepairReport:
         checked: Transactions that were looked at.
         repaired: Transactions of which fragments were placed anew, and committed.
         fragments: Fragments placed anew.
-        bytes: Bytes of them.
+        size: Bytes of them.
         errors: Transaction id → why it could not be repaired whole.
     """
 
     checked: int
     repaired: int
     fragments: int
-    bytes: int
+    size: int
     errors: dict[bytes, CityChainError]
 
     @classmethod
@@ -167,7 +165,7 @@ class RepairReport:
             checked=len(results),
             repaired=len(repaired),
             fragments=sum(len(moves) for _, moves in repaired),
-            bytes=sum(len(moves) * -(-manifest.length // manifest.k) for manifest, moves in repaired),
+            size=sum(len(moves) * -(-manifest.length // manifest.k) for manifest, moves in repaired),
             errors={r.placement.manifest.tx_id: r.error for r in results if r.error is not None},
         )
 
@@ -176,14 +174,14 @@ class RepairReport:
             self.checked + other.checked,
             self.repaired + other.repaired,
             self.fragments + other.fragments,
-            self.bytes + other.bytes,
+            self.size + other.size,
             {**self.errors, **other.errors},
         )
 
     def __str__(self) -> str:
         lines = [
             f"{self.checked} transactions checked, {self.repaired} repaired: "
-            f"{self.fragments} fragments, {self.bytes} bytes placed anew"
+            f"{self.fragments} fragments, {self.size} bytes placed anew"
         ]
         lines += [f"{tx_id.hex()}: {error}" for tx_id, error in list(self.errors.items())[:_ROWS_SHOWN]]
         if len(self.errors) > _ROWS_SHOWN:

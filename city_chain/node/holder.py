@@ -47,7 +47,7 @@ class Holding:
         answers: One answer for each pair: an ack or a refusal.
     """
 
-    asked: Sequence[tuple[records.HoldRequest, bytes]]
+    asked: Sequence[tuple[poh.HoldRequest, bytes]]
     rows: Mapping[bytes, bytes] = field(default_factory=dict)
     answers: Sequence[bytes] = ()
 
@@ -65,7 +65,7 @@ class Holder:
         self._storage = storage
 
     def hold(
-        self, asked: Sequence[tuple[records.HoldRequest, bytes]], verdicts: Sequence[CityChainError | None], hlc: int
+        self, asked: Sequence[tuple[poh.HoldRequest, bytes]], verdicts: Sequence[CityChainError | None], hlc: int
     ) -> Holding:
         """Prepares acks. They must not leave before the holding's rows are durable.
 
@@ -99,7 +99,7 @@ class Holder:
             rows[b"x" + until.to_bytes(8, "big") + held[0]] = b"".join(held)
         return Holding(asked, rows, answers)
 
-    def _refusal(self, request: records.HoldRequest, fragment: bytes, present: bytes | None) -> CityChainError | None:
+    def _refusal(self, request: poh.HoldRequest, fragment: bytes, present: bytes | None) -> CityChainError | None:
         if request.node != self._identity.id:
             return ProtocolError(f"hold request: for node {request.node.hex()[:16]}, not for this one")
         try:
@@ -112,11 +112,11 @@ class Holder:
                 return ProtocolError(f"hold request: another fragment {request.index} of the transaction is held here")
         return None
 
-    def _read(self, row: bytes) -> tuple[records.HoldRequest, bytes] | None:
+    def _read(self, row: bytes) -> tuple[poh.HoldRequest, bytes] | None:
         """A row's request and fragment; None if the row is damaged."""
         try:
             request, fragment = messages.answer(row, "held", 2)
-            return records.HoldRequest.from_bytes(request), fragment
+            return poh.HoldRequest.from_bytes(request), fragment
         except (InputError, ProtocolError):
             return None
 

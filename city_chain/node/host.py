@@ -18,7 +18,7 @@ from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
 from city_chain.node.voter import Voter
 from city_chain.ports import Request, Storage
-from city_chain.proofs import dpos
+from city_chain.proofs import dpos, poh
 from city_chain.stages import messages
 from city_chain.stages.r1_ingress import Ingress
 
@@ -103,7 +103,7 @@ class Host:
     # --- holding -----------------------------------------------------------------------------------------------------
 
     def _hold(self, items: Sequence[_Item], answers: list[bytes]) -> None:
-        asked: list[tuple[int, Node, list[tuple[records.HoldRequest, bytes]]]] = []
+        asked: list[tuple[int, Node, list[tuple[poh.HoldRequest, bytes]]]] = []
         for at, node, message in items:
             try:
                 asked.append((at, node, _pairs(message)))
@@ -123,7 +123,9 @@ class Host:
             for at, holding in holdings:
                 answers[at] = messages.message("held", holding.answers)
 
-    def _repair_requests(self, items: Sequence[_Item], answers: list[bytes]) -> list[tuple[int, Node, records.RepairRequest]]:
+    def _repair_requests(
+        self, items: Sequence[_Item], answers: list[bytes]
+    ) -> list[tuple[int, Node, records.RepairRequest]]:
         """The repair requests that are let in; the others are answered."""
         asked: list[tuple[int, Node, records.RepairRequest]] = []
         for at, node, message in items:
@@ -163,7 +165,9 @@ class Host:
 
         def consider(voter: Voter, parts: Sequence[bytes]) -> None:
             if len(parts) < 2:
-                raise ProtocolError(f"lead: {len(parts)} parts, an attempt, a count, a batch and its evidence are needed")
+                raise ProtocolError(
+                    f"lead: {len(parts)} parts, an attempt, a count, a batch and its evidence are needed"
+                )
             attempt, count = messages.integer_of(parts[0]), messages.integer_of(parts[1])
             body = parts[2 : 3 + count]
             reports = [dpos.Report.from_bytes(part) for part in parts[3 + count :]]
@@ -293,10 +297,8 @@ def _voter(node: Node) -> Voter:
     return node.voter
 
 
-def _pairs(message: records.Message) -> list[tuple[records.HoldRequest, bytes]]:
+def _pairs(message: records.Message) -> list[tuple[poh.HoldRequest, bytes]]:
     parts = message.parts
     if not parts or len(parts) % 2:
         raise ProtocolError(f"hold: {len(parts)} parts, a request and a fragment each are needed")
-    return [
-        (records.HoldRequest.from_bytes(parts[at]), parts[at + 1]) for at in range(0, len(parts), 2)
-    ]
+    return [(poh.HoldRequest.from_bytes(parts[at]), parts[at + 1]) for at in range(0, len(parts), 2)]

@@ -131,7 +131,9 @@ class Judge:
             raise VerificationError(f"entry: {manifest.sender.hex()[:16]} may not send here")
         quorum = poh.write_quorum(manifest.k, manifest.n)
         if manifest.quorum < quorum:
-            raise VerificationError(f"manifest: a quorum of {manifest.quorum}, ({manifest.k}, {manifest.n}) needs {quorum}")
+            raise VerificationError(
+                f"manifest: a quorum of {manifest.quorum}, ({manifest.k}, {manifest.n}) needs {quorum}"
+            )
         if self._ledger.committed([entry.tx_id])[0]:
             raise VerificationError(f"entry: transaction {entry.tx_id.hex()} is committed already")
 

@@ -6,7 +6,7 @@ senders' running numbers and the new tip. All nodes of one process share one led
 ===========================  ======================================================
 key                          value
 ===========================  ======================================================
-``tip``                      height, digest and stamp of the last batch (JSON)
+``head``                     height, digest and stamp of the last batch (JSON)
 ``b`` height                 message ``batch``: batch, commit certificate
 ``t`` tx_id                  the transaction's receipt
 ``r`` tx_id generation       the repair certificate
@@ -115,7 +115,7 @@ class Ledger:
         self._epoch = epoch
         self._lock = threading.RLock()
         self._senders: dict[bytes, SenderState] = {}
-        (row,) = storage.get_many([b"tip"])
+        (row,) = storage.get_many([b"head"])
         self._tip = Tip(0, epoch.network, 0)
         if row is not None:
             try:
@@ -151,9 +151,7 @@ class Ledger:
 
     def repairs(self, tx_id: bytes) -> list[records.RepairCertificate]:
         """The repairs of a transaction, in their order."""
-        return [
-            records.RepairCertificate.from_bytes(row) for _, row in self._storage.scan(b"r" + tx_id)
-        ]
+        return [records.RepairCertificate.from_bytes(row) for _, row in self._storage.scan(b"r" + tx_id)]
 
     def generation(self, tx_id: bytes) -> int:
         """The running number of a transaction's last repair, 0 if there was none."""
@@ -232,7 +230,7 @@ class Ledger:
             certificate.verify(self._epoch, header)
             rows, senders, receipts = self._rows(batch, certificate, evidence)
             tip = Tip(header.height, batch.digest, header.hlc)
-            rows[b"tip"] = orjson.dumps(
+            rows[b"head"] = orjson.dumps(
                 {
                     "network": self._epoch.network.hex(),
                     "height": tip.height,

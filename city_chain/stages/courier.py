@@ -44,10 +44,10 @@ class Order:
     manifest: records.Manifest
     fragments: Mapping[int, Buffer]
     hashes: Sequence[bytes]
-    requests: Sequence[records.HoldRequest]
+    requests: Sequence[poh.HoldRequest]
     spares: deque[bytes]
     needed: int
-    acks: dict[int, records.Ack] = field(default_factory=dict)
+    acks: dict[int, poh.Ack] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -73,13 +73,13 @@ class Order:
 class _Flight:
     """One message on its way: what it carries, and when it was sent."""
 
-    cargo: Sequence[tuple[Order, records.HoldRequest]]
+    cargo: Sequence[tuple[Order, poh.HoldRequest]]
     sent_at: float
 
 
 def sign_requests(
     sender: Sender, wanted: Sequence[tuple[records.Manifest, bytes, bytes, int]], deadline: float
-) -> list[records.HoldRequest]:
+) -> list[poh.HoldRequest]:
     """Hold requests for (manifest, fragment hash, node, index), signed with one signature and challenged afresh.
 
     Args:
@@ -125,7 +125,7 @@ class Courier:
         self._deadline = min(deadline, sender.clock.monotonic() + PATIENCE_MAX_S)
         self._gather = transport.gather([], self._deadline)
         self._flights: dict[int, _Flight] = {}
-        self._unverified: list[tuple[Order, records.Ack]] = []
+        self._unverified: list[tuple[Order, poh.Ack]] = []
 
     def run(self) -> None:
         """Sends everything; returns as soon as every order has enough acks, or no more can come, or time is up.
@@ -135,7 +135,7 @@ class Courier:
         self._send([(order, request) for order in self._orders for request in order.requests])
         self._pursue(lambda order: len(order.acks) >= order.needed)
 
-    def finish(self) -> list[records.Ack]:
+    def finish(self) -> list[poh.Ack]:
         """Goes on until every order is placed whole, or no more can come; returns the acks that came meanwhile."""
         before = [set(order.acks) for order in self._orders]
         self._pursue(lambda order: not order.missing)
@@ -185,8 +185,8 @@ class Courier:
                     owners.append(order)
         self._send(list(zip(owners, sign_requests(self._sender, wanted, self._deadline), strict=True)))
 
-    def _send(self, cargo: Sequence[tuple[Order, records.HoldRequest]]) -> None:
-        by_address: dict[str, list[tuple[int, tuple[Order, records.HoldRequest]]]] = {}
+    def _send(self, cargo: Sequence[tuple[Order, poh.HoldRequest]]) -> None:
+        by_address: dict[str, list[tuple[int, tuple[Order, poh.HoldRequest]]]] = {}
         for order, request in cargo:
             address = self._members.addresses.get(request.node)
             if address is None:
@@ -237,7 +237,7 @@ class Courier:
                 order.refusals.pop(ack.index, None)
 
 
-def _hold_message(cargo: Sequence[tuple[Order, records.HoldRequest]]) -> bytes:
+def _hold_message(cargo: Sequence[tuple[Order, poh.HoldRequest]]) -> bytes:
     parts: list[Buffer] = []
     for order, request in cargo:
         parts += (request.to_bytes(), order.fragments[request.index])

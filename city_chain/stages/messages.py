@@ -33,6 +33,7 @@ from collections.abc import Buffer, Sequence
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError
+from city_chain.proofs import poh
 
 __all__ = [
     "BODY_BYTES_SOFT_MAX",
@@ -112,7 +113,7 @@ def answer(body: bytes, kind: str, count: int | None = None) -> list[bytes]:
     return found.parts
 
 
-def ack_or_reason(part: bytes) -> records.Ack | str:
+def ack_or_reason(part: bytes) -> poh.Ack | str:
     """One part of a ``held`` answer: the ack, or why there is none.
 
     Example:
@@ -120,7 +121,7 @@ def ack_or_reason(part: bytes) -> records.Ack | str:
         'no room'
     """
     try:
-        return records.Ack.from_bytes(part)
+        return poh.Ack.from_bytes(part)
     except InputError as error:
         try:
             found = records.Message.from_bytes(part)
@@ -154,7 +155,9 @@ def integer_of(part: bytes) -> int:
     return int.from_bytes(part, "little")
 
 
-def split[T](items: Sequence[tuple[int, T]], bytes_max: int = BODY_BYTES_SOFT_MAX, count_max: int = 8192) -> list[list[T]]:
+def split[T](
+    items: Sequence[tuple[int, T]], bytes_max: int = BODY_BYTES_SOFT_MAX, count_max: int = 8192
+) -> list[list[T]]:
     """Cuts (bytes, item) pairs into runs of at most `bytes_max` bytes and `count_max` items, in order.
 
     A single item over `bytes_max` has a run of its own.

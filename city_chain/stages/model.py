@@ -126,7 +126,7 @@ class Hold:
     transaction: records.Transaction
     manifest: records.Manifest
     dispersal: Dispersal
-    requests: Sequence[records.HoldRequest]
+    requests: Sequence[poh.HoldRequest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class Delivery:
     """
 
     hold: Hold
-    acks: Mapping[int, records.Ack]
+    acks: Mapping[int, poh.Ack]
     error: CityChainError | None = None
 
 
@@ -202,7 +202,7 @@ class Journal(Protocol):
         """Transactions that could not be delivered and never will be by this journal."""
         ...
 
-    def late(self, acks: Sequence[records.Ack]) -> None:
+    def late(self, acks: Sequence[poh.Ack]) -> None:
         """Acks that came when the transaction was on its way already."""
         ...
 

@@ -124,7 +124,7 @@ class Ingress:
 
     @contextmanager
     def admit_holds(
-        self, requests: Sequence[records.HoldRequest], sizes: Sequence[int]
+        self, requests: Sequence[poh.HoldRequest], sizes: Sequence[int]
     ) -> Iterator[list[CityChainError | None]]:
         """Authenticates hold requests, all signatures in one batch; one verdict each.
 

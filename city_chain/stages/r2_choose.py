@@ -46,7 +46,5 @@ def r2_choose_all(placements: Sequence[Placement], vitals: Vitals) -> list[Searc
 
 def _search(placement: Placement, vitals: Vitals, needed: int) -> Search:
     manifest = placement.manifest
-    ranked = sorted(
-        placement.holders.items(), key=lambda held: (vitals.doubt(held[1]), held[0] >= manifest.k, held[0])
-    )
+    ranked = sorted(placement.holders.items(), key=lambda held: (vitals.doubt(held[1]), held[0] >= manifest.k, held[0]))
     return Search(manifest, placement.receipt.availability.fragment_hashes, ranked, needed)

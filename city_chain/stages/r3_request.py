@@ -13,9 +13,7 @@ from city_chain.stages.vitals import Vitals
 __all__ = ["r3_request"]
 
 
-@stage(
-    inputs=("searches", "sender", "members", "transport", "vitals", "deadline"), output="findings", budget_ms=80
-)
+@stage(inputs=("searches", "sender", "members", "transport", "vitals", "deadline"), output="findings", budget_ms=80)
 def r3_request(
     searches: Sequence[Search],
     sender: Sender,

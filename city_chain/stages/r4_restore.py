@@ -95,9 +95,7 @@ def restore(placement: Placement, found: Search) -> Restored:
     return result
 
 
-def _order(
-    placement: Placement, found: Search, missing: Sequence[int], members: Members, vitals: Vitals
-) -> Order:
+def _order(placement: Placement, found: Search, missing: Sequence[int], members: Members, vitals: Vitals) -> Order:
     """What is to be placed anew, and on whom: nodes that hold nothing of it first, then those that lost theirs."""
     manifest = placement.manifest
     p = manifest.n - manifest.k
@@ -117,9 +115,7 @@ def _order(
     )
 
 
-def _place(
-    orders: Sequence[Order], sender: Sender, members: Members, transport: Transport, deadline: float
-) -> None:
+def _place(orders: Sequence[Order], sender: Sender, members: Members, transport: Transport, deadline: float) -> None:
     wanted = [
         (order, (order.manifest, order.hashes[index], order.spares.popleft(), index))
         for order in orders

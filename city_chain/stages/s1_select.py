@@ -18,9 +18,7 @@ __all__ = ["s1_select"]
 
 
 @stage(inputs=("transactions", "sender", "members"), output="selections", budget_ms=80)
-def s1_select(
-    transactions: Sequence[records.Transaction], sender: Sender, members: Members
-) -> list[records.Selection]:
+def s1_select(transactions: Sequence[records.Transaction], sender: Sender, members: Members) -> list[records.Selection]:
     """Chooses n holders and up to n spares for every transaction.
 
     Args:

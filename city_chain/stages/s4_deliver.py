@@ -49,9 +49,7 @@ def s4_deliver(
     orders = [_order(hold) for hold in holds]
     courier = Courier(orders, sender, members, transport, deadline)
     courier.run()
-    deliveries = [
-        Delivery(hold, dict(order.acks), order.why()) for hold, order in zip(holds, orders, strict=True)
-    ]
+    deliveries = [Delivery(hold, dict(order.acks), order.why()) for hold, order in zip(holds, orders, strict=True)]
     if any(order.missing for order in orders):
         behind.submit(lambda: journal.late(courier.finish()))
     return deliveries

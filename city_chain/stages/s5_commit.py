@@ -44,9 +44,7 @@ def s5_commit(
     if good:
         journal.delivered(certificates)
         outcomes = commit(certificates, engine, deadline)
-    return [
-        delivery.error or outcomes[delivery.hold.manifest.tx_id] for delivery in deliveries
-    ]
+    return [delivery.error or outcomes[delivery.hold.manifest.tx_id] for delivery in deliveries]
 
 
 def commit(

@@ -205,6 +205,14 @@ def test_the_order_respects_the_needs_and_every_way_to_run_gives_the_same(pipeli
     assert sorted(place) == sorted(one.name for one in pipeline.stages)
     for one in pipeline.stages:
         assert all(place[givers[value]] < place[one.name] for value in one.inputs if value in givers)
+    # Of all that could come next, the one declared first comes first.
+    left, nearest = list(pipeline.stages), list[str]()
+    while left:
+        known_now = {one.output for one in pipeline.stages if one.name in nearest}
+        ready = next(one for one in left if all(value in known_now for value in one.inputs if value in givers))
+        nearest.append(ready.name)
+        left.remove(ready)
+    assert pipeline.order == tuple(nearest)
     # A slow and plain way to the same values, straight from the declaration.
     known: dict[str, Any] = {name: name.upper() for name in pipeline.inputs} | {"deadline": float("inf")}
     for name in pipeline.order:

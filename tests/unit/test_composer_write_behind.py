@@ -306,6 +306,9 @@ def test_tasks_that_can_never_work_are_dead_at_once(storage: Storage) -> None:
         assert "cut short" in letters[2].error
         with pytest.raises(InputError, match="damaged"):
             queue.replay(1)
+        assert queue.replay() == 2  # all but the damaged one, which stays where it is
+        queue.flush(timeout=30)
+        assert [letter.task for letter in queue.dead_letters()] == [1, 2, 3]
         queue.discard(1)
 
 
