@@ -210,7 +210,7 @@ impl Buffer {
 /// Refuses what the code's workspace would need too much memory for: it rounds both counts up to powers of two and the
 /// size up to 64 bytes, so few bytes in many fragments can ask for a lot.
 fn check_work(k: usize, p: usize, size: usize) -> Result<()> {
-    let shards = k.next_power_of_two().saturating_add(p.next_power_of_two());
+    let shards = (k.next_power_of_two() + p.next_power_of_two()).next_power_of_two();
     let work = shards.saturating_mul(size.next_multiple_of(64));
     let refused = |why: String| Error::input(format!("ec: k = {k}, p = {p}, fragments of {size} bytes: {why}"));
     if work as u64 > WORK_MAX {
