@@ -102,6 +102,7 @@ def test_renewal_extends_and_never_shortens(presence: LeaseTable) -> None:
     assert nodes(presence, 109.0) == [b"a"]
     assert nodes(presence, 110.0) == []
     assert presence.revision() == 1
+    assert presence.expire(110.0, 10) == 1
     with pytest.raises(UnavailableError, match="register"):
         presence.renew(0.0, b"nobody", ttl=1.0)
 
