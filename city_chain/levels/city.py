@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +22,7 @@ from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.composer import Pipeline, StageEvent
-from city_chain.errors import CityChainError, DeadlineError, InputError, StorageError, UnavailableError
+from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
 from city_chain.levels.embedded import Embedded, Parts
 from city_chain.levels.journal import Pending
 from city_chain.levels.owner import Owner
@@ -60,7 +59,6 @@ class City:
         self._owner = owner
         self._closed = False
         self._city = Embedded(founding, parts)
-        self._behind = ThreadPoolExecutor(1, thread_name_prefix="city-chain-behind")
         self._numbers = threading.Lock()
         self._on_stage: Callable[[StageEvent], None] | None = None
         pending = self._city.journal.pending()
@@ -203,12 +201,10 @@ class City:
             raise
 
     def close(self) -> None:
-        """Lets stragglers finish (a moment only), then stops nodes and storage. Closing twice is allowed."""
+        """Stops nodes and storage. Stragglers are not waited for: see `settle`. Closing twice is allowed."""
         if self._closed:
             return
         self._closed = True
-        self._city.stopping.set()
-        self._behind.shutdown(wait=True)
         self._city.close()
         if self._owner is not None:
             self._owner.close()
@@ -392,7 +388,7 @@ class City:
         outcomes: Sequence[Outcome]
         try:
             run = pipeline.run(
-                {**given, **self._city.sending(self._behind)},
+                {**given, **self._city.sending()},
                 deadline=self._city.clock.monotonic() + deadline_s,
                 on_stage=self._on_stage,
             )
@@ -426,11 +422,7 @@ class City:
         """
         self._check_open()
         _check_deadline(timeout_s)
-        future = self._behind.submit(lambda: None)
-        try:
-            future.result(timeout_s)
-        except TimeoutError:
-            raise DeadlineError(f"stragglers are still under way after {timeout_s} s") from None
+        self._city.behind.settle(timeout_s)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
