@@ -363,8 +363,11 @@ class City:
         placed: list[bytes] = []
         for at, payload in enumerate(payloads):
             try:
-                made = payload if isinstance(payload, records.Transaction) else self.transaction(payload)
-                self._check_mine(made)
+                if isinstance(payload, records.Transaction):
+                    self._check_mine(payload)
+                    made = payload
+                else:
+                    made = self.transaction(payload)
                 ready[made.tx_id] = made
                 placed.append(made.tx_id)
             except CityChainError as error:
