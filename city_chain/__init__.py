@@ -1,15 +1,13 @@
 """city-chain: durable, verifiable, Byzantine-fault-tolerant dispersal and commitment of transactions in your process.
 
 A city disperses, commits, restores and proves transactions: `City.local(path="city.db")`. The algorithms are usable
-alone, as `from city_chain import ec, rvh, vrf, cbf, tnh` and `from city_chain.proofs import poh, dpos`. What is named here
-loads when it is first used, so importing the package alone takes a few milliseconds.
+alone, as `from city_chain import ec, rvh, vrf, cbf, tnh` and `from city_chain.proofs import poh, dpos`. What is named
+here loads when it is first used, so importing the package alone takes a few milliseconds.
 """
-
-from importlib import import_module
-from typing import TYPE_CHECKING
 
 from city_chain import errors
 
+TYPE_CHECKING = False  # type checkers know the name; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
     from city_chain.algorithms import cbf, ec, rvh, tnh, vrf
     from city_chain.levels import City
@@ -31,6 +29,8 @@ _MEMBERS = {
 
 
 def __getattr__(name: str) -> object:
+    from importlib import import_module  # noqa: PLC0415 — needed only here
+
     if name in _MODULES:
         found: object = import_module(_MODULES[name])
     elif name in _MEMBERS:

@@ -87,7 +87,9 @@ class Storage(Protocol):
         """Writes `value` if the present value equals `expected` (None: absent); returns whether it did."""
         ...
 
-    def scan(self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+    def scan(
+        self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
         """Pairs whose key starts with `prefix` (and is greater than `after`) in ascending key order.
 
         Sees the state of when each page is read; writing while iterating is allowed.
@@ -122,7 +124,8 @@ class Response(NamedTuple):
 
 
 Handler = Callable[[Sequence[Request]], Sequence[bytes]]
-"""Answers a burst of requests that arrived together, each for an address the handler serves; one answer each, in order."""
+"""Answers a burst of requests that arrived together, each for an address the handler serves: one answer each, in order.
+"""
 
 
 @runtime_checkable
@@ -142,8 +145,8 @@ class Gather(Protocol):
         """Yields responses in order of arrival, until none is pending or the instant `until` has passed.
 
         What has arrived already is yielded even if `until` has passed, so ``take(0.0)`` never waits. A caller that has
-        enough just stops iterating, and may call `take` again later. Once the gather's deadline has passed, every request
-        without an answer yields a `DeadlineError`.
+        enough just stops iterating, and may call `take` again later. Once the gather's deadline has passed, every
+        request without an answer yields a `DeadlineError`.
         """
         ...
 
@@ -249,8 +252,8 @@ class Presence(Protocol):
     def revision(self) -> int:
         """Rises with every change of the list, so that a reader can keep what it has.
 
-        That is: register, remove, and `expire` when it sweeps an entry. An entry past its deadline is hidden before that,
-        so call `expire` first where it matters.
+        That is: register, remove, and `expire` when it sweeps an entry. An entry past its deadline is hidden before
+        that, so call `expire` first where it matters.
         """
         ...
 

@@ -1,8 +1,8 @@
 """The city: the unit in which transactions are dispersed, committed, restored and proven.
 
-An embedded city runs all its nodes in this process, over one storage. `City.local` makes or opens one, `City.open` opens
-one. What a city does is in its pipelines (`city_chain.pipelines`); this module puts them together with storage, nodes and
-a commit engine, numbers the sender's transactions, and finishes after a crash what was begun before.
+An embedded city runs all its nodes in this process, over one storage. `City.local` makes or opens one, `City.open`
+opens one. What a city does is in its pipelines (`city_chain.pipelines`); this module puts them together with storage,
+nodes and a commit engine, numbers the sender's transactions, and finishes after a crash what was begun before.
 """
 
 from __future__ import annotations
@@ -388,7 +388,7 @@ class City:
         transactions: Sequence[records.Transaction],
         deadline_s: float,
     ) -> dict[bytes, Outcome]:
-        """Runs a sending pipeline; one outcome by id. What stays journalled keeps its number, the rest gives it back."""
+        """Runs a sending pipeline; one outcome by id. What stays journalled keeps its number, the rest returns it."""
         outcomes: Sequence[Outcome]
         try:
             run = pipeline.run(

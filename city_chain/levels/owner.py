@@ -1,7 +1,7 @@
 """One process at a time owns a city's file: two writers with one sender's keys would sign against each other.
 
-The lock is an exclusive transaction on a small SQLite file beside the city's (``city.db`` → ``city.db-owner``). It works
-on every system that SQLite works on, and a process that is killed loses it with its file handles.
+The lock is an exclusive transaction on a small SQLite file beside the city's (``city.db`` → ``city.db-owner``). It
+works on every system that SQLite works on, and a process that is killed loses it with its file handles.
 """
 
 from __future__ import annotations

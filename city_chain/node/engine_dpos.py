@@ -1,12 +1,14 @@
 """The commit engine ``"dpos"``: one delegate leads, two thirds of the stake sign.
 
-| what | messages |
-|---|---|
-| the leader signs a proposal | ``lead`` → ``proposal`` |
-| every delegate judges the batch and votes | ``vote`` → ``vote`` |
-| no proposal or no quorum: before the next attempt everybody says what it accepted | ``prepare`` → ``report`` |
-| the next leader weighs the reports: what was accepted must be carried on | ``weigh`` → ``wanted``, ``body`` → ``body`` |
-| a certificate: the ledger is appended, the others are told | ``announce``, ``append`` → ``tip`` |
+================================================================  =====================================================
+what                                                              messages
+================================================================  =====================================================
+the leader signs a proposal                                       ``lead`` → ``proposal``
+every delegate judges the batch and votes                         ``vote`` → ``vote``
+no quorum: before the next attempt all say what they accepted     ``prepare`` → ``report``
+the next leader weighs that; what was accepted is carried on      ``weigh`` → ``wanted``, ``body`` → ``body``
+a certificate: the ledger is appended, the others are told        ``announce``, ``append`` → ``tip``
+================================================================  =====================================================
 
 What it promises, and what not, is said in `city_chain.proofs.dpos`.
 """

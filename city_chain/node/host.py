@@ -1,8 +1,8 @@
 """The host: the nodes of one process behind one handler.
 
 Requests that arrive together are a burst: their signatures are checked in one batch, and what they store is one durable
-write for all nodes of the process. Each node keeps its own keys, space and votes; what is public (the ledger, the judging
-of a batch) is shared. Nothing leaves before what it rests on is durable.
+write for all nodes of the process. Each node keeps its own keys, space and votes; what is public (the ledger, the
+judging of a batch) is shared. Nothing leaves before what it rests on is durable.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError
-from city_chain.node.holder import Holder, Holding
+from city_chain.node.holder import Holding
 from city_chain.node.judge import Case, Judge
 from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
@@ -27,10 +27,10 @@ __all__ = ["Host"]
 type _Item = tuple[int, Node, records.Message]
 
 _BODY = b"w"
-"""Prefix of the rows that keep what was voted on, until it is committed: batch and evidence under the batch's digest."""
+"""Prefix of the rows that keep what was voted on until it is committed: batch and evidence under the batch's digest."""
 
 
-class _Promised(ProtocolError):
+class _PromisedError(ProtocolError):
     """A delegate has promised a later attempt: which one is told, so that the next may be above it."""
 
     def __init__(self, attempt: int) -> None:
@@ -225,7 +225,7 @@ class Host:
             height, attempt = messages.integer_of(parts[0]), messages.integer_of(parts[1])
             voter.catch_up()
             if attempt < voter.promised:
-                raise _Promised(voter.promised)
+                raise _PromisedError(voter.promised)
             voter.prepare(height, attempt)
 
         self._speak(items, answers, "report", consider, {})
@@ -248,7 +248,7 @@ class Host:
                     consider(voter, message.parts)
                     considered.append((at, voter))
                     rows.update((node.space + key, value) for key, value in voter.rows().items())
-                except _Promised as promised:
+                except _PromisedError as promised:
                     answers[at] = messages.message("promised", [messages.integer(promised.attempt)])
                 except CityChainError as error:
                     answers[at] = messages.refused(messages.reason(error))

@@ -1,7 +1,8 @@
 """The ledger: the batches of a city in their one order, and what follows from them.
 
-One append is one durable write: the batch with its certificate, a receipt for every transaction in it, every repair, the
-senders' running numbers and the new tip. All nodes of one process share one ledger: it is public; their votes are not.
+One append is one durable write: the batch with its certificate, a receipt for every transaction in it, every repair,
+the senders' running numbers and the new tip. All nodes of one process share one ledger: it is public; their votes are
+not.
 
 ===========================  ======================================================
 key                          value

@@ -1,7 +1,7 @@
 """The roster: Presence's list of a region as verified snapshots, and every candidate list that was ever made of it.
 
-A selection names the root of the candidate list that it was drawn from. Whoever votes on it recomputes the draw, so lists
-are kept by root, in a storage where one is given.
+A selection names the root of the candidate list that it was drawn from. Whoever votes on it recomputes the draw, so
+lists are kept by root, in a storage where one is given.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The voter: one delegate's voting machine over a storage.
 
-Everything it says is journalled first. Rows are handed to the host, which writes the rows of all its voters at once, and
-only what `spoken` gives after that may leave.
+Everything it says is journalled first. Rows are handed to the host, which writes the rows of all its voters at once,
+and only what `spoken` gives after that may leave.
 
 The row ``d`` in the node's own space is the machine's last journal record.
 """

@@ -1,7 +1,7 @@
 """Fetches fragments from their holders: the engine of R3, and of every health check.
 
-One signed request a node asks for all that is wanted of it. A fragment counts only if its hash is the one that the receipt
-names. More holders are asked as refusals and silence come in.
+One signed request a node asks for all that is wanted of it. A fragment counts only if its hash is the one that the
+receipt names. More holders are asked as refusals and silence come in.
 """
 
 from __future__ import annotations

@@ -1,23 +1,23 @@
 """What stages and nodes say to each other, over any transport.
 
-Every body is one `records.Message`: a kind and some parts. This module is the one place that knows which parts a kind has;
-both sides use it. A message is not signed: what must be believed inside it is a signed record.
+Every body is one `records.Message`: a kind and some parts. This module is the one place that knows which parts a kind
+has; both sides use it. A message is not signed: what must be believed inside it is a signed record.
 
-================  =======================================================  ==============================================
-kind              parts                                                    answer
-================  =======================================================  ==============================================
-``hold``          request, fragment, request, fragment, …                  ``held``: an ack or a refusal for each pair
-``fetch``         one repair request                                       ``fragments``: one for each item, empty if absent
-``release``       one repair request                                       ``done``
-``lead``          attempt, batch, count of evidence, evidence…, reports…   ``proposal``: one proposal
-``vote``          proposal, batch, evidence…                               ``vote``: one vote
-``prepare``       height, attempt                                          ``report``: one report, or ``promised``: attempt
-``weigh``         attempt, reports…                                        ``wanted``: a digest, or nothing
-``body``          digest                                                   ``body``: batch, evidence…
-``announce``      height                                                   ``tip``: height of the node's ledger
-``append``        batch, certificate, evidence…                            ``tip``
-any               what it cannot or will not do                            ``refused``: the reason
-================  =======================================================  ==============================================
+============  ==================================================  ====================================================
+kind          parts                                               answer
+============  ==================================================  ====================================================
+``hold``      request, fragment, request, fragment, …             ``held``: an ack or a refusal for each pair
+``fetch``     one repair request                                  ``fragments``: one for each item, empty if absent
+``release``   one repair request                                  ``done``
+``lead``      attempt, entries, batch, evidence…, reports…        ``proposal``: one proposal
+``vote``      proposal, batch, evidence…                          ``vote``: one vote
+``prepare``   height, attempt                                     ``report``: one report, or ``promised``: an attempt
+``weigh``     attempt, reports…                                   ``wanted``: a digest, or nothing
+``body``      digest                                              ``body``: batch, evidence…
+``announce``  height                                              ``tip``: height of the node's ledger
+``append``    batch, certificate, evidence…                       ``tip``
+any           what it cannot or will not do                       ``refused``: the reason
+============  ==================================================  ====================================================
 
 Integers are 8 bytes, little-endian.
 

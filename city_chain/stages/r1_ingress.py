@@ -1,8 +1,9 @@
 """R1 ingress: what comes in from outside is bounded, parsed and authenticated before any work is done for it.
 
-`Ingress` stands at a node's door: a bounded number of bodies and bytes is let in at once (what is over is refused as busy,
-at no cost), every peer has a share of them, malformed bodies and unknown or forged peers are refused. `r1_ingress` is the
-same door for a receiver inside the city: it admits transaction ids and looks up where the fragments are.
+`Ingress` stands at a node's door: a bounded number of bodies and bytes is let in at once (what is over is refused as
+busy, at no cost), every peer has a share of them, malformed bodies and unknown or forged peers are refused.
+`r1_ingress` is the same door for a receiver inside the city: it admits transaction ids and looks up where the fragments
+are.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """S1 select: who is to hold each transaction, and the proof that the sender had no say in it.
 
-The candidates come from Presence (`Members`). The sender's VRF proof of the epoch gives every sequence number a seed; the
-weighted rendezvous ranking under that seed gives the holders, failure domains first, and after them the spares that stand
-in for silent ones. `records.Selection.verify` recomputes all of it.
+The candidates come from Presence (`Members`). The sender's VRF proof of the epoch gives every sequence number a seed;
+the weighted rendezvous ranking under that seed gives the holders, failure domains first, and after them the spares that
+stand in for silent ones. `records.Selection.verify` recomputes all of it.
 """
 
 from __future__ import annotations

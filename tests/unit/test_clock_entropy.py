@@ -52,7 +52,12 @@ def test_a_manual_clock_does_not_drift() -> None:
 
 def test_a_manual_clock_in_many_threads() -> None:
     clock = ManualClock()
-    threads = [threading.Thread(target=lambda: [clock.advance(1.0) for _ in range(500)]) for _ in range(4)]
+
+    def move() -> None:
+        for _ in range(500):
+            clock.advance(1.0)
+
+    threads = [threading.Thread(target=move) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyMemoryView, PySlice, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyMapping, PyMemoryView, PySlice, PyString, PyTuple};
 
 use super::buffer::Input;
 use super::call::{LONG_MIN, long, short, sized};
@@ -113,6 +113,10 @@ impl EcEncoded {
         self.shape.n()
     }
 
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.fragments(py)?.try_iter()
+    }
+
     fn __getitem__<'py>(&self, py: Python<'py>, index: Int<i64>) -> PyResult<Bound<'py, PyAny>> {
         let n = self.shape.n() as i64;
         let at = if index.0 < 0 { index.0.saturating_add(n) } else { index.0 };
@@ -142,19 +146,37 @@ fn frozen<'py>(py: Python<'py>, data: &Input<'py>, object: &Bound<'py, PyAny>) -
     }
 }
 
+/// The only hash of fragments, `"blake3"`.
+struct Blake3;
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Blake3 {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let text = object.cast::<PyString>()?;
+        let name = text.to_string_lossy();
+        if name != "blake3" {
+            let message = format!("ec: the fragment hash {name:?} is not known; \"blake3\" is");
+            return Err(input(object.py(), message));
+        }
+        Ok(Self)
+    }
+}
+
 /// See `city_chain.ec.encode`.
 #[pyfunction]
-#[pyo3(signature = (data, k, p, *, fragment_hash = "blake3"))]
+#[pyo3(
+    signature = (data, k, p, *, fragment_hash = Blake3),
+    text_signature = "(data, k, p, *, fragment_hash='blake3')"
+)]
 fn ec_encode(
     py: Python<'_>,
     data: &Bound<'_, PyAny>,
     k: Int<usize>,
     p: Int<usize>,
-    fragment_hash: &str,
+    fragment_hash: Blake3,
 ) -> PyResult<EcEncoded> {
-    if fragment_hash != "blake3" {
-        return Err(input(py, format!("ec: the fragment hash {fragment_hash:?} is not known; \"blake3\" is")));
-    }
+    let Blake3 = fragment_hash;
     let bytes = data.extract::<Input<'_>>()?;
     let (shape, code) = short(py, || Ok((ec::Shape::new(bytes.len() as u64, k.0, p.0)?, ec::code_for(k.0, p.0)?)))?;
     let view = frozen(py, &bytes, data)?;

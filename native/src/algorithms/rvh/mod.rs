@@ -159,6 +159,11 @@ impl NodeSet {
         self.nodes.is_empty()
     }
 
+    /// Whether all nodes that can be chosen have one weight, so that scoring needs no logarithm.
+    pub fn even(&self) -> bool {
+        self.even
+    }
+
     /// The id of a node.
     pub fn id(&self, at: u32) -> Option<&[u8]> {
         self.nodes.get(at as usize).map(|node| node.id.as_slice())
