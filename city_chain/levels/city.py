@@ -8,7 +8,6 @@ nodes and a commit engine, numbers the sender's transactions, and finishes after
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -22,9 +21,10 @@ from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.composer import Pipeline, StageEvent
-from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
+from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError, VerificationError
 from city_chain.levels.embedded import Embedded, Parts
 from city_chain.levels.journal import Pending
+from city_chain.levels.numbers import Numbers
 from city_chain.levels.owner import Owner
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
 from city_chain.levels.settings import Founding, Settings, found, load
@@ -59,14 +59,11 @@ class City:
         self._owner = owner
         self._closed = False
         self._city = Embedded(founding, parts)
-        self._numbers = threading.Lock()
         self._on_stage: Callable[[StageEvent], None] | None = None
         self._sending = SENDING
         pending = self._city.journal.pending()
         state = self._city.ledger.sender(self.sender)
-        taken = state.ahead | {item.transaction.sequence for item in pending}
-        self._next = max([state.next_sequence, *(sequence + 1 for sequence in taken)])
-        self._free = [sequence for sequence in range(state.next_sequence, self._next) if sequence not in taken]
+        self._numbers = Numbers(state, {item.transaction.sequence for item in pending})
         self._recovery = self._recover(pending)
 
     # --- making and opening ------------------------------------------------------------------------------------------
@@ -312,9 +309,9 @@ class City:
             InputError: A field is too large or out of range.
         """
         self._check_open()
-        with self._numbers:
-            sequence = self._free[0] if self._free else self._next
-            made = records.Transaction(
+        sequence = self._numbers.take()
+        try:
+            return records.Transaction(
                 self._city.sender.identity,
                 network=self.network,
                 sequence=sequence,
@@ -323,11 +320,9 @@ class City:
                 place=place,
                 touched=touched,
             )
-            if self._free:
-                self._free.pop(0)
-            else:
-                self._next += 1
-        return made
+        except BaseException:
+            self._numbers.give_back(sequence)
+            raise
 
     def send(self, payload: Payload, *, deadline_s: float = _DEADLINE_S) -> records.Receipt:
         """Disperses and commits one transaction; returns when it is durable.
@@ -409,12 +404,28 @@ class City:
             except CityChainError as error:
                 outcomes[at] = error
                 placed.append(b"")
-        known = dict(zip(ready, self._city.ledger.receipts(list(ready)), strict=True))
-        found: dict[bytes, Outcome] = {tx_id: receipt for tx_id, receipt in known.items() if receipt is not None}
-        fresh = [transaction for tx_id, transaction in ready.items() if tx_id not in found]
-        if fresh:
-            found.update(self._run(self._sending, {"transactions": fresh}, fresh, deadline_s))
+        found = self._send_ready(ready, deadline_s)
         return [outcome or found[tx_id] for outcome, tx_id in zip(outcomes, placed, strict=True)]
+
+    def _send_ready(self, ready: Mapping[bytes, records.Transaction], deadline_s: float) -> dict[bytes, Outcome]:
+        """Sends those that are not committed yet; one outcome by id."""
+        transactions = list(ready.values())
+        self._numbers.begin(transactions)
+        try:
+            receipts = self._city.ledger.receipts(list(ready))
+            found: dict[bytes, Outcome] = {receipt.tx_id: receipt for receipt in receipts if receipt is not None}
+            fresh = [transaction for transaction in transactions if transaction.tx_id not in found]
+            if fresh:
+                found.update(self._run(self._sending, {"transactions": fresh}, fresh, deadline_s))
+            return found
+        except CityChainError as error:
+            return dict.fromkeys(ready, error)
+        finally:
+            self._end(transactions)
+
+    def _end(self, transactions: Sequence[records.Transaction]) -> None:
+        """These are no longer being sent: what is neither committed nor journalled gives its number back."""
+        self._numbers.end(transactions, lambda: self._city.ledger.sender(self.sender), self._city.journal.is_open)
 
     def _run(
         self,
@@ -423,7 +434,7 @@ class City:
         transactions: Sequence[records.Transaction],
         deadline_s: float,
     ) -> dict[bytes, Outcome]:
-        """Runs a sending pipeline; one outcome by id. What stays journalled keeps its number, the rest returns it."""
+        """Runs a sending pipeline; one outcome by id."""
         outcomes: Sequence[Outcome]
         every = {**given, **self._city.sending()}
         try:
@@ -435,19 +446,9 @@ class City:
             outcomes = run["outcomes"]
         except CityChainError as error:
             outcomes = [error] * len(transactions)
-        except BaseException:
-            self._return_numbers(transactions)
-            raise
         by_id = {transaction.tx_id: outcome for transaction, outcome in zip(transactions, outcomes, strict=True)}
         self._city.journal.settle([tx_id for tx_id, outcome in by_id.items() if isinstance(outcome, records.Receipt)])
-        self._return_numbers([t for t in transactions if not isinstance(by_id[t.tx_id], records.Receipt)])
         return by_id
-
-    def _return_numbers(self, failed: Sequence[records.Transaction]) -> None:
-        """Numbers of what is not journalled can be given to others."""
-        with self._numbers:
-            self._free += [t.sequence for t in failed if not self._city.journal.is_open(t.tx_id)]
-            self._free.sort()
 
     def _check_mine(self, transaction: records.Transaction) -> None:
         if (transaction.sender, transaction.network) != (self.sender, self.network):
@@ -625,6 +626,7 @@ class City:
         left = [item for item, done in zip(pending, committed, strict=True) if not done]
         deadline = self._city.clock.monotonic() + _DEADLINE_S
         outcomes: dict[bytes, Outcome] = {}
+        self._numbers.begin([item.transaction for item in left])
         certified = [item.certificate for item in left if item.certificate is not None]
         if certified:
             try:
@@ -639,7 +641,9 @@ class City:
             given = {"transactions": transactions, "manifests": [item.manifest for item in begun]}
             outcomes.update(self._run(RESUMING, given, transactions, _DEADLINE_S))
         receipts = [outcome for outcome in outcomes.values() if isinstance(outcome, records.Receipt)]
-        self._city.journal.settle([receipt.tx_id for receipt in receipts])
+        refused = [tx_id for tx_id, outcome in outcomes.items() if isinstance(outcome, VerificationError)]
+        self._city.journal.settle([*(receipt.tx_id for receipt in receipts), *refused])
+        self._end([item.transaction for item in left])
         errors = {tx_id: outcome for tx_id, outcome in outcomes.items() if isinstance(outcome, CityChainError)}
         finished = [
             receipt for receipt in self._city.ledger.receipts([p.transaction.tx_id for p in pending]) if receipt

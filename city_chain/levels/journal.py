@@ -63,9 +63,14 @@ class SendJournal:
             )
             for hold in holds
         }
+        tx_ids = [hold.manifest.tx_id for hold in holds]
         with self._lock:
-            self._open.update(hold.manifest.tx_id for hold in holds)
-        self._write(rows)
+            self._open.update(tx_ids)
+        try:
+            self._write(rows)
+        except Exception:
+            self.settle(tx_ids)  # nothing will be sent; should a row be there after all, the next write deletes it
+            raise
 
     def delivered(self, certificates: Sequence[records.AvailabilityCertificate]) -> None:
         """Writes availability certificates down; durable when it returns."""

@@ -116,16 +116,19 @@ class Ledger:
         self._epoch = epoch
         self._lock = threading.RLock()
         self._senders: dict[bytes, SenderState] = {}
-        (row,) = storage.get_many([b"head"])
-        self._tip = Tip(0, epoch.network, 0)
-        if row is not None:
-            try:
-                tip = orjson.loads(row)
-                self._tip = Tip(int(tip["height"]), bytes.fromhex(tip["digest"]), int(tip["hlc"]))
-                if tip["network"] != epoch.network.hex():
-                    raise StorageError(f"ledger: of network {tip['network']}, not of {epoch.network.hex()}")
-            except (ValueError, KeyError, TypeError) as error:
-                raise StorageError(f"ledger: its tip cannot be read: {error}") from error
+        self._tip = self._read_tip()
+
+    def _read_tip(self) -> Tip:
+        (row,) = self._storage.get_many([b"head"])
+        if row is None:
+            return Tip(0, self._epoch.network, 0)
+        try:
+            tip = orjson.loads(row)
+            if tip["network"] != self._epoch.network.hex():
+                raise StorageError(f"ledger: of network {tip['network']}, not of {self._epoch.network.hex()}")
+            return Tip(int(tip["height"]), bytes.fromhex(tip["digest"]), int(tip["hlc"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"ledger: its tip cannot be read: {error}") from error
 
     @property
     def tip(self) -> Tip:
@@ -220,7 +223,7 @@ class Ledger:
 
         Raises:
             VerificationError: The batch does not follow the tip, or the certificate is not right.
-            StorageError: It could not be written; the ledger is as it was.
+            StorageError: It could not be written; the ledger is as the storage has it.
         """
         with self._lock:
             header = batch.header
@@ -239,7 +242,13 @@ class Ledger:
                     "hlc": tip.hlc,
                 }
             )
-            self._storage.put_many(rows)
+            try:
+                self._storage.put_many(rows)
+            except Exception:
+                # A disk that fails may have written all the same: what is there counts.
+                self._senders.clear()
+                self._tip = self._read_tip()
+                raise
             self._tip = tip
             self._senders.update(senders)
             return receipts

@@ -42,6 +42,7 @@ class Voter:
         else:
             self._delegate = dpos.Delegate.restore(identity, epoch.validators, epoch.network, epoch.seed, snapshot)
         self._ticket = 0
+        self._unwritten: bytes | None = None
 
     @property
     def promised(self) -> int:
@@ -67,15 +68,18 @@ class Voter:
         self._delegate.prepare(height, attempt)
 
     def rows(self) -> dict[bytes, bytes]:
-        """What must be durable before `spoken` is called: the newest journal record, if there is a new one."""
-        record = None
+        """What must be durable before `spoken` is called: the newest journal record, if it is not written yet.
+
+        Should the write fail, the next call gives it again: nothing leaves that is not journalled.
+        """
         for kind, ticket, body in self._delegate.drain():
             if kind == "persist":
-                self._ticket, record = ticket, body
-        return {} if record is None else {b"d": record}
+                self._ticket, self._unwritten = ticket, body
+        return {} if self._unwritten is None else {b"d": self._unwritten}
 
     def spoken(self) -> list[tuple[str, bytes]]:
         """The rows are durable: the (kind, encoding) of what may leave now."""
+        self._unwritten = None
         if self._ticket:
             self._delegate.durable(self._ticket)
         return [(kind, body) for kind, _, body in self._delegate.drain() if kind != "persist"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from city_chain import records
 from city_chain.composer import stage
-from city_chain.errors import CityChainError, UnavailableError
+from city_chain.errors import CityChainError, UnavailableError, VerificationError
 from city_chain.stages.model import CommitEngine, Delivery, Evidence, Journal
 
 __all__ = ["s5_commit"]
@@ -44,6 +44,14 @@ def s5_commit(
     if good:
         journal.delivered(certificates)
         outcomes = commit(certificates, engine, deadline)
+        # What the ledger does not allow it never will as it is: another transaction has this number.
+        journal.failed(
+            [
+                delivery.hold.transaction
+                for delivery in good
+                if isinstance(outcomes[delivery.hold.manifest.tx_id], VerificationError)
+            ]
+        )
     return [delivery.error or outcomes[delivery.hold.manifest.tx_id] for delivery in deliveries]
 
 
