@@ -302,8 +302,8 @@ impl Bloom {
 /// A filter that forgets: a cuckoo filter of 16-bit fingerprints. Safe to share between threads.
 ///
 /// ``key in filter`` is never wrong when it says no; a stranger passes with a probability of about 0.012 % when the filter
-/// is full. It is a multiset: a key inserted twice must be removed twice, and up to 8 copies of one fit (4 if its two
-/// buckets fall together). What is refused leaves it as it was, byte for byte.
+/// is full. It is a multiset: a key inserted twice must be removed twice, and up to 8 copies of one fit.
+/// What is refused leaves it as it was, byte for byte.
 ///
 /// Args:
 ///     capacity: The most keys it holds, copies counted, 1 to about 500 million (1 GiB).

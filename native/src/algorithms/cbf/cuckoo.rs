@@ -9,7 +9,7 @@ use crate::primitives::wire::{self, Bytes, Record};
 /// Fingerprints of a bucket.
 pub const SLOTS: usize = 4;
 
-/// The most copies of one key: all slots of its two buckets (of its one bucket, if they fall together: then 4).
+/// The most copies of one key: all slots of its two buckets.
 pub const COPIES_MAX: usize = 2 * SLOTS;
 
 /// Fingerprints that may be moved for one insertion (the paper's number).
@@ -76,7 +76,8 @@ impl Record for CuckooRecord {
 /// and some more, without which a handful of keys may crowd into the same two buckets.
 fn buckets_for(capacity: u64) -> Result<usize> {
     let full = capacity.saturating_mul(16).div_ceil(15 * SLOTS as u64);
-    let count = full.saturating_add(8);
+    // Even, so that a fingerprint never has the same bucket twice (see `Cuckoo::other`).
+    let count = full.saturating_add(8).saturating_add(full & 1);
     if capacity == 0 || count > BUCKETS_MAX as u64 {
         let most = (BUCKETS_MAX as u64 - 8) * 15 * SLOTS as u64 / 16;
         return Err(Error::input(format!("cbf: a capacity of {capacity} keys; 1 to {most} is allowed")));
@@ -138,10 +139,11 @@ impl Cuckoo {
         ((hash & 0xffff).max(1), reduce(hash, self.buckets.len()))
     }
 
-    /// The other bucket of a fingerprint in `bucket`; the other of the other is `bucket` again.
+    /// The other bucket of a fingerprint in `bucket`; the other of the other is `bucket` again. The two add up to an odd
+    /// number modulo the even number of buckets, so they are never the same.
     pub(super) fn other(&self, bucket: usize, fingerprint: u64) -> usize {
         let count = self.buckets.len();
-        let sum = reduce(mix(fingerprint), count) + count - bucket;
+        let sum = (reduce(mix(fingerprint), count) | 1) + count - bucket;
         if sum >= count { sum - count } else { sum }
     }
 
@@ -209,9 +211,8 @@ impl Cuckoo {
             }
         }
         if [first, second].iter().all(|bucket| self.buckets[*bucket] == fingerprint * LANES) {
-            let copies = if first == second { SLOTS } else { COPIES_MAX };
             return Err(Error::input(format!(
-                "cbf: a key of which the filter holds {copies} copies already; it can hold no more"
+                "cbf: a key of which the filter holds {COPIES_MAX} copies already; it can hold no more"
             )));
         }
         // Which one moves is drawn from the key, so that equal insertions make equal filters.
