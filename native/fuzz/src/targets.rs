@@ -28,7 +28,7 @@ use city_chain_native::records::message::{Message, RepairRequest};
 use city_chain_native::records::node::NodeRecord;
 use city_chain_native::records::receipt::{Receipt, Trust};
 use city_chain_native::records::repair::{Repair, RepairCertificate};
-use city_chain_native::records::selection::{CandidateList, Candidates};
+use city_chain_native::records::selection::{CandidateList, Candidates, Selection};
 use city_chain_native::records::signed::Signed;
 use city_chain_native::records::transaction::Transaction;
 
@@ -38,9 +38,10 @@ use crate::builders::City;
 pub type Recode = fn(&[u8]) -> Result<Vec<u8>>;
 
 /// Every record there is: its name and the way through its decoder and back.
-pub const RECORDS: [(&str, Recode); 25] = [
+pub const RECORDS: [(&str, Recode); 26] = [
     ("transaction", recode::<Transaction>),
     ("candidate_list", recode::<CandidateList>),
+    ("selection", recode::<Selection>),
     ("manifest", recode::<Manifest>),
     ("hold_request", recode::<HoldRequest>),
     ("ack", recode::<Ack>),

@@ -47,6 +47,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("transaction", encode(&first.transaction)),
         ("transaction.bare", encode(&bare_transaction(&city))),
         ("candidate_list", encode(city.candidates.list())),
+        ("selection", encode(&first.manifest.selection)),
         ("manifest", encode(&first.manifest)),
         ("hold_request", encode(&first.requests[1])),
         ("ack", encode(&first.acks[0])),

@@ -137,7 +137,7 @@ fn one_bad_certificate_of_many_gets_the_only_bad_verdict() {
         refused(verdicts.remove(1), why);
         assert!(verdicts.iter().all(Result::is_ok), "{why}");
     }
-    assert!(verify_many(&[], &city.epoch).unwrap().is_empty());
+    assert!(verify_many::<AvailabilityCertificate>(&[], &city.epoch).unwrap().is_empty());
 }
 
 #[test]
