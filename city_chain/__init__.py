@@ -1,5 +1,45 @@
-"""city-chain: durable, verifiable, Byzantine-fault-tolerant dispersal and commitment of transactions in your process."""
+"""city-chain: durable, verifiable, Byzantine-fault-tolerant dispersal and commitment of transactions in your process.
+
+A city disperses, commits, restores and proves transactions: `City.local(path="city.db")`. The algorithms are usable
+alone, as `from city_chain import ec, rvh, vrf, cbf, tnh` and `from city_chain.proofs import poh, dpos`. What is named
+here loads when it is first used, so importing the package alone takes a few milliseconds.
+"""
 
 from city_chain import errors
 
-__all__ = ["errors"]
+TYPE_CHECKING = False  # type checkers know the name; importing `typing` would take longer than all the rest
+if TYPE_CHECKING:
+    from city_chain.algorithms import cbf, ec, rvh, tnh, vrf
+    from city_chain.levels import City
+    from city_chain.records import Receipt, Transaction, Trust
+
+__all__ = ["City", "Receipt", "Transaction", "Trust", "__version__", "cbf", "ec", "errors", "rvh", "tnh", "vrf"]
+
+__version__: str
+
+# Public name -> the module that it is, or that it is in.
+_MODULES = {name: f"city_chain.algorithms.{name}" for name in ("cbf", "ec", "rvh", "tnh", "vrf")}
+_MEMBERS = {
+    "City": "city_chain.levels",
+    "Receipt": "city_chain.records",
+    "Transaction": "city_chain.records",
+    "Trust": "city_chain.records",
+    "__version__": "city_chain._native",
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module  # noqa: PLC0415 — needed only here
+
+    if name in _MODULES:
+        found: object = import_module(_MODULES[name])
+    elif name in _MEMBERS:
+        found = getattr(import_module(_MEMBERS[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_MEMBERS})

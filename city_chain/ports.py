@@ -76,7 +76,7 @@ class Storage(Protocol):
         ...
 
     def put_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
-        """Writes all `items` and removes all of `delete`, at once."""
+        """Writes all `items` and removes all of `delete`, at once. A key in both is written."""
         ...
 
     def delete_many(self, keys: Iterable[bytes]) -> None:
@@ -87,7 +87,9 @@ class Storage(Protocol):
         """Writes `value` if the present value equals `expected` (None: absent); returns whether it did."""
         ...
 
-    def scan(self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+    def scan(
+        self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
         """Pairs whose key starts with `prefix` (and is greater than `after`) in ascending key order.
 
         Sees the state of when each page is read; writing while iterating is allowed.
@@ -110,29 +112,41 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What came of one request: either a body or the error that stood in its way, never both."""
+    """What came of one request: either a body or the error that stood in its way, never both.
 
+    `ticket` says which request of the gather it was, counted from 0 in the order in which they were sent.
+    """
+
+    ticket: int
     address: str
     body: bytes | None
     error: Exception | None = None
 
 
 Handler = Callable[[Sequence[Request]], Sequence[bytes]]
-"""Answers a burst of requests that arrived together, each for an address the handler serves; one answer each, in order."""
+"""Answers a burst of requests that arrived together, each for an address the handler serves: one answer each, in order.
+"""
 
 
 @runtime_checkable
 class Gather(Protocol):
-    """The responses to a fan-out, in order of arrival."""
+    """A fan-out under way. Used by one thread at a time."""
 
-    def __iter__(self) -> Iterator[Response]:
-        """Yields responses until `enough` bodies have come, all have answered, or the deadline has passed."""
+    @property
+    def pending(self) -> int:
+        """How many requests have not yet yielded their response."""
         ...
 
-    def stragglers(self) -> Iterator[Response]:
-        """Goes on after `enough` until all have answered or the deadline has passed.
+    def send(self, requests: Sequence[Request]) -> int:
+        """Sends more requests under the same deadline, all at once; returns the ticket of the first."""
+        ...
 
-        A request without an answer by then yields a `DeadlineError`.
+    def take(self, until: float) -> Iterator[Response]:
+        """Yields responses in order of arrival, until none is pending or the instant `until` has passed.
+
+        What has arrived already is yielded even if `until` has passed, so ``take(0.0)`` never waits. A caller that has
+        enough just stops iterating, and may call `take` again later. Once the gather's deadline has passed, every
+        request without an answer yields a `DeadlineError`.
         """
         ...
 
@@ -150,8 +164,8 @@ class Transport(Protocol):
         """
         ...
 
-    def gather(self, requests: Sequence[Request], deadline: float, enough: int | None = None) -> Gather:
-        """Sends all requests at once; `enough` bodies (default: all) let the iteration end early."""
+    def gather(self, requests: Sequence[Request], deadline: float) -> Gather:
+        """Sends all requests at once and returns without waiting for answers that take time."""
         ...
 
     def serve(self, handler: Handler, address: str | None = None) -> str:
@@ -236,7 +250,11 @@ class Presence(Protocol):
         ...
 
     def revision(self) -> int:
-        """Rises with every change of the list (register, remove, expiry), so that a reader can keep what it has."""
+        """Rises with every change of the list, so that a reader can keep what it has.
+
+        That is: register, remove, and `expire` when it sweeps an entry. An entry past its deadline is hidden before
+        that, so call `expire` first where it matters.
+        """
         ...
 
     def expire(self, now: float, limit: int) -> int:

@@ -1,1 +1,1 @@
-"""presence."""
+"""Presence, one file per engine: memory and SQLite."""

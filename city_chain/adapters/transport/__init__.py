@@ -1,1 +1,1 @@
-"""transport."""
+"""Transports, one file per engine: in process."""

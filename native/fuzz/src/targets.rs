@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use city_chain_native::algorithms::cbf::{Bloom, Cuckoo};
 use city_chain_native::algorithms::ec;
 use city_chain_native::algorithms::tnh::{self, Hlc, MS_MAX};
 use city_chain_native::algorithms::vrf;
@@ -38,7 +39,7 @@ use crate::builders::City;
 pub type Recode = fn(&[u8]) -> Result<Vec<u8>>;
 
 /// Every record there is: its name and the way through its decoder and back.
-pub const RECORDS: [(&str, Recode); 26] = [
+pub const RECORDS: [(&str, Recode); 29] = [
     ("transaction", recode::<Transaction>),
     ("candidate_list", recode::<CandidateList>),
     ("selection", recode::<Selection>),
@@ -64,6 +65,9 @@ pub const RECORDS: [(&str, Recode); 26] = [
     ("repair_request", recode::<RepairRequest>),
     ("node_record", recode::<NodeRecord>),
     ("delegate_state", recode_state),
+    ("selection", recode::<Selection>),
+    ("bloom", |bytes| Bloom::from_bytes(bytes)?.to_bytes()),
+    ("cuckoo", |bytes| Cuckoo::from_bytes(bytes)?.to_bytes()),
     ("nested", recode::<Nested>),
 ];
 
@@ -360,6 +364,55 @@ pub fn clock(data: &[u8]) {
     }
 }
 
+/// The filters: whatever was inserted is found, what is refused changes nothing, and the bytes carry all of it.
+pub fn filters(data: &[u8]) {
+    if let Ok(mut cuckoo) = Cuckoo::from_bytes(data) {
+        let _ = (cuckoo.insert(data), cuckoo.remove(b"stranger"), cuckoo.estimated_fpr());
+    }
+    if let Ok(mut bloom) = Bloom::from_bytes(data) {
+        bloom.insert(data);
+        assert!(bloom.contains(data) && !bloom.is_empty() && bloom.estimated_fpr() <= 1.0);
+    }
+    let mut script = Script(data);
+    let (capacity, seed) = (u64::from(script.byte()), u64::from(script.byte()));
+    let (Ok(mut cuckoo), Ok(mut bloom)) = (Cuckoo::new(capacity, seed), Bloom::new(capacity, 0.01, seed)) else {
+        return assert_eq!(capacity, 0);
+    };
+    let mut held: BTreeMap<u8, u64> = BTreeMap::new();
+    while !script.done() {
+        let (action, key) = (script.byte(), script.byte());
+        let before = cuckoo.clone();
+        let keys: Vec<[u8; 1]> = match action % 4 {
+            0..3 => vec![[key]],
+            _ => (0..action / 16).map(|at| [key.wrapping_add(at % 7)]).collect(),
+        };
+        let copies = held.get(&key).copied().unwrap_or(0);
+        let outcome = match action % 4 {
+            2 if copies > 0 => cuckoo.remove(&[key]).inspect(|()| {
+                held.insert(key, copies - 1);
+            }),
+            3 => cuckoo.insert_many(keys.iter().map(<[u8; 1]>::as_slice)),
+            _ => cuckoo.insert(&[key]),
+        };
+        if outcome.is_err() {
+            assert_eq!(cuckoo, before, "refused, and yet changed");
+        } else if action % 4 != 2 || copies == 0 {
+            for key in &keys {
+                *held.entry(key[0]).or_default() += 1;
+                bloom.insert(key);
+            }
+        }
+        assert_eq!(cuckoo.len(), held.values().sum::<u64>());
+    }
+    for (key, copies) in &held {
+        assert!(*copies == 0 || cuckoo.contains(&[*key]));
+        assert!(bloom.contains(&[*key]));
+    }
+    let bytes = (cuckoo.to_bytes().expect("it fits"), bloom.to_bytes().expect("it fits"));
+    assert_eq!(Cuckoo::from_bytes(&bytes.0).expect("its own bytes"), cuckoo);
+    assert_eq!(Bloom::from_bytes(&bytes.1).expect("its own bytes"), bloom);
+}
+
 /// What a delegate said, over all its lives.
 #[derive(Default)]
 struct Said {
@@ -432,8 +485,8 @@ pub fn delegate(data: &[u8]) {
                 Ok(())
             }
             6 => {
-                let at = usize::from(script.byte());
-                let ticket = waiting.get(at).map_or(at as u64, |(ticket, _)| *ticket);
+                let at = usize::from(script.byte()) % (waiting.len() + 1);
+                let ticket = waiting.get(at).map_or_else(|| u64::from(script.byte()), |(ticket, _)| *ticket);
                 let done = machine.durable(ticket);
                 if done.is_ok() {
                     let durable = waiting.iter().take_while(|(other, _)| *other <= ticket).count();
@@ -465,7 +518,8 @@ pub fn delegate(data: &[u8]) {
 
 fn attempt(script: &mut Script<'_>) -> u32 {
     match script.byte() {
-        byte @ 0..240 => u32::from(byte % 6),
+        0..100 => 0,
+        byte @ 100..240 => u32::from(byte % 5),
         _ => u32::from_le_bytes(script.take()),
     }
 }
@@ -487,15 +541,23 @@ fn slot(script: &mut Script<'_>, machine: &Delegate, attempt: u32) -> Slot {
 
 fn reports(script: &mut Script<'_>, machine: &Delegate, attempt: u32, evidence: &[Accepted]) -> Vec<Report> {
     let slot = Slot { attempt, ..slot(script, machine, attempt) };
-    let count = if attempt == 0 { 0 } else { usize::from(script.byte()) % 6 };
-    (0..count)
-        .filter_map(|_| {
-            let key = &CITY.delegates[usize::from(script.byte()) % 4];
-            let mut accepted = evidence.get(usize::from(script.byte())).copied();
-            if let (Some(accepted), 255) = (&mut accepted, script.byte()) {
-                accepted.digest = [script.byte() % 3; 32];
+    if attempt == 0 {
+        return Vec::new();
+    }
+    let (mask, earlier) = (script.byte(), evidence.iter().filter(|accepted| accepted.attempt < attempt));
+    let earlier: Vec<Accepted> = earlier.copied().collect();
+    let reporters = (0..4).filter(|at| mask >> at & 1 == 1 || mask > 128);
+    let doubled = (mask == 255).then_some(0);
+    reporters
+        .chain(doubled)
+        .filter_map(|at| {
+            let mut accepted = earlier.get(usize::from(script.byte()) % (earlier.len() + 2)).copied();
+            match (&mut accepted, script.byte()) {
+                (Some(accepted), 254) => accepted.digest = [script.byte() % 3; 32],
+                (Some(accepted), 255) => accepted.attempt = script.byte().into(),
+                _ => {}
             }
-            Report::new(key, &slot, accepted).ok()
+            Report::new(&CITY.delegates[at], &slot, accepted).ok()
         })
         .collect()
 }

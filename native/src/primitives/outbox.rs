@@ -43,9 +43,9 @@ impl<T> Default for Outbox<T> {
 impl<T> Outbox<T> {
     /// Whether `more` effects fit; to be asked before a state changes.
     pub fn room(&self, more: usize) -> Result<()> {
-        let had = self.ready.len() + self.held.len();
-        if had + more > EFFECTS_MAX {
-            return Err(Error::unavailable("outbox: room for effects", more as u64, (EFFECTS_MAX - had) as u64));
+        let free = EFFECTS_MAX.saturating_sub(self.ready.len() + self.held.len());
+        if more > free {
+            return Err(Error::unavailable("outbox: room for effects", more as u64, free as u64));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The only PyO3 code: extract, call, convert errors. No protocol decision is made here.
 //!
 //! One file per algorithm; [`call`] is the one way into the core (releases the GIL, stops panics), [`error`] the one
-//! table of exceptions, [`buffer`] the one way bytes come in, [`int`] and [`text`] integers and text, [`record`]
-//! what all record classes share.
+//! table of exceptions, [`buffer`] the one way bytes come in, [`int`], [`real`] and [`text`] numbers and text, [`keys`]
+//! many byte strings, [`output`] the way bytes go out, [`record`] what all record classes share.
 
 mod buffer;
 mod call;
@@ -12,7 +12,10 @@ mod ec;
 mod error;
 mod identity;
 mod int;
+mod keys;
+mod output;
 mod poh;
+mod real;
 mod record;
 mod records;
 mod rvh;
@@ -34,6 +37,5 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     tnh::register(module)?;
     poh::register(module)?;
     dpos::register(module)?;
-    records::register(module)?;
-    module.delattr("__all__") // PyO3 fills it with all names; the facades say what is public
+    records::register(module)
 }

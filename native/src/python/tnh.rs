@@ -1,8 +1,162 @@
 //! Bindings of `tnh`.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::PyRange;
+
+use super::call::short;
+use super::int::Int;
+use crate::algorithms::tnh;
+
+/// A hybrid logical clock: one per node, and safe to share between threads.
+///
+/// A stamp is one int: Unix milliseconds (48 bits) above a counter (16 bits), so stamps compare as numbers. Stamps of one
+/// clock strictly increase, a message's reception is stamped after its sending, and no stamp is further ahead of the local
+/// physical clock than ``max_drift_ms``. The clock reads no time itself: ``physical_ms`` is given with every call. What is
+/// refused leaves the clock as it was.
+///
+/// Args:
+///     max_drift_ms: How far ahead of the physical clock a stamp may be, milliseconds, 1 to 2**48 - 1.
+///     last: The stamp to start after: 0, or what ``upper_bound`` gave before a restart.
+///
+/// Raises:
+///     InputError: A number is out of range.
+///
+/// Example:
+///     >>> clock = Hlc()
+///     >>> first, second = clock.now(1_800_000_000_000), clock.now(1_800_000_000_000)
+///     >>> ms(second), counter(second), second > first
+///     (1800000000000, 1, True)
+///     >>> clock.update(pack(1_800_000_000_300, 7), 1_800_000_000_000) == pack(1_800_000_000_300, 8)
+///     True
+#[pyclass(frozen, name = "Hlc", module = "city_chain.algorithms.tnh")]
+struct Hlc(Mutex<tnh::Hlc>);
+
+impl Hlc {
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, tnh::Hlc> {
+        self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl Hlc {
+    #[new]
+    #[pyo3(signature = (max_drift_ms = Int(500), last = Int(0)), text_signature = "(max_drift_ms=500, last=0)")]
+    fn new(py: Python<'_>, max_drift_ms: Int<u64>, last: Int<u64>) -> PyResult<Self> {
+        short(py, || tnh::Hlc::new(max_drift_ms.0, last.0)).map(|clock| Self(Mutex::new(clock)))
+    }
+
+    /// A stamp for a local event or a message to send.
+    ///
+    /// Args:
+    ///     physical_ms: What the physical clock shows, Unix milliseconds.
+    ///
+    /// Returns:
+    ///     A stamp above every earlier one.
+    ///
+    /// Raises:
+    ///     InputError: The time is out of range.
+    ///     ProtocolError: The stamp would be more than ``max_drift_ms`` ahead of ``physical_ms``.
+    fn now(&self, py: Python<'_>, physical_ms: Int<u64>) -> PyResult<u64> {
+        short(py, || self.lock(py).now(physical_ms.0))
+    }
+
+    /// Many stamps at once, without a gap.
+    ///
+    /// Args:
+    ///     physical_ms: What the physical clock shows, Unix milliseconds.
+    ///     n: How many, 1 to 2**32 - 1.
+    ///
+    /// Returns:
+    ///     The stamps, rising by one.
+    ///
+    /// Raises:
+    ///     InputError: A number is out of range.
+    ///     ProtocolError: The last stamp would be more than ``max_drift_ms`` ahead of ``physical_ms``.
+    ///
+    /// Example:
+    ///     >>> list(Hlc().now_many(1, 3)) == [pack(1, 0), pack(1, 1), pack(1, 2)]
+    ///     True
+    fn now_many<'py>(&self, py: Python<'py>, physical_ms: Int<u64>, n: Int<u32>) -> PyResult<Bound<'py, PyAny>> {
+        let first = short(py, || self.lock(py).now_many(physical_ms.0, n.0))?;
+        // Stamps do not fit a Py_ssize_t, so the range is made of Python ints; its end may be 2**64.
+        py.get_type::<PyRange>().call1((first, u128::from(first) + u128::from(n.0)))
+    }
+
+    /// Takes in the stamp of a received message.
+    ///
+    /// Args:
+    ///     remote: The message's stamp. It is hostile until accepted: one too far ahead is refused.
+    ///     physical_ms: What the local physical clock shows, Unix milliseconds.
+    ///
+    /// Returns:
+    ///     The stamp of the reception, above ``remote`` and every earlier one.
+    ///
+    /// Raises:
+    ///     InputError: A number is out of range.
+    ///     ProtocolError: ``remote`` or the result is more than ``max_drift_ms`` ahead of ``physical_ms``.
+    fn update(&self, py: Python<'_>, remote: Int<u64>, physical_ms: Int<u64>) -> PyResult<u64> {
+        short(py, || self.lock(py).update(remote.0, physical_ms.0))
+    }
+
+    /// A stamp that none given within the next ``ahead_ms`` milliseconds exceeds. Made durable before stamps are used, it is
+    /// the ``last`` of the clock after a restart, however far behind the physical clock is then.
+    ///
+    /// Args:
+    ///     physical_ms: What the physical clock shows, Unix milliseconds.
+    ///     ahead_ms: For how long the bound is to hold, milliseconds.
+    ///
+    /// Returns:
+    ///     The bound.
+    ///
+    /// Raises:
+    ///     InputError: A number is out of range.
+    fn upper_bound(&self, py: Python<'_>, physical_ms: Int<u64>, ahead_ms: Int<u64>) -> PyResult<u64> {
+        short(py, || self.lock(py).upper_bound(physical_ms.0, ahead_ms.0))
+    }
+
+    /// The last stamp given or taken.
+    #[getter]
+    fn last(&self, py: Python<'_>) -> u64 {
+        self.lock(py).last()
+    }
+
+    /// How far ahead of the physical clock a stamp may be, milliseconds.
+    #[getter]
+    fn max_drift_ms(&self, py: Python<'_>) -> u64 {
+        self.lock(py).max_drift_ms()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let clock = self.lock(py);
+        format!("Hlc(max_drift_ms={}, last={})", clock.max_drift_ms(), clock.last())
+    }
+}
+
+/// See `city_chain.tnh.pack`.
+#[pyfunction]
+fn hlc_pack(py: Python<'_>, ms: Int<u64>, counter: Int<u16>) -> PyResult<u64> {
+    short(py, || tnh::pack(ms.0, counter.0))
+}
+
+/// See `city_chain.tnh.ms`.
+#[pyfunction]
+fn hlc_ms(stamp: Int<u64>) -> u64 {
+    tnh::ms(stamp.0)
+}
+
+/// See `city_chain.tnh.counter`.
+#[pyfunction]
+fn hlc_counter(stamp: Int<u64>) -> u64 {
+    tnh::counter(stamp.0)
+}
 
 /// Adds this file's functions and classes to the extension.
-pub(super) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Hlc>()?;
+    module.add_function(wrap_pyfunction!(hlc_pack, module)?)?;
+    module.add_function(wrap_pyfunction!(hlc_ms, module)?)?;
+    module.add_function(wrap_pyfunction!(hlc_counter, module)?)
 }

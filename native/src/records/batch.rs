@@ -171,6 +171,18 @@ impl Record for Batch {
         if keys.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::input("batch: a transaction is in it twice"));
         }
+        let mut numbers: Vec<(&Key, u64)> = self
+            .entries
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Transaction { sender, sequence, .. } => Some((sender, *sequence)),
+                Entry::Repair { .. } => None,
+            })
+            .collect();
+        numbers.sort_unstable();
+        if let Some(pair) = numbers.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::input(format!("batch: a sender has two transactions numbered {}", pair[0].1)));
+        }
         if self.tree()?.root() != self.header.entries_root {
             return Err(Error::input("batch: the entries do not lead to the root in the header"));
         }

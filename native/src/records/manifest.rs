@@ -13,6 +13,10 @@ use crate::crypto::merkle;
 use crate::error::{Error, Result};
 use crate::primitives::wire::Record;
 
+/// The most bytes that all fragments of one transaction may have together: 1 GiB. Restoring takes memory for all of them,
+/// so a manifest must not make a small payload ask for a thousand times as many.
+pub const DISPERSED_MAX: u64 = 1 << 30;
+
 /// How the content is sealed. Sealing has its place here and is not offered yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 #[borsh(use_discriminant = true)]
@@ -77,6 +81,19 @@ impl Record for Manifest {
         let code = ec::code_for(usize::from(k), usize::from(n - k))?;
         if self.code != code.id() {
             return Err(Error::input(format!("manifest: code {} where ({k}, {n}) takes {}", self.code, code.id())));
+        }
+        let fragment_len = ec::fragment_len(self.length, usize::from(k))? as u64;
+        if fragment_len * u64::from(n) > DISPERSED_MAX {
+            return Err(Error::input(format!(
+                "manifest: {n} fragments of {fragment_len} bytes: together at most {DISPERSED_MAX} bytes are allowed"
+            )));
+        }
+        if self.selection.nodes.len() > 2 * usize::from(n) {
+            return Err(Error::input(format!(
+                "manifest: {} nodes for {n} fragments: the holders and as many spares, at most {} are allowed",
+                self.selection.nodes.len(),
+                2 * usize::from(n)
+            )));
         }
         if self.selection.nodes.len() < usize::from(quorum) {
             return Err(Error::input(format!(

@@ -80,6 +80,11 @@ fn clock() {
 }
 
 #[test]
+fn filters() {
+    noise(targets::filters, 1000, 400);
+}
+
+#[test]
 fn delegate() {
     noise(targets::delegate, 400, 500);
 }

@@ -13,6 +13,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use city_chain_native::algorithms::cbf::{Bloom, Cuckoo};
 use city_chain_native::crypto::hash::hex;
 use city_chain_native::primitives::wire::{self, Bytes, List, Record};
 use city_chain_native::proofs::dpos::{self, Accepted, Proposal, Report, Slot, Vote};
@@ -67,9 +68,18 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("repair", encode(&repair.repair)),
         ("repair_certificate", encode(&repair)),
     ];
+    samples.extend(filters());
     samples.extend(voting(&city, city.slot(&batch.header, 0)));
     samples.extend(messages(&city, first.transaction.digest().unwrap()));
     samples
+}
+
+fn filters() -> [(&'static str, Vec<u8>); 2] {
+    let keys = [b"one".as_slice(), b"two", b"three"];
+    let (mut bloom, mut cuckoo) = (Bloom::new(8, 0.01, 5).unwrap(), Cuckoo::new(8, 5).unwrap());
+    bloom.insert_many(keys);
+    cuckoo.insert_many(keys).unwrap();
+    [("bloom", bloom.to_bytes().unwrap()), ("cuckoo", cuckoo.to_bytes().unwrap())]
 }
 
 fn bare_transaction(city: &City) -> Transaction {

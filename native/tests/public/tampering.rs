@@ -204,7 +204,7 @@ fn a_draw_of_another_epoch_key_or_order() {
 #[test]
 fn a_manifest_whose_numbers_make_no_sense() {
     let (city, dispersals) = made();
-    let cases: [Spoil<Manifest>; 9] = [
+    let cases: [Spoil<Manifest>; 12] = [
         ("k = 0", |m| m.k = 0),
         ("k = 5", |m| m.k = 5),
         ("quorum of 1", |m| m.quorum = 1),
@@ -212,6 +212,14 @@ fn a_manifest_whose_numbers_make_no_sense() {
         ("code 2", |m| m.code = 2),
         ("0 bytes", |m| m.length = 0),
         ("18446744073709551615 bytes", |m| m.length = u64::MAX),
+        ("at most 8 are allowed", |m| {
+            let nodes = (0..9).map(|at| [at; 32]).collect();
+            m.selection.nodes = List::new("nodes", nodes).unwrap();
+        }),
+        ("17 fragments of 67000000 bytes", |m| (m.k, m.quorum, m.n, m.length) = (1, 1, 17, 67_000_000)),
+        ("1024 fragments of 67125248 bytes", |m| {
+            (m.k, m.quorum, m.n, m.length) = (1, 1, 1024, (64 << 20) + (16 << 10))
+        }),
         ("nodes are fewer", |m| m.selection.nodes = List::default()),
         ("named twice", |m| {
             let first = m.selection.nodes[0];
@@ -255,6 +263,14 @@ fn entries_that_are_moved_doubled_left_out_or_miscounted() {
         receipt.header.count = count;
         assert!(receipt.verify(&city.trust()).is_err(), "{count}");
     }
+    // A sender has one transaction of a number.
+    let mut again = city.disperse(0).manifest;
+    again.tx_id = [9; 32];
+    let again = Entry::transaction(&again).unwrap();
+    refused(
+        Batch::new(&city.epoch, 1, [0; 32], "tokyo", 0, vec![entries[0].clone(), again]),
+        "two transactions numbered 0",
+    );
     // A repair of a transaction may stand beside it, but not twice.
     let repair = Entry::repair(&city.repair(&dispersals[0]).repair).unwrap();
     let both = [entries, vec![repair.clone()]].concat();

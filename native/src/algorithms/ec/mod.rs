@@ -10,7 +10,7 @@
 
 mod rs16;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
@@ -23,8 +23,11 @@ pub const COUNT_MAX: usize = 32_768;
 /// The most bytes that can be encoded in one call: 16 GiB.
 pub const LENGTH_MAX: u64 = 16 << 30;
 
-/// The most bytes that all fragments of one call may have: 64 GiB.
-pub const ENCODED_MAX: u64 = 64 << 30;
+/// The most bytes of memory that one call may need for its workspace: 64 GiB.
+pub const WORK_MAX: u64 = 64 << 30;
+
+/// Bytes of workspace from which on it is asked for once before, so that too little memory is an error.
+const PROBE_MIN: usize = 64 << 20;
 
 /// Bytes from which on fragments are hashed in parallel.
 const PARALLEL_MIN: usize = 256 * 1024;
@@ -72,23 +75,44 @@ pub fn fragment_len(length: u64, k: usize) -> Result<usize> {
     usize::try_from(each).map_err(|_| Error::input(format!("ec: fragments of {each} bytes do not fit this machine")))
 }
 
-/// An encoded input: n fragments as views.
-#[derive(Debug)]
-pub struct Encoded<'a> {
-    data: &'a [u8],
+/// The sizes that k, p and a length make, checked before anything is allocated for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
     k: usize,
     p: usize,
+    length: usize,
     fragment_len: usize,
-    /// The data fragments that are not wholly inside the input, padded with zeros.
-    tail: Vec<u8>,
-    /// The parity fragments one after another.
-    parity: Vec<u8>,
 }
 
-impl Encoded<'_> {
+impl Shape {
+    /// The shape of `length` bytes in k + p fragments.
+    pub fn new(length: u64, k: usize, p: usize) -> Result<Self> {
+        code_for(k, p)?;
+        let fragment_len = fragment_len(length, k)?;
+        check_work(k, p, fragment_len)?;
+        let length = usize::try_from(length)
+            .map_err(|_| Error::input(format!("ec: a length of {length} bytes does not fit this machine")))?;
+        Ok(Self { k, p, length, fragment_len })
+    }
+
+    /// How many data fragments there are.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// How many parity fragments there are.
+    pub fn p(&self) -> usize {
+        self.p
+    }
+
     /// How many fragments there are.
     pub fn n(&self) -> usize {
         self.k + self.p
+    }
+
+    /// Bytes of the input.
+    pub fn length(&self) -> usize {
+        self.length
     }
 
     /// Bytes of every fragment.
@@ -96,14 +120,134 @@ impl Encoded<'_> {
         self.fragment_len
     }
 
-    /// How many data fragments are views of the input; those after them are padded copies.
+    /// How many data fragments are wholly inside the input; those after them are padded copies.
     pub fn whole(&self) -> usize {
-        self.data.len() / self.fragment_len
+        self.length / self.fragment_len
     }
 
-    /// The padded copies, one after another.
-    pub fn tail(&self) -> &[u8] {
-        &self.tail
+    /// Bytes of the padded copies.
+    pub fn tail_len(&self) -> usize {
+        (self.k - self.whole()) * self.fragment_len
+    }
+
+    /// Bytes of all parity.
+    pub fn parity_len(&self) -> usize {
+        self.p * self.fragment_len
+    }
+
+    /// In which buffer fragment `index` is, and at which byte it begins; `None` from n on.
+    pub fn place(&self, index: usize) -> Option<(Buffer, usize)> {
+        let (buffer, at) = match index {
+            _ if index < self.whole() => (Buffer::Input, index),
+            _ if index < self.k => (Buffer::Tail, index - self.whole()),
+            _ if index < self.n() => (Buffer::Parity, index - self.k),
+            _ => return None,
+        };
+        Some((buffer, at * self.fragment_len))
+    }
+
+    /// Puts the end of the input into `tail`, which must be of [`Shape::tail_len`] zeros.
+    pub fn fill_tail(&self, data: &[u8], tail: &mut [u8]) {
+        let rest = data.get(self.whole() * self.fragment_len..).unwrap_or_default();
+        for (to, from) in tail.iter_mut().zip(rest) {
+            *to = *from;
+        }
+    }
+
+    /// Makes the parity of `data` and its `tail`, and calls `put` with every piece of it and the byte where it belongs;
+    /// all pieces together are [`Shape::parity_len`] bytes, each byte once.
+    pub fn parity(&self, data: &[u8], tail: &[u8], put: &mut impl FnMut(usize, &[u8])) -> Result<()> {
+        if data.len() != self.length || tail.len() != self.tail_len() {
+            return Err(Error::input(format!(
+                "ec: {} bytes and a tail of {}; {} and {} make this shape",
+                data.len(),
+                tail.len(),
+                self.length,
+                self.tail_len()
+            )));
+        }
+        let whole = data.chunks_exact(self.fragment_len).chain(tail.chunks_exact(self.fragment_len));
+        rs16::parity(whole, self.k, self.p, self.fragment_len, put)
+    }
+
+    /// The BLAKE3 hash of every fragment in three buffers.
+    pub fn hashes(&self, data: &[u8], tail: &[u8], parity: &[u8]) -> Vec<Digest> {
+        let one = |index: usize| {
+            let fragment = self
+                .place(index)
+                .and_then(|(buffer, at)| buffer.of(data, tail, parity).get(at..at + self.fragment_len));
+            fragment.map(hash::fragment).unwrap_or_default()
+        };
+        if self.n() * self.fragment_len >= PARALLEL_MIN {
+            (0..self.n()).into_par_iter().map(one).collect()
+        } else {
+            (0..self.n()).map(one).collect()
+        }
+    }
+}
+
+/// Where a fragment is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buffer {
+    /// In the input itself.
+    Input,
+    /// In the padded copies.
+    Tail,
+    /// In the parity.
+    Parity,
+}
+
+impl Buffer {
+    fn of<'a>(self, data: &'a [u8], tail: &'a [u8], parity: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Input => data,
+            Self::Tail => tail,
+            Self::Parity => parity,
+        }
+    }
+}
+
+/// Refuses what the code's workspace would need too much memory for: it rounds both counts up to powers of two and the
+/// size up to 64 bytes, so few bytes in many fragments can ask for a lot.
+fn check_work(k: usize, p: usize, size: usize) -> Result<()> {
+    let shards = (k.next_power_of_two() + p.next_power_of_two()).next_power_of_two();
+    let work = shards.saturating_mul(size.next_multiple_of(64));
+    let refused = |why: String| Error::input(format!("ec: k = {k}, p = {p}, fragments of {size} bytes: {why}"));
+    if work as u64 > WORK_MAX {
+        return Err(refused(format!("{work} bytes of memory are needed, at most {WORK_MAX} are allowed")));
+    }
+    if work >= PROBE_MIN {
+        // A failed allocation inside the code would end the process; here it is an error.
+        Vec::<u8>::new()
+            .try_reserve_exact(work)
+            .map_err(|_| refused(format!("{work} bytes of memory are not there")))?;
+    }
+    Ok(())
+}
+
+/// An encoded input: n fragments as views.
+#[derive(Debug)]
+pub struct Encoded<'a> {
+    data: &'a [u8],
+    shape: Shape,
+    tail: Vec<u8>,
+    parity: Vec<u8>,
+}
+
+impl Encoded<'_> {
+    /// The sizes.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// How many fragments there are.
+    pub fn n(&self) -> usize {
+        self.shape.n()
+    }
+
+    /// Bytes of every fragment.
+    pub fn fragment_len(&self) -> usize {
+        self.shape.fragment_len
     }
 
     /// The parity fragments, one after another.
@@ -113,49 +257,28 @@ impl Encoded<'_> {
 
     /// Fragment `index`; `None` from n on.
     pub fn fragment(&self, index: usize) -> Option<&[u8]> {
-        let (size, whole) = (self.fragment_len, self.whole());
-        let (buffer, at) = match index {
-            _ if index < whole => (self.data, index),
-            _ if index < self.k => (self.tail.as_slice(), index - whole),
-            _ if index < self.n() => (self.parity.as_slice(), index - self.k),
-            _ => return None,
-        };
-        buffer.get(at * size..(at + 1) * size)
+        let (buffer, at) = self.shape.place(index)?;
+        buffer.of(self.data, &self.tail, &self.parity).get(at..at + self.shape.fragment_len)
     }
 
     /// The BLAKE3 hash of every fragment.
     pub fn hashes(&self) -> Vec<Digest> {
-        let one = |index: usize| self.fragment(index).map(hash::fragment).unwrap_or_default();
-        if self.n() * self.fragment_len >= PARALLEL_MIN {
-            (0..self.n()).into_par_iter().map(one).collect()
-        } else {
-            (0..self.n()).map(one).collect()
-        }
+        self.shape.hashes(self.data, &self.tail, &self.parity)
     }
 }
 
 /// Encodes `data` into k + p fragments.
 pub fn encode(data: &[u8], k: usize, p: usize) -> Result<Encoded<'_>> {
-    code_for(k, p)?;
-    let fragment_len = fragment_len(data.len() as u64, k)?;
-    let total = (k + p) as u64 * fragment_len as u64;
-    if total > ENCODED_MAX {
-        return Err(Error::input(format!(
-            "ec: {} fragments of {fragment_len} bytes are {total} bytes, at most {ENCODED_MAX} are allowed",
-            k + p
-        )));
-    }
-    let whole = data.len() / fragment_len;
-    let mut tail = vec![0; (k - whole) * fragment_len];
-    let rest = &data[whole * fragment_len..];
-    tail[..rest.len()].copy_from_slice(rest);
-    let mut encoded = Encoded { data, k, p, fragment_len, tail, parity: Vec::new() };
-    let originals = (0..k).filter_map(|index| encoded.fragment(index));
-    encoded.parity = rs16::parity(originals, k, p, fragment_len)?;
-    Ok(encoded)
+    let shape = Shape::new(data.len() as u64, k, p)?;
+    let mut tail = vec![0; shape.tail_len()];
+    shape.fill_tail(data, &mut tail);
+    let mut parity = Vec::with_capacity(shape.parity_len());
+    shape.parity(data, &tail, &mut |_, piece| parity.extend_from_slice(piece))?;
+    Ok(Encoded { data, shape, tail, parity })
 }
 
-fn check_fragments(fragments: &BTreeMap<usize, &[u8]>, k: usize, p: usize, length: u64) -> Result<usize> {
+/// Checks fragments by index against k, p and the length of the input; nothing is allocated for the length before.
+pub fn check(fragments: &BTreeMap<usize, &[u8]>, k: usize, p: usize, length: u64) -> Result<Shape> {
     code_for(k, p)?;
     let size = fragment_len(length, k)?;
     for (index, fragment) in fragments {
@@ -172,39 +295,64 @@ fn check_fragments(fragments: &BTreeMap<usize, &[u8]>, k: usize, p: usize, lengt
     if fragments.len() < k {
         return Err(Error::unavailable("ec: fragments", k as u64, fragments.len() as u64));
     }
-    Ok(size)
+    Shape::new(length, k, p)
 }
 
-/// Restores the input into `out`, which must have exactly `length` bytes, from any k fragments by index.
-pub fn decode_into(fragments: &BTreeMap<usize, &[u8]>, k: usize, p: usize, out: &mut [u8]) -> Result<()> {
-    let length = out.len();
-    let size = check_fragments(fragments, k, p, length as u64)?;
-    let missing: Vec<usize> = (0..k).filter(|index| !fragments.contains_key(index)).collect();
+/// Restores the input from any k fragments by index, which [`check`] has found to fit: calls `put` with every piece of it
+/// and the byte where it belongs; all pieces together are the input, each byte once.
+pub fn decode_with(
+    fragments: &BTreeMap<usize, &[u8]>,
+    shape: &Shape,
+    put: &mut impl FnMut(usize, &[u8]),
+) -> Result<()> {
+    let Shape { k, p, length, fragment_len: size } = *shape;
     let mut place = |index: usize, fragment: &[u8]| {
         let (from, to) = ((index * size).min(length), ((index + 1) * size).min(length));
-        out[from..to].copy_from_slice(&fragment[..to - from]);
+        if let Some(piece) = fragment.get(..to - from) {
+            put(from, piece);
+        }
     };
     for (index, fragment) in fragments.range(..k) {
         place(*index, fragment);
     }
-    if !missing.is_empty() {
+    if (0..k).any(|index| !fragments.contains_key(&index)) {
         rs16::restore(fragments, k, p, size, &mut place)?;
     }
     Ok(())
 }
 
-/// Checks numbers that [`decode_into`] would refuse, before anything is allocated for `length`.
-pub fn check(fragments: &BTreeMap<usize, &[u8]>, k: usize, p: usize, length: u64) -> Result<()> {
-    check_fragments(fragments, k, p, length).map(drop)
-}
-
 /// Restores the input from any k fragments by index.
 pub fn decode(fragments: &BTreeMap<usize, &[u8]>, k: usize, p: usize, length: u64) -> Result<Vec<u8>> {
-    check(fragments, k, p, length)?;
-    let length = usize::try_from(length).map_err(|_| Error::input(format!("ec: {length} bytes do not fit")))?;
-    let mut out = vec![0; length];
-    decode_into(fragments, k, p, &mut out)?;
+    let shape = check(fragments, k, p, length)?;
+    let mut out = vec![0; shape.length];
+    decode_with(fragments, &shape, &mut |at, piece| out[at..at + piece.len()].copy_from_slice(piece))?;
     Ok(out)
+}
+
+/// Makes the fragments `missing` (data or parity) anew from any k others, and calls `put` with the index and the bytes of
+/// each, in the order of `missing`.
+pub fn rebuild_with(
+    fragments: &BTreeMap<usize, &[u8]>,
+    missing: &[usize],
+    k: usize,
+    p: usize,
+    length: u64,
+    put: &mut impl FnMut(usize, &[u8]),
+) -> Result<()> {
+    let n = k.saturating_add(p);
+    if let Some(index) = missing.iter().find(|index| **index >= n) {
+        return Err(Error::input(format!("ec: fragment {index}: there are only {n}")));
+    }
+    let data = decode(fragments, k, p, length)?;
+    // Parity is only made if a parity fragment is asked for.
+    let p = if missing.iter().any(|index| *index >= k) { p } else { 0 };
+    let encoded = encode(&data, k, p)?;
+    for index in missing {
+        if let Some(fragment) = encoded.fragment(*index) {
+            put(*index, fragment);
+        }
+    }
+    Ok(())
 }
 
 /// Makes the fragments `missing` (data or parity) anew from any k others.
@@ -215,15 +363,11 @@ pub fn rebuild(
     p: usize,
     length: u64,
 ) -> Result<BTreeMap<usize, Vec<u8>>> {
-    if let Some(index) = missing.iter().find(|index| **index >= k.saturating_add(p)) {
-        return Err(Error::input(format!("ec: fragment {index}: there are only {}", k.saturating_add(p))));
-    }
-    let data = decode(fragments, k, p, length)?;
-    let missing: BTreeSet<usize> = missing.iter().copied().collect();
-    // Parity is only made if a parity fragment is asked for.
-    let p = if missing.iter().any(|index| *index >= k) { p } else { 0 };
-    let encoded = encode(&data, k, p)?;
-    Ok(missing.into_iter().filter_map(|index| Some((index, encoded.fragment(index)?.to_vec()))).collect())
+    let mut made = BTreeMap::new();
+    rebuild_with(fragments, missing, k, p, length, &mut |index, fragment| {
+        made.insert(index, fragment.to_vec());
+    })?;
+    Ok(made)
 }
 
 #[cfg(test)]

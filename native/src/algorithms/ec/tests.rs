@@ -54,7 +54,7 @@ fn every_survivor_set_up_to_twelve_restores_and_one_less_does_not() {
 fn data_fragments_are_views_of_the_input() {
     let data = input(100);
     let encoded = encode(&data, 6, 4).unwrap();
-    assert_eq!((encoded.fragment_len(), encoded.whole()), (18, 5));
+    assert_eq!((encoded.fragment_len(), encoded.shape().whole(), encoded.shape().tail_len()), (18, 5, 18));
     assert_eq!(encoded.fragment(0).unwrap().as_ptr(), data.as_ptr());
     assert_eq!(encoded.fragment(5).unwrap(), [&data[90..], &[0; 8]].concat());
     assert!(encoded.fragment(10).is_none());
@@ -72,6 +72,11 @@ fn numbers_that_make_no_sense_are_refused() {
     assert!(decode(&BTreeMap::from([(3, fragments[&0]), (0, fragments[&0])]), 2, 1, 10).is_err());
     assert!(decode(&BTreeMap::from([(1, &fragments[&1][1..]), (0, fragments[&0])]), 2, 1, 10).is_err());
     assert!(rebuild(&fragments, &[3], 2, 1, 10).is_err());
+    // A few bytes that ask for terabytes.
+    let message = encode(&vec![0; 8 << 20], 1, 32_768).unwrap_err().to_string();
+    assert!(message.contains("of memory"), "{message}");
+    assert!(decode(&BTreeMap::from([(1, vec![0; 8 << 20].as_slice())]), 1, 32_768, 8 << 20).is_err());
+    assert!(Shape::new(LENGTH_MAX + 1, 10, 4).is_err());
     assert!(rebuild(&fragments, &[usize::MAX], usize::MAX, 1, 10).is_err());
 }
 

@@ -27,8 +27,8 @@ pub const NODES_MAX: usize = 1 << 20;
 /// The most bytes of a node's id.
 pub const ID_MAX: usize = 1024;
 
-/// The most nodes that one call picks for all its keys together.
-pub const PICKS_MAX: usize = 1 << 26;
+/// The most nodes that one call picks, over all its keys.
+pub const PICKS_MAX: usize = 1 << 28;
 
 /// A weight of 1 in the fixed point of the weights: 16 bits before and 16 bits after the point.
 pub const WEIGHT_ONE: u32 = 1 << 16;
@@ -104,6 +104,13 @@ pub struct NodeSet {
 }
 
 impl NodeSet {
+    /// A set of nodes with weights (default: all equal) and failure domains (default: none).
+    pub fn new(ids: &[&[u8]], weights: Option<&[f64]>, domains: Option<&[&[u8]]>) -> Result<Self> {
+        let fixed: Option<Vec<u32>> =
+            weights.map(|weights| weights.iter().map(|weight| fixed_weight(*weight)).collect()).transpose()?;
+        Self::from_fixed(ids, fixed.as_deref(), domains)
+    }
+
     /// A set of nodes with weights in 1/65536 (default: all equal) and failure domains (default: none).
     pub fn from_fixed(ids: &[&[u8]], weights: Option<&[u32]>, domains: Option<&[&[u8]]>) -> Result<Self> {
         if ids.is_empty() || ids.len() > NODES_MAX {
@@ -150,6 +157,11 @@ impl NodeSet {
     /// Never: a set has at least one node.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+
+    /// Whether all nodes that can be chosen have one weight, so that scoring needs no logarithm.
+    pub fn even(&self) -> bool {
+        self.even
     }
 
     /// The id of a node.
@@ -211,18 +223,31 @@ impl NodeSet {
         Ok(ranked)
     }
 
-    /// [`NodeSet::pick`] for many keys, one row of `n` after another.
-    pub fn pick_many(&self, keys: &[&[u8]], n: usize) -> Result<Vec<u32>> {
-        let total = keys.len().checked_mul(n).filter(|total| *total <= PICKS_MAX).ok_or_else(|| {
-            Error::input(format!("rvh: {n} nodes for {} keys, at most {PICKS_MAX} picks are allowed", keys.len()))
-        })?;
+    /// How many numbers [`NodeSet::pick_many`] gives for `keys` keys, checked before anything is allocated for them.
+    pub fn picks(&self, keys: usize, n: usize) -> Result<usize> {
         if n > self.eligible {
             return Err(Error::unavailable("rvh: nodes with weight above 0", n as u64, self.eligible as u64));
         }
-        let mut rows = Vec::with_capacity(total);
-        for key in keys {
-            rows.extend(self.pick(key, n, &[])?);
+        let picks = keys.saturating_mul(n);
+        if picks > PICKS_MAX {
+            return Err(Error::input(format!("rvh: {keys} keys of {n} nodes each; at most {PICKS_MAX} in all")));
         }
+        Ok(picks)
+    }
+
+    /// [`NodeSet::pick`] for many keys: calls `put` with one row of `n` after another.
+    pub fn pick_many_with(&self, keys: &[&[u8]], n: usize, put: &mut impl FnMut(&[u32])) -> Result<()> {
+        self.picks(keys.len(), n)?;
+        for key in keys {
+            put(&self.pick(key, n, &[])?);
+        }
+        Ok(())
+    }
+
+    /// [`NodeSet::pick`] for many keys, one row of `n` after another.
+    pub fn pick_many(&self, keys: &[&[u8]], n: usize) -> Result<Vec<u32>> {
+        let mut rows = Vec::with_capacity(self.picks(keys.len(), n)?);
+        self.pick_many_with(keys, n, &mut |row| rows.extend_from_slice(row))?;
         Ok(rows)
     }
 

@@ -104,10 +104,10 @@ impl Hlc {
         Ok(next)
     }
 
-    /// A stamp that none given within the next `ahead_ms` milliseconds of physical time reaches. Made durable before, it is
+    /// A stamp that none given within the next `ahead_ms` milliseconds of physical time exceeds. Made durable before, it is
     /// where the clock starts after a restart, however far behind the physical clock is then.
     pub fn upper_bound(&self, physical_ms: u64, ahead_ms: u64) -> Result<u64> {
-        self.limit(physical_ms.saturating_add(ahead_ms).min(MS_MAX)).map(|limit| limit.max(self.last))
+        self.limit(physical_ms.saturating_add(ahead_ms)).map(|limit| limit.max(self.last))
     }
 }
 
@@ -148,7 +148,21 @@ mod tests {
             Hlc::new(500, 0).unwrap().update((T + skew) << 16, T).unwrap();
         }
         assert!(clock.now(MS_MAX + 1).is_err() && clock.now_many(T, 0).is_err());
+        assert!(clock.upper_bound(MS_MAX, 1).is_err() && clock.upper_bound(T, u64::MAX).is_err());
         assert!(Hlc::new(0, 0).is_err());
+    }
+
+    #[test]
+    fn after_the_last_stamp_there_is_none() {
+        let mut clock = Hlc::new(500, 0).unwrap();
+        assert!(clock.now_many(MS_MAX, 0x10001).is_err());
+        assert_eq!(clock.now_many(MS_MAX, 0x10000).unwrap(), MS_MAX << 16);
+        assert_eq!(clock.last(), u64::MAX);
+        let before = clock.clone();
+        assert!(matches!(clock.now(MS_MAX), Err(Error::Protocol(_))));
+        assert!(matches!(clock.update(0, MS_MAX), Err(Error::Protocol(_))));
+        assert!(matches!(Hlc::new(500, 0).unwrap().update(u64::MAX, MS_MAX), Err(Error::Protocol(_))));
+        assert_eq!(clock, before);
     }
 
     #[test]

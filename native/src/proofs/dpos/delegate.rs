@@ -260,6 +260,11 @@ impl Delegate {
         self.state.accepted.map(|accepted| accepted.digest)
     }
 
+    /// The attempt below which nothing is voted for any more at the height after the tip.
+    pub fn promised(&self) -> u32 {
+        self.state.promised
+    }
+
     /// Who leads `attempt` at the height after the tip.
     pub fn leader(&self, attempt: u32) -> Result<[u8; 32]> {
         leader(&self.set, &self.seed, self.state.height + 1, attempt)

@@ -380,6 +380,12 @@ impl Delegate {
         self.light(py, |machine| Ok(machine.accepted()))
     }
 
+    /// The attempt below which nothing is voted for any more at the height after the tip.
+    #[getter]
+    fn promised(&self, py: Python<'_>) -> PyResult<u32> {
+        self.light(py, |machine| Ok(machine.promised()))
+    }
+
     fn __repr__(&self) -> String {
         format!("Delegate({}…)", hex(&self.voter[..4]))
     }

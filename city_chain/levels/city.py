@@ -1,0 +1,657 @@
+"""The city: the unit in which transactions are dispersed, committed, restored and proven.
+
+An embedded city runs all its nodes in this process, over one storage. `City.local` makes or opens one, `City.open`
+opens one. What a city does is in its pipelines (`city_chain.pipelines`); this module puts them together with storage,
+nodes and a commit engine, numbers the sender's transactions, and finishes after a crash what was begun before.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+from city_chain import records
+from city_chain.adapters.clock import SystemClock
+from city_chain.adapters.entropy import OsEntropy
+from city_chain.adapters.presence.memory import MemoryPresence
+from city_chain.adapters.storage.memory import MemoryStorage
+from city_chain.adapters.storage.namespaced import NamespacedStorage
+from city_chain.adapters.storage.sqlite import SqliteStorage
+from city_chain.adapters.transport.inprocess import InProcessTransport
+from city_chain.composer import Pipeline, StageEvent
+from city_chain.errors import CityChainError, DeadlineError, InputError, StorageError, UnavailableError
+from city_chain.levels.embedded import Embedded, Parts
+from city_chain.levels.journal import Pending
+from city_chain.levels.owner import Owner
+from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
+from city_chain.levels.settings import Founding, Settings, found, load
+from city_chain.pipelines import HEALTH, RECEIVING, REPAIRING, RESUMING, SENDING
+from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
+from city_chain.stages.model import Restored
+from city_chain.stages.s5_commit import commit
+
+__all__ = ["City"]
+
+type Outcome = records.Receipt | CityChainError
+type Payload = Buffer | records.Transaction
+
+_BURST_BYTES_MAX = 32 << 20
+_DEADLINE_S = 10.0
+_DEADLINE_S_MAX = 86_400.0
+
+
+class City:
+    """A city of nodes. Made by `local`, `create` or `open`; safe to use from several threads; a context manager.
+
+    Example:
+        >>> with City.local(nodes=20, validators=4) as city:
+        ...     receipt = city.send(b"hello")
+        ...     receipt.verify(city.trust)
+        ...     city.receive(receipt.tx_id)
+        b'hello'
+    """
+
+    def __init__(self, founding: Founding, parts: Parts, owner: Owner | None) -> None:
+        """Use `local`, `create` or `open`."""
+        self._owner = owner
+        self._closed = False
+        self._city = Embedded(founding, parts)
+        self._behind = ThreadPoolExecutor(1, thread_name_prefix="city-chain-behind")
+        self._numbers = threading.Lock()
+        self._on_stage: Callable[[StageEvent], None] | None = None
+        pending = self._city.journal.pending()
+        state = self._city.ledger.sender(self.sender)
+        taken = state.ahead | {item.transaction.sequence for item in pending}
+        self._next = max([state.next_sequence, *(sequence + 1 for sequence in taken)])
+        self._free = [sequence for sequence in range(state.next_sequence, self._next) if sequence not in taken]
+        self._recovery = self._recover(pending)
+
+    # --- making and opening ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def local(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        name: str = "city",
+        nodes: int = 20,
+        validators: int = 4,
+        k: int = 6,
+        n: int = 10,
+        districts: int = 3,
+        engine: str = "dpos",
+        storage: Storage | None = None,
+        presence: Presence | None = None,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+    ) -> Self:
+        """Opens the city at `path`, making it first if there is none; without a path it lives in memory only.
+
+        Args:
+            path: The city's SQLite file; it holds the city's keys and is created for its owner only.
+            name: The city's name.
+            nodes: How many nodes, 1 to 1024.
+            validators: How many of them are elected delegates.
+            k: Fragments that restore a transaction.
+            n: Fragments there are.
+            districts: Failure domains that the nodes are spread over.
+            engine: The commit engine.
+            storage: Where to keep the city instead of `path`.
+            presence: The list of nodes (default: in memory).
+            transport: What carries messages (default: in process).
+            clock: Physical and monotonic time (default: the system's).
+            entropy: Where secrets come from (default: the system's).
+
+        Raises:
+            InputError: A setting is out of range, or the city that is there was made with others.
+            StorageError: The file cannot be opened or made, or another process has it open.
+
+        Example:
+            >>> city = City.local(nodes=4, validators=1, k=2, n=4)
+            >>> city.close()
+        """
+        settings = Settings(name, nodes, validators, k, n, districts, engine)
+        given = Parts(storage, presence, transport, clock, entropy)
+
+        def founding(storage: Storage, entropy: Entropy) -> Founding:
+            there = load(storage)
+            if there is not None and there.settings != settings:
+                raise InputError(f"the city that is there has {there.settings}, not {settings}; open it with City.open")
+            return there or found(storage, settings, entropy)
+
+        return cls._start(path, given, founding, create=True)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
+        """Makes a new city at `path`; the settings are those of `local`.
+
+        Raises:
+            StorageError: There is a city already, or the file cannot be made.
+            InputError: A setting is out of range.
+
+        Example:
+            >>> import tempfile
+            >>> folder = tempfile.TemporaryDirectory()
+            >>> City.create(f"{folder.name}/city.db", nodes=4, validators=1, k=2, n=4).close()
+            >>> folder.cleanup()
+        """
+        wanted = Settings(**settings)
+        return cls._start(path, Parts(), lambda storage, entropy: found(storage, wanted, entropy), create=True)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Opens the city at `path`, and finishes or reports what a crash had cut off (see `recovery`).
+
+        Raises:
+            StorageError: There is no city, it is damaged or of a newer version, or another process has it open.
+
+        Example:
+            >>> City.open("/nowhere/city.db")  # doctest: +IGNORE_EXCEPTION_DETAIL
+            Traceback (most recent call last):
+            ...
+            city_chain.errors.StorageError: ...
+        """
+
+        def founding(storage: Storage, _: Entropy) -> Founding:
+            there = load(storage)
+            if there is None:
+                raise StorageError(f"{os.fspath(path)} holds no city; make one with City.local or city-chain init")
+            return there
+
+        return cls._start(path, Parts(), founding, create=False)
+
+    @classmethod
+    def _start(
+        cls,
+        path: str | os.PathLike[str] | None,
+        given: Parts,
+        founding: Callable[[Storage, Entropy], Founding],
+        *,
+        create: bool,
+    ) -> Self:
+        if path is not None and given.storage is not None:
+            raise InputError("a path and a storage were given; one of them is needed")
+        owner = None
+        storage = given.storage
+        if path is not None:
+            where = Path(path)
+            if not create and not where.exists():
+                raise StorageError(f"{where} does not exist; make a city with City.local or city-chain init")
+            owner = Owner(where) if where.parent.is_dir() else None
+        try:
+            if path is not None:
+                storage = SqliteStorage(path, create=create)
+            clock = given.clock or SystemClock()
+            parts = Parts(
+                storage or MemoryStorage(),
+                given.presence or MemoryPresence(),
+                given.transport or InProcessTransport(clock),
+                clock,
+                given.entropy or OsEntropy(),
+            )
+            return cls(founding(NamespacedStorage(parts.need_storage(), b"c"), parts.need_entropy()), parts, owner)
+        except BaseException:
+            if path is not None and storage is not None:
+                storage.close()
+            if owner is not None:
+                owner.close()
+            raise
+
+    def close(self) -> None:
+        """Lets stragglers finish (a moment only), then stops nodes and storage. Closing twice is allowed."""
+        if self._closed:
+            return
+        self._closed = True
+        self._city.stopping.set()
+        self._behind.shutdown(wait=True)
+        self._city.close()
+        if self._owner is not None:
+            self._owner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        settings = self._city.settings
+        return f"<City {settings.name!r} network={self.network.hex()[:16]} nodes={settings.nodes} height={self.height}>"
+
+    # --- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> bytes:
+        """The network's id, 32 bytes."""
+        return self._city.epoch.network
+
+    @property
+    def settings(self) -> Settings:
+        """What the city was made with."""
+        return self._city.settings
+
+    @property
+    def trust(self) -> records.Trust:
+        """What a verifier must know beforehand to check this city's receipts."""
+        return records.Trust.of(self._city.epoch)
+
+    @property
+    def height(self) -> int:
+        """How many batches are committed."""
+        return self._city.ledger.tip.height
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is committed survives the loss of power."""
+        return self._city.storage.durable
+
+    @property
+    def sender(self) -> bytes:
+        """The public key that this city sends with."""
+        return self._city.sender.identity.id
+
+    @property
+    def recovery(self) -> Recovery:
+        """What opening found unfinished, and what became of it."""
+        return self._recovery
+
+    def watch(self, on_stage: Callable[[StageEvent], None] | None) -> None:
+        """Calls `on_stage` with every stage that ends from now on, in whatever thread it ran; None ends it."""
+        self._on_stage = on_stage
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def transaction(
+        self, payload: Buffer, *, place: tuple[str, int, int] | None = None, touched: Iterable[bytes] = ()
+    ) -> records.Transaction:
+        """Makes and signs a transaction with the sender's next number, to be sent with `send`. Sends nothing.
+
+        Args:
+            payload: Any bytes, at most 64 MiB.
+            place: Where the sender says it is: region, latitude and longitude in 1e-7 degrees.
+            touched: Keys of the ledger that it touches, at most 64 of at most 64 bytes.
+
+        Raises:
+            InputError: A field is too large or out of range.
+        """
+        self._check_open()
+        with self._numbers:
+            sequence = self._free[0] if self._free else self._next
+            made = records.Transaction(
+                self._city.sender.identity,
+                network=self.network,
+                sequence=sequence,
+                hlc=self._city.sender.stamp(),
+                payload=payload,
+                place=place,
+                touched=touched,
+            )
+            if self._free:
+                self._free.pop(0)
+            else:
+                self._next += 1
+        return made
+
+    def send(self, payload: Payload, *, deadline_s: float = _DEADLINE_S) -> records.Receipt:
+        """Disperses and commits one transaction; returns when it is durable.
+
+        Args:
+            payload: Any bytes, at most 64 MiB, or a transaction made by `transaction`. The same transaction sent again
+                gives the receipt of the first time; the same bytes sent again are another transaction.
+            deadline_s: When to give up, seconds.
+
+        Returns:
+            The receipt; it proves everything offline.
+
+        Raises:
+            InputError: The payload is too large, or the transaction is not this sender's.
+            UnavailableError: Too few nodes acknowledged (nothing is committed), or too few delegates voted (the
+                transaction is journalled and may still be committed; sending the same transaction again is safe).
+            DeadlineError: The time was up.
+            StorageError: The disk is full, read-only or broken; nothing that was acknowledged is lost.
+        """
+        (outcome,) = self.send_many([payload], deadline_s=deadline_s)
+        if isinstance(outcome, CityChainError):
+            raise outcome
+        return outcome
+
+    def send_many(
+        self,
+        payloads: Iterable[Payload],
+        *,
+        batch: int = 64,
+        deadline_s: float = _DEADLINE_S,
+        on_outcome: Callable[[int, Outcome], None] | None = None,
+    ) -> list[Outcome]:
+        """Sends many; those of a batch travel together and are committed at once.
+
+        Args:
+            payloads: What to send (see `send`), in order.
+            batch: How many travel together, 1 to 4096.
+            deadline_s: When to give up a batch, seconds.
+            on_outcome: Called with the position and outcome of each as soon as its batch is done.
+
+        Returns:
+            One outcome each: the receipt, or the error that `send` would have raised. One that fails does not stop
+            the others.
+
+        Raises:
+            TypeError: A payload is neither bytes nor a transaction; nothing was sent then.
+            InputError: `batch` or `deadline_s` is out of range.
+        """
+        self._check_open()
+        _check_deadline(deadline_s)
+        if not isinstance(batch, int) or isinstance(batch, bool):
+            raise TypeError(f"batch must be an int, not {type(batch).__name__}")
+        if not 1 <= batch <= 4096:
+            raise InputError(f"batch = {batch}: 1 to 4096 is allowed")
+        items = [_checked(payload) for payload in payloads]
+        outcomes: list[Outcome] = []
+        for burst in _bursts(items, batch):
+            done = self._send_burst(burst, deadline_s)
+            for outcome in done:
+                if on_outcome is not None:
+                    on_outcome(len(outcomes), outcome)
+                outcomes.append(outcome)
+        return outcomes
+
+    def _send_burst(self, payloads: Sequence[Payload], deadline_s: float) -> list[Outcome]:
+        """Sends one burst; one outcome each."""
+        outcomes: list[Outcome | None] = [None] * len(payloads)
+        ready: dict[bytes, records.Transaction] = {}
+        placed: list[bytes] = []
+        for at, payload in enumerate(payloads):
+            try:
+                made = payload if isinstance(payload, records.Transaction) else self.transaction(payload)
+                self._check_mine(made)
+                ready[made.tx_id] = made
+                placed.append(made.tx_id)
+            except CityChainError as error:
+                outcomes[at] = error
+                placed.append(b"")
+        known = dict(zip(ready, self._city.ledger.receipts(list(ready)), strict=True))
+        found: dict[bytes, Outcome] = {tx_id: receipt for tx_id, receipt in known.items() if receipt is not None}
+        fresh = [transaction for tx_id, transaction in ready.items() if tx_id not in found]
+        if fresh:
+            found.update(self._run(SENDING, {"transactions": fresh}, fresh, deadline_s))
+        return [outcome or found[tx_id] for outcome, tx_id in zip(outcomes, placed, strict=True)]
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        given: Mapping[str, Any],
+        transactions: Sequence[records.Transaction],
+        deadline_s: float,
+    ) -> dict[bytes, Outcome]:
+        """Runs a sending pipeline; one outcome by id. What stays journalled keeps its number, the rest returns it."""
+        outcomes: Sequence[Outcome]
+        try:
+            run = pipeline.run(
+                {**given, **self._city.sending(self._behind)},
+                deadline=self._city.clock.monotonic() + deadline_s,
+                on_stage=self._on_stage,
+            )
+            outcomes = run["outcomes"]
+        except CityChainError as error:
+            outcomes = [error] * len(transactions)
+        by_id = {transaction.tx_id: outcome for transaction, outcome in zip(transactions, outcomes, strict=True)}
+        self._city.journal.settle([tx_id for tx_id, outcome in by_id.items() if isinstance(outcome, records.Receipt)])
+        with self._numbers:
+            for transaction in transactions:
+                failed = not isinstance(by_id[transaction.tx_id], records.Receipt)
+                if failed and not self._city.journal.is_open(transaction.tx_id):
+                    self._free.append(transaction.sequence)
+            self._free.sort()
+        return by_id
+
+    def _check_mine(self, transaction: records.Transaction) -> None:
+        if (transaction.sender, transaction.network) != (self.sender, self.network):
+            raise InputError(
+                f"the transaction is of sender {transaction.sender.hex()[:16]} on network "
+                f"{transaction.network.hex()[:16]}; this city sends for {self.sender.hex()[:16]} on "
+                f"{self.network.hex()[:16]}"
+            )
+        transaction.verify()
+
+    def settle(self, timeout_s: float = _DEADLINE_S) -> None:
+        """Waits until the stragglers of everything sent so far are done, so that placements are as whole as they get.
+
+        Raises:
+            DeadlineError: They are not done within `timeout_s` seconds.
+        """
+        self._check_open()
+        _check_deadline(timeout_s)
+        future = self._behind.submit(lambda: None)
+        try:
+            future.result(timeout_s)
+        except TimeoutError:
+            raise DeadlineError(f"stragglers are still under way after {timeout_s} s") from None
+
+    # --- receiving ---------------------------------------------------------------------------------------------------
+
+    def receive(self, tx_id: bytes, *, deadline_s: float = _DEADLINE_S) -> bytes:
+        """Restores a transaction from its holders and returns its payload.
+
+        Args:
+            tx_id: The transaction's id, 32 bytes.
+            deadline_s: When to give up, seconds.
+
+        Raises:
+            InputError: No such transaction is committed here.
+            UnavailableError: Fewer than k good fragments could be fetched: `needed` and `had`.
+            VerificationError: What was restored is not the transaction.
+        """
+        (outcome,) = self.receive_many([tx_id], deadline_s=deadline_s)
+        if isinstance(outcome, CityChainError):
+            raise outcome
+        return outcome.payload
+
+    def receive_many(
+        self, tx_ids: Iterable[bytes], *, deadline_s: float = _DEADLINE_S
+    ) -> list[records.Transaction | CityChainError]:
+        """Restores many transactions; one outcome each.
+
+        Raises:
+            InputError: One of them is not committed here.
+        """
+        self._check_open()
+        outcomes: list[records.Transaction | CityChainError] = []
+        for burst in self._reading_bursts(tx_ids):
+            for result in self._read(RECEIVING, burst, deadline_s)["restored"]:
+                outcomes.append(result.transaction or result.error or UnavailableError("it was not restored", 1, 0))
+        return outcomes
+
+    def receipt(self, tx_id: bytes) -> records.Receipt:
+        """The receipt of a committed transaction.
+
+        Raises:
+            InputError: No such transaction is committed here.
+        """
+        self._check_open()
+        receipt = self._city.ledger.receipt(_checked_id(tx_id))
+        if receipt is None:
+            raise InputError(f"no transaction {tx_id.hex()} is committed here")
+        return receipt
+
+    def tx_ids(self) -> Iterator[bytes]:
+        """The ids of all committed transactions, ascending."""
+        self._check_open()
+        return self._city.ledger.tx_ids()
+
+    def health(
+        self,
+        tx_ids: Iterable[bytes] | None = None,
+        *,
+        deadline_s: float = _DEADLINE_S,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Health:
+        """Fetches every fragment of some transactions (default: all) and checks it.
+
+        Args:
+            tx_ids: Which transactions.
+            deadline_s: When to give up a burst of them, seconds.
+            on_progress: Called with how many were checked so far.
+        """
+        self._check_open()
+        found: list[TransactionHealth] = []
+        for burst in self._reading_bursts(self.tx_ids() if tx_ids is None else tx_ids):
+            run = self._read(HEALTH, burst, deadline_s)
+            found += map(TransactionHealth.of, run["placements"], run["findings"])
+            if on_progress is not None:
+                on_progress(len(found))
+        return Health(found)
+
+    def repair(
+        self,
+        tx_ids: Iterable[bytes] | None = None,
+        *,
+        deadline_s: float = _DEADLINE_S,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> RepairReport:
+        """Makes absent and corrupt fragments of some transactions (default: all) anew on healthy nodes, and commits it.
+
+        Args:
+            tx_ids: Which transactions.
+            deadline_s: When to give up a burst of them, seconds.
+            on_progress: Called with how many were seen to so far.
+        """
+        self._check_open()
+        report = RepairReport.of([])
+        for burst in self._reading_bursts(self.tx_ids() if tx_ids is None else tx_ids):
+            results: Sequence[Restored] = self._read(REPAIRING, burst, deadline_s)["results"]
+            report += RepairReport.of(results)
+            if on_progress is not None:
+                on_progress(report.checked)
+        return report
+
+    def _read(self, pipeline: Pipeline, wanted: Sequence[bytes], deadline_s: float) -> Mapping[str, Any]:
+        _check_deadline(deadline_s)
+        given = self._city.receiving()
+        run = pipeline.run(
+            {"wanted": wanted, **{name: given[name] for name in pipeline.inputs if name != "wanted"}},
+            deadline=self._city.clock.monotonic() + deadline_s,
+            on_stage=self._on_stage,
+        )
+        return run.outputs
+
+    def _reading_bursts(self, tx_ids: Iterable[bytes]) -> Iterator[list[bytes]]:
+        """Cuts ids into bursts of at most 256 transactions and about 32 MiB."""
+        burst: list[bytes] = []
+        size = 0
+        for tx_id in tx_ids:
+            receipt = self._city.ledger.receipt(_checked_id(tx_id))
+            length = receipt.manifest.length if receipt is not None else 0
+            if burst and (len(burst) == 256 or size + length > _BURST_BYTES_MAX):
+                yield burst
+                burst, size = [], 0
+            burst.append(tx_id)
+            size += length
+        if burst:
+            yield burst
+
+    # --- nodes -------------------------------------------------------------------------------------------------------
+
+    def nodes(self) -> list[NodeInfo]:
+        """The nodes, in the order in which they were made."""
+        self._check_open()
+        return self._city.nodes()
+
+    def stop_node(self, node: bytes) -> None:
+        """Stops a node for good, as a crash would: it answers nothing, and nobody is told. `start_node` brings it back.
+
+        Raises:
+            InputError: There is no such node.
+        """
+        self._check_open()
+        self._city.stop_node(node)
+
+    def start_node(self, node: bytes) -> None:
+        """Starts a stopped node again; what it had stored is still there.
+
+        Raises:
+            InputError: There is no such node.
+        """
+        self._check_open()
+        self._city.start_node(node)
+
+    # --- recovery ----------------------------------------------------------------------------------------------------
+
+    def _recover(self, pending: Sequence[Pending]) -> Recovery:
+        if not pending:
+            return Recovery()
+        committed = self._city.ledger.committed([item.transaction.tx_id for item in pending])
+        self._city.journal.settle([p.transaction.tx_id for p, done in zip(pending, committed, strict=True) if done])
+        left = [item for item, done in zip(pending, committed, strict=True) if not done]
+        deadline = self._city.clock.monotonic() + _DEADLINE_S
+        outcomes: dict[bytes, Outcome] = {}
+        certified = [item.certificate for item in left if item.certificate is not None]
+        if certified:
+            try:
+                self._city.engine.recover(deadline)
+            except CityChainError as error:
+                outcomes.update({certificate.manifest.tx_id: error for certificate in certified})
+            else:
+                outcomes.update(commit(certified, self._city.engine, deadline))
+        begun = [item for item in left if item.certificate is None]
+        if begun:
+            transactions = [item.transaction for item in begun]
+            given = {"transactions": transactions, "manifests": [item.manifest for item in begun]}
+            outcomes.update(self._run(RESUMING, given, transactions, _DEADLINE_S))
+        receipts = [outcome for outcome in outcomes.values() if isinstance(outcome, records.Receipt)]
+        self._city.journal.settle([receipt.tx_id for receipt in receipts])
+        errors = {tx_id: outcome for tx_id, outcome in outcomes.items() if isinstance(outcome, CityChainError)}
+        finished = [
+            receipt for receipt in self._city.ledger.receipts([p.transaction.tx_id for p in pending]) if receipt
+        ]
+        return Recovery(
+            finished=finished,
+            failed={tx_id: error for tx_id, error in errors.items() if not self._city.journal.is_open(tx_id)},
+            pending={tx_id: error for tx_id, error in errors.items() if self._city.journal.is_open(tx_id)},
+        )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError("the city is closed; open it again")
+
+
+def _checked(payload: object) -> Payload:
+    if isinstance(payload, records.Transaction):
+        return payload
+    if isinstance(payload, str) or not isinstance(payload, Buffer):
+        raise TypeError(f"a payload must be bytes or a Transaction, not {type(payload).__name__}")
+    return payload
+
+
+def _checked_id(tx_id: object) -> bytes:
+    if not isinstance(tx_id, bytes):
+        raise TypeError(f"a transaction id must be bytes, not {type(tx_id).__name__}")
+    if len(tx_id) != 32:
+        raise InputError(f"a transaction id of {len(tx_id)} bytes, exactly 32 are needed")
+    return tx_id
+
+
+def _check_deadline(deadline_s: object) -> None:
+    if not isinstance(deadline_s, int | float) or isinstance(deadline_s, bool):
+        raise TypeError(f"a deadline must be a number of seconds, not {type(deadline_s).__name__}")
+    if not 0 < deadline_s <= _DEADLINE_S_MAX:
+        raise InputError(f"a deadline of {deadline_s} s: above 0, and at most {_DEADLINE_S_MAX:.0f}, is needed")
+
+
+def _bursts(items: Sequence[Payload], batch: int) -> Iterator[list[Payload]]:
+    """Cuts payloads into bursts of at most `batch` and about 32 MiB."""
+    burst: list[Payload] = []
+    size = 0
+    for item in items:
+        length = len(item.payload) if isinstance(item, records.Transaction) else memoryview(item).nbytes
+        if burst and (len(burst) == batch or size + length > _BURST_BYTES_MAX):
+            yield burst
+            burst, size = [], 0
+        burst.append(item)
+        size += length
+    if burst:
+        yield burst

@@ -1,0 +1,256 @@
+"""An embedded city's insides: all its nodes in one process, over one storage, and what the pipelines are given.
+
+=======  =========================================
+prefix   what is under it
+=======  =========================================
+``c``    settings, secrets, epoch (`settings`)
+``h``    the nodes' spaces and the bodies voted on
+``j``    the journal of sends
+``k``    candidate lists by root
+``l``    the ledger
+=======  =========================================
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from city_chain import records
+from city_chain.adapters.storage.namespaced import NamespacedStorage
+from city_chain.algorithms import tnh
+from city_chain.errors import CityChainError, InputError, UnavailableError
+from city_chain.levels.journal import SendJournal
+from city_chain.levels.reports import NodeInfo
+from city_chain.levels.settings import Founding, node_identity
+from city_chain.node import DposEngine, Host, Judge, Ledger, Node, Roster
+from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
+from city_chain.stages.model import Placement, Sender, Terms
+from city_chain.stages.r1_ingress import Ingress
+from city_chain.stages.vitals import Vitals
+
+__all__ = ["Embedded", "Parts"]
+
+_LEASE_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The adapters of a city; None where the default is wanted."""
+
+    storage: Storage | None = None
+    presence: Presence | None = None
+    transport: Transport | None = None
+    clock: Clock | None = None
+    entropy: Entropy | None = None
+
+    def need_storage(self) -> Storage:
+        """The storage, which must be there."""
+        if self.storage is None:
+            raise InputError("a storage is needed")
+        return self.storage
+
+    def need_entropy(self) -> Entropy:
+        """The entropy, which must be there."""
+        if self.entropy is None:
+            raise InputError("an entropy is needed")
+        return self.entropy
+
+
+class Embedded:
+    """Nodes, ledger, journal and engine of one city.
+
+    Args:
+        founding: What the city is.
+        parts: Its adapters, all given.
+    """
+
+    def __init__(self, founding: Founding, parts: Parts) -> None:
+        if parts.presence is None or parts.transport is None or parts.clock is None:
+            raise InputError("presence, transport and clock are needed")
+        self.settings = founding.settings
+        self.epoch = founding.epoch
+        self.storage = parts.need_storage()
+        self.clock = parts.clock
+        self.stopping = threading.Event()
+        self._presence = parts.presence
+        self._transport = parts.transport
+        self._own = NamespacedStorage(self.storage, b"c")
+        self._lock = threading.Lock()
+        region = founding.settings.name
+        self._roster = Roster(
+            parts.presence, parts.clock, region, founding.epoch, NamespacedStorage(self.storage, b"k")
+        )
+        self.ledger = Ledger(NamespacedStorage(self.storage, b"l"), founding.epoch)
+        self.journal = SendJournal(NamespacedStorage(self.storage, b"j"))
+        self.sender = self._make_sender(founding, parts.need_entropy())
+        self._vitals = Vitals(parts.clock)
+
+        def authorised(key: bytes) -> bool:
+            return key == self.sender.identity.id
+
+        judge = Judge(self.ledger, self._roster, region, authorised, parts.clock)
+        ingress = Ingress(founding.epoch.network, authorised, parts.clock)
+        hosted = NamespacedStorage(self.storage, b"h")
+        self._host = Host(hosted, self.ledger, judge, ingress)
+        self._nodes = self._make_nodes(founding, hosted)
+        self._stopped = set(founding.stopped)
+        for node in self._nodes.values():
+            if node.id not in self._stopped:
+                self._serve(node)
+        self._renew_at = 0.0
+        self._renew()
+        self.engine = DposEngine(self.ledger, judge, self._roster, parts.transport, parts.clock, region)
+
+    def _make_sender(self, founding: Founding, entropy: Entropy) -> Sender:
+        identity = records.Identity.child(founding.master, b"sender", 0)
+        # The last stamp that the ledger saw: a restart with the clock behind does not go back.
+        hlc = tnh.Hlc(last=self.ledger.tip.hlc)
+        settings = founding.settings
+        return Sender(
+            identity=identity,
+            draw=records.Draw(identity, founding.epoch),
+            terms=Terms(settings.k, settings.n),
+            clock=self.clock,
+            entropy=entropy,
+            stamp=lambda: hlc.now(self.clock.now_ms()),
+        )
+
+    def _make_nodes(self, founding: Founding, hosted: Storage) -> dict[bytes, Node]:
+        nodes = {}
+        for index in range(founding.settings.nodes):
+            identity = node_identity(founding.master, index)
+            space = b"n" + index.to_bytes(4, "big")
+            node = Node(
+                identity,
+                space,
+                NamespacedStorage(hosted, space),
+                self.ledger,
+                self.clock,
+                domain=f"district {index % founding.settings.districts + 1}",
+                address=f"inproc:{identity.id.hex()[:16]}",
+            )
+            nodes[node.id] = node
+        return nodes
+
+    # --- what the pipelines are given --------------------------------------------------------------------------------
+
+    def sending(self, behind: Executor) -> Mapping[str, Any]:
+        """The inputs of the sending pipelines."""
+        self._renew()
+        return {
+            "sender": self.sender,
+            "members": self._roster.members(),
+            "transport": self._transport,
+            "journal": self.journal,
+            "engine": self.engine,
+            "behind": behind,
+        }
+
+    def receiving(self) -> Mapping[str, Any]:
+        """The inputs of the receiving pipelines."""
+        self._renew()
+        return {
+            "archive": self,
+            "sender": self.sender,
+            "members": self._roster.members(),
+            "transport": self._transport,
+            "vitals": self._vitals,
+            "engine": self.engine,
+        }
+
+    def placement(self, tx_id: bytes) -> Placement | None:
+        """Where a committed transaction's fragments are: the certificate's acks, later ones, then repairs."""
+        receipt = self.ledger.receipt(tx_id)
+        if receipt is None:
+            return None
+        holders = dict(receipt.availability.holders)
+        if len(holders) < receipt.manifest.n:
+            holders = {**self.journal.late_holders(tx_id), **holders}
+        generation = self.ledger.generation(tx_id)
+        if generation:
+            for certificate in self.ledger.repairs(tx_id):
+                holders.update(certificate.repair.moves)
+        return Placement(receipt, holders, generation)
+
+    # --- nodes -------------------------------------------------------------------------------------------------------
+
+    def nodes(self) -> list[NodeInfo]:
+        """The nodes, in the order in which they were made."""
+        return [
+            NodeInfo(
+                id=node.id,
+                domain=node.domain,
+                address=node.address,
+                delegate=node.voter is not None,
+                running=node.id not in self._stopped,
+                fragments=node.holder.count(),
+            )
+            for node in self._nodes.values()
+        ]
+
+    def node(self, node: bytes) -> Node:
+        """One node.
+
+        Raises:
+            InputError: There is no such node.
+        """
+        if not isinstance(node, bytes):
+            raise TypeError(f"a node's id must be bytes, not {type(node).__name__}")
+        found = self._nodes.get(node)
+        if found is None:
+            raise InputError(f"there is no node {node.hex()[:64]} here")
+        return found
+
+    def stop_node(self, node: bytes) -> None:
+        """Stops a node, also after the next opening."""
+        stopped = self.node(node)
+        with self._lock:
+            self._own.put_many({b"x" + node: b""})
+            self._stopped.add(node)
+            self._transport.stop(stopped.address)
+            self._host.remove(stopped.address)
+
+    def start_node(self, node: bytes) -> None:
+        """Starts a stopped node again."""
+        started = self.node(node)
+        with self._lock:
+            if node in self._stopped:
+                self._own.delete_many([b"x" + node])
+                self._stopped.remove(node)
+                self._serve(started)
+                started.log_in(self._presence, self.settings.name, _LEASE_S)
+
+    def _serve(self, node: Node) -> None:
+        self._host.add(node)
+        self._transport.serve(self._host.handle, node.address)
+
+    def _renew(self) -> None:
+        """Logs running nodes in, and again when half of their lease has passed."""
+        now = self.clock.monotonic()
+        if now < self._renew_at:
+            return
+        with self._lock:
+            granted = [_LEASE_S]
+            for node in self._nodes.values():
+                if node.id in self._stopped:
+                    continue
+                try:
+                    granted.append(self._presence.renew(now, node.id, ttl=_LEASE_S))
+                except UnavailableError:
+                    granted.append(node.log_in(self._presence, self.settings.name, _LEASE_S))
+            self._renew_at = now + min(granted) / 2
+
+    def close(self) -> None:
+        """Stops the nodes and closes storage and transport."""
+        try:
+            self.journal.close()
+        except CityChainError:
+            pass  # what is settled stays listed, and is settled again by the next opening
+        finally:
+            self._transport.close()
+            self._presence.close()
+            self.storage.close()

@@ -1,0 +1,141 @@
+"""The journal of a city's sends: what must be finished, or reported, by whoever opens the city next.
+
+===================  ==========================================================
+key                  value
+===================  ==========================================================
+``i`` tx_id          message ``intent``: transaction, manifest
+``c`` tx_id          its availability certificate
+``a`` tx_id index    an ack that came after the certificate was made
+===================  ==========================================================
+
+Rows of what is committed are deleted with the next write, so that a commit costs no write of its own here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from city_chain import records
+from city_chain.errors import StorageError
+from city_chain.ports import Storage
+from city_chain.proofs import poh
+from city_chain.stages import messages
+from city_chain.stages.model import Hold
+
+__all__ = ["Pending", "SendJournal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A send that was begun and whose end is not known.
+
+    Args:
+        transaction: What was sent.
+        manifest: Its manifest.
+        certificate: Its availability certificate, if it came that far.
+    """
+
+    transaction: records.Transaction
+    manifest: records.Manifest
+    certificate: records.AvailabilityCertificate | None
+
+
+class SendJournal:
+    """The journal in a storage (see `stages.model.Journal`).
+
+    Args:
+        storage: Where it is kept; nothing else may write there.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._lock = threading.Lock()
+        self._open: set[bytes] = {key[1:] for key, _ in storage.scan(b"i")}
+        self._settled: set[bytes] = set()
+
+    def begin(self, holds: Sequence[Hold]) -> None:
+        """Writes transactions and manifests down; durable when it returns."""
+        rows = {
+            b"i" + hold.manifest.tx_id: messages.message(
+                "intent", [hold.transaction.to_bytes(), hold.manifest.to_bytes()]
+            )
+            for hold in holds
+        }
+        with self._lock:
+            self._open.update(hold.manifest.tx_id for hold in holds)
+        self._write(rows)
+
+    def delivered(self, certificates: Sequence[records.AvailabilityCertificate]) -> None:
+        """Writes availability certificates down; durable when it returns."""
+        self._write({b"c" + certificate.manifest.tx_id: certificate.to_bytes() for certificate in certificates})
+
+    def failed(self, transactions: Sequence[records.Transaction]) -> None:
+        """Forgets transactions that were not delivered."""
+        self.settle([transaction.tx_id for transaction in transactions])
+
+    def settle(self, tx_ids: Sequence[bytes]) -> None:
+        """The end of these sends is known; their rows go with the next write."""
+        with self._lock:
+            self._settled.update(tx_id for tx_id in tx_ids if tx_id in self._open)
+            self._open.difference_update(tx_ids)
+
+    def is_open(self, tx_id: bytes) -> bool:
+        """Whether the end of this send is not known."""
+        return tx_id in self._open
+
+    def late(self, acks: Sequence[poh.Ack]) -> None:
+        """Keeps acks that came when the certificate was made already."""
+        if acks:
+            self._write({b"a" + ack.tx_id + ack.index.to_bytes(2, "big"): ack.to_bytes() for ack in acks})
+
+    def late_holders(self, tx_id: bytes) -> dict[int, bytes]:
+        """Who acknowledged which fragment of a transaction late."""
+        found = (poh.Ack.from_bytes(row) for _, row in self._storage.scan(b"a" + tx_id))
+        return {ack.index: ack.node for ack in found}
+
+    def pending(self) -> list[Pending]:
+        """Every send whose end is not known, as far as it came.
+
+        Raises:
+            StorageError: A row cannot be read.
+        """
+        found = []
+        for key, row in self._storage.scan(b"i"):
+            if key[1:] not in self._open:
+                continue
+            try:
+                transaction, manifest = messages.answer(row, "intent", 2)
+                (certificate,) = self._storage.get_many([b"c" + key[1:]])
+                found.append(
+                    Pending(
+                        records.Transaction.from_bytes(transaction),
+                        records.Manifest.from_bytes(manifest),
+                        None if certificate is None else records.AvailabilityCertificate.from_bytes(certificate),
+                    )
+                )
+            except Exception as error:
+                raise StorageError(f"journal: the row of {key[1:].hex()} cannot be read: {error}") from error
+        return found
+
+    def close(self) -> None:
+        """Deletes what is settled."""
+        self._write({})
+
+    def _write(self, rows: dict[bytes, bytes]) -> None:
+        with self._lock:
+            settled, self._settled = self._settled, set()
+        try:
+            if rows or settled:
+                gone = [prefix + tx_id for tx_id in settled for prefix in (b"i", b"c")]
+                self._storage.put_many(rows, delete=[key for key in gone if key not in rows])
+        except Exception:
+            with self._lock:
+                self._settled |= settled
+            raise
+
+
+def merged(holders: dict[int, bytes], late: Callable[[], dict[int, bytes]], n: int) -> dict[int, bytes]:
+    """`holders`, with late ones where there are fewer than `n`."""
+    return {**late(), **holders} if len(holders) < n else holders

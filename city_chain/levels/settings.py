@@ -1,0 +1,146 @@
+"""What a city is made of, as its storage keeps it: settings, secrets, the epoch.
+
+=============  ====================================================================
+key            value
+=============  ====================================================================
+``settings``   the settings (JSON)
+``master``     32 secret bytes that all keys of the city come from
+``epoch``      the first epoch
+``x`` node     present while the node is stopped
+=============  ====================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+import orjson
+
+from city_chain import records
+from city_chain.errors import InputError, StorageError
+from city_chain.ports import Entropy, Storage
+from city_chain.proofs import dpos, poh
+
+__all__ = ["NODES_MAX", "VERSION", "Founding", "Settings", "found", "load", "node_identity"]
+
+VERSION = 1
+"""The version of what is kept; one that is higher belongs to a newer city-chain."""
+
+NODES_MAX = 1024
+"""The most nodes of an embedded city."""
+
+_DELEGATES_MAX = 128
+_STAKE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of an embedded city, fixed when it is made.
+
+    Args:
+        name: The city's name, which is its region's: 1 to 64 bytes of UTF-8.
+        nodes: How many nodes there are, 1 to 1024.
+        validators: How many of them are elected delegates, 1 to 128.
+        k: Fragments that restore a transaction.
+        n: Fragments there are; k ≤ n ≤ 1024, and enough nodes for the write quorum.
+        districts: Failure domains that the nodes are spread over.
+        engine: The commit engine, ``"dpos"``.
+
+    Raises:
+        InputError: A value is out of range.
+        TypeError: A value is of another type.
+    """
+
+    name: str = "city"
+    nodes: int = 20
+    validators: int = 4
+    k: int = 6
+    n: int = 10
+    districts: int = 3
+    engine: str = "dpos"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kind = getattr(self, field.name), str if field.name in ("name", "engine") else int
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"{field.name} must be {kind.__name__}, not {type(value).__name__}")
+        if not 1 <= len(self.name.encode(errors="replace")) <= 64 or not self.name.isprintable():
+            raise InputError(f"name: {self.name!r}; 1 to 64 printable bytes are needed")
+        for name, most in (("nodes", NODES_MAX), ("validators", _DELEGATES_MAX), ("districts", NODES_MAX)):
+            if not 1 <= getattr(self, name) <= most:
+                raise InputError(f"{name} = {getattr(self, name)}: 1 to {most} is allowed")
+        if self.validators > self.nodes:
+            raise InputError(f"validators = {self.validators}: there are only {self.nodes} nodes")
+        if not 1 <= self.k <= self.n <= NODES_MAX:
+            raise InputError(f"k = {self.k}, n = {self.n}: 1 ≤ k ≤ n ≤ {NODES_MAX} is needed")
+        quorum = poh.write_quorum(self.k, self.n)
+        if self.nodes < quorum:
+            raise InputError(
+                f"nodes = {self.nodes}: ({self.k}, {self.n}) needs acks of {quorum} nodes for every transaction"
+            )
+        if self.engine != "dpos":
+            raise InputError(f'engine = {self.engine!r}: this version has "dpos"')
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """A city as its storage keeps it. `repr` shows no secret."""
+
+    settings: Settings
+    master: bytes
+    epoch: records.Epoch
+    stopped: frozenset[bytes]
+
+    def __repr__(self) -> str:
+        return f"Founding({self.settings!r}, network={self.epoch.network.hex()[:16]}…)"
+
+
+def node_identity(master: bytes, index: int) -> records.Identity:
+    """The keys of a city's node.
+
+    Args:
+        master: The city's master seed, 32 bytes.
+        index: Which node, from 0.
+    """
+    return records.Identity.child(master, b"node", index)
+
+
+def found(storage: Storage, settings: Settings, entropy: Entropy) -> Founding:
+    """Makes a new city in an empty storage: draws its secrets and elects its delegates.
+
+    Raises:
+        StorageError: There is a city already.
+    """
+    master = entropy.bytes(32)
+    stakes = [(node_identity(master, index).id, _STAKE) for index in range(settings.nodes)]
+    validators = dpos.elect(0, stakes, [], settings.validators)
+    epoch = records.Epoch.first(settings.name, entropy.bytes(32), validators)
+    row = orjson.dumps({"version": VERSION, **asdict(settings)})
+    if storage.get_many([b"settings"])[0] is not None:
+        raise StorageError("there is a city here already; open it instead")
+    storage.put_many({b"settings": row, b"master": master, b"epoch": epoch.to_bytes()})
+    return Founding(settings, master, epoch, frozenset())
+
+
+def load(storage: Storage) -> Founding | None:
+    """Reads the city of a storage; None if there is none.
+
+    Raises:
+        StorageError: It is of a newer version, or damaged.
+    """
+    row, master, epoch = storage.get_many([b"settings", b"master", b"epoch"])
+    if row is None:
+        return None
+    try:
+        kept = orjson.loads(row)
+        version = int(kept.pop("version"))
+        if version > VERSION:
+            raise StorageError(
+                f"the city is of version {version}; this city-chain knows up to {VERSION}: use a newer city-chain"
+            )
+        if master is None or epoch is None or len(master) != 32:
+            raise StorageError("the city is damaged: its keys or its epoch are missing")
+        stopped = frozenset(key[1:] for key, _ in storage.scan(b"x"))
+        return Founding(Settings(**kept), master, records.Epoch.from_bytes(epoch), stopped)
+    except (InputError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise StorageError(f"the city is damaged: {error}") from error

@@ -1,0 +1,161 @@
+"""The holder: keeps fragments for others and says so.
+
+A fragment is stored with the request that asked for it, so a node can show why it holds it and knows what hash it must
+have. Leases end: a burst's rows are listed under the time until which they are held, and swept after it.
+
+=============================  ==================================================
+key (in the node's own space)  value
+=============================  ==================================================
+``f`` tx_id index              message ``held``: hold request, fragment
+``x`` hold_until key           the keys of the rows whose lease ends then
+=============================  ==================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from city_chain import records
+from city_chain.errors import CityChainError, InputError, ProtocolError, VerificationError
+from city_chain.ports import Storage
+from city_chain.proofs import poh
+from city_chain.stages import messages
+
+__all__ = ["Holder", "Holding", "fragment_key"]
+
+_KEY_LEN = 1 + 32 + 2
+
+
+def fragment_key(tx_id: bytes, index: int) -> bytes:
+    """Where a fragment is kept.
+
+    Example:
+        >>> len(fragment_key(bytes(32), 3))
+        35
+    """
+    return b"f" + tx_id + index.to_bytes(2, "big")
+
+
+@dataclass(slots=True)
+class Holding:
+    """What one burst asks of one node, and what came of it.
+
+    Args:
+        asked: (request, fragment) pairs.
+        rows: What must be durable before the answers may leave.
+        answers: One answer for each pair: an ack or a refusal.
+    """
+
+    asked: Sequence[tuple[poh.HoldRequest, bytes]]
+    rows: Mapping[bytes, bytes] = field(default_factory=dict)
+    answers: Sequence[bytes] = ()
+
+
+class Holder:
+    """The holding half of one node.
+
+    Args:
+        identity: The node's keys.
+        storage: The node's own space.
+    """
+
+    def __init__(self, identity: records.Identity, storage: Storage) -> None:
+        self._identity = identity
+        self._storage = storage
+
+    def hold(
+        self, asked: Sequence[tuple[poh.HoldRequest, bytes]], verdicts: Sequence[CityChainError | None], hlc: int
+    ) -> Holding:
+        """Prepares acks. They must not leave before the holding's rows are durable.
+
+        Args:
+            asked: (request, fragment) pairs.
+            verdicts: Why a pair is refused already; None where it is not.
+            hlc: The node's stamp.
+
+        Returns:
+            The rows to write and the answers to give.
+        """
+        refusals = dict(enumerate(verdicts))
+        keys = [fragment_key(request.tx_id, request.index) for request, _ in asked]
+        present = self._storage.get_many(keys)
+        for at, (request, fragment) in enumerate(asked):
+            refusals[at] = refusals[at] or self._refusal(request, fragment, present[at])
+        good = [pair for at, pair in enumerate(asked) if refusals[at] is None]
+        acks = iter(poh.hold_many(self._identity, good, hlc) if good else [])
+        rows: dict[bytes, bytes] = {}
+        leases: dict[int, list[bytes]] = {}
+        answers = []
+        for at, (request, fragment) in enumerate(asked):
+            refusal = refusals[at]
+            if refusal is not None:
+                answers.append(messages.refused(messages.reason(refusal)))
+                continue
+            rows[keys[at]] = messages.message("held", [request.to_bytes(), fragment])
+            leases.setdefault(request.hold_until_ms, []).append(keys[at])
+            answers.append(next(acks).to_bytes())
+        for until, held in leases.items():
+            rows[b"x" + until.to_bytes(8, "big") + held[0]] = b"".join(held)
+        return Holding(asked, rows, answers)
+
+    def _refusal(self, request: poh.HoldRequest, fragment: bytes, present: bytes | None) -> CityChainError | None:
+        if request.node != self._identity.id:
+            return ProtocolError(f"hold request: for node {request.node.hex()[:16]}, not for this one")
+        try:
+            poh.verify_fragment(request.fragment_hash, fragment, request.index)
+        except VerificationError as error:
+            return error
+        if present is not None:
+            known = self._read(present)
+            if known is not None and known[0].fragment_hash != request.fragment_hash:
+                return ProtocolError(f"hold request: another fragment {request.index} of the transaction is held here")
+        return None
+
+    def _read(self, row: bytes) -> tuple[poh.HoldRequest, bytes] | None:
+        """A row's request and fragment; None if the row is damaged."""
+        try:
+            request, fragment = messages.answer(row, "held", 2)
+            return poh.HoldRequest.from_bytes(request), fragment
+        except (InputError, ProtocolError):
+            return None
+
+    def fetch(self, items: Sequence[tuple[bytes, int]]) -> list[bytes]:
+        """The fragments asked for, as they are stored; empty where there is none or its row is damaged."""
+        rows = self._storage.get_many([fragment_key(tx_id, index) for tx_id, index in items])
+        found = [None if row is None else self._read(row) for row in rows]
+        return [b"" if pair is None else pair[1] for pair in found]
+
+    def release(self, requester: bytes, items: Sequence[tuple[bytes, int]]) -> list[bytes]:
+        """The keys of those items that `requester` itself asked to hold, to be deleted."""
+        keys = [fragment_key(tx_id, index) for tx_id, index in items]
+        rows = self._storage.get_many(keys)
+        found = [(key, self._read(row)) for key, row in zip(keys, rows, strict=True) if row is not None]
+        return [key for key, pair in found if pair is not None and pair[0].sender == requester]
+
+    def expire(self, now_ms: int, limit: int = 1000) -> int:
+        """Deletes fragments whose lease has ended; returns how many.
+
+        Args:
+            now_ms: The present time, UTC epoch milliseconds.
+            limit: The most leases to look at in one call.
+        """
+        gone: list[bytes] = []
+        count = 0
+        for key, held in self._storage.scan(b"x", limit=limit):
+            if int.from_bytes(key[1:9], "big") > now_ms:
+                break
+            gone.append(key)
+            keys = [held[at : at + _KEY_LEN] for at in range(0, len(held), _KEY_LEN)]
+            for fragment, row in zip(keys, self._storage.get_many(keys), strict=True):
+                pair = None if row is None else self._read(row)
+                if pair is not None and pair[0].hold_until_ms <= now_ms:
+                    gone.append(fragment)
+                    count += 1
+        if gone:
+            self._storage.delete_many(gone)
+        return count
+
+    def count(self) -> int:
+        """How many fragments are held."""
+        return sum(1 for _ in self._storage.scan(b"f"))

@@ -1,0 +1,304 @@
+"""The host: the nodes of one process behind one handler.
+
+Requests that arrive together are a burst: their signatures are checked in one batch, and what they store is one durable
+write for all nodes of the process. Each node keeps its own keys, space and votes; what is public (the ledger, the
+judging of a batch) is shared. Nothing leaves before what it rests on is durable.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from city_chain import records
+from city_chain.errors import CityChainError, InputError, ProtocolError
+from city_chain.node.holder import Holding
+from city_chain.node.judge import Case, Judge
+from city_chain.node.ledger import Ledger
+from city_chain.node.node import Node
+from city_chain.node.voter import Voter
+from city_chain.ports import Request, Storage
+from city_chain.proofs import dpos, poh
+from city_chain.stages import messages
+from city_chain.stages.r1_ingress import Ingress
+
+__all__ = ["Host"]
+
+type _Item = tuple[int, Node, records.Message]
+
+_BODY = b"w"
+"""Prefix of the rows that keep what was voted on until it is committed: batch and evidence under the batch's digest."""
+
+
+class _PromisedError(ProtocolError):
+    """A delegate has promised a later attempt: which one is told, so that the next may be above it."""
+
+    def __init__(self, attempt: int) -> None:
+        super().__init__(f"attempt {attempt} has been promised")
+        self.attempt = attempt
+
+
+class Host:
+    """Answers for some nodes.
+
+    Args:
+        storage: What the nodes' spaces are part of; one write to it covers them all.
+        ledger: What is committed.
+        judge: Judges batches.
+        ingress: The door.
+    """
+
+    def __init__(self, storage: Storage, ledger: Ledger, judge: Judge, ingress: Ingress) -> None:
+        self._storage = storage
+        self._ledger = ledger
+        self._judge = judge
+        self._ingress = ingress
+        self._nodes: dict[str, Node] = {}
+        self._voting = threading.RLock()
+        self._bodies = dict.fromkeys((key for key, _ in storage.scan(_BODY)), ledger.tip.height + 1)
+        self._answers: dict[str, Callable[[Sequence[_Item], list[bytes]], None]] = {
+            "hold": self._hold,
+            "fetch": self._fetch,
+            "release": self._release,
+            "weigh": self._weigh,
+            "lead": self._lead,
+            "vote": self._vote,
+            "prepare": self._prepare,
+            "body": self._body,
+            "announce": self._announce,
+            "append": self._append,
+        }
+
+    def add(self, node: Node) -> None:
+        """Takes a node in under its address."""
+        self._nodes[node.address] = node
+
+    def remove(self, address: str) -> None:
+        """Lets a node go; what it stored stays."""
+        self._nodes.pop(address, None)
+
+    def handle(self, requests: Sequence[Request]) -> list[bytes]:
+        """Answers a burst (a `ports.Handler`): one answer each, in order. Never raises for what a request holds."""
+        answers = [b""] * len(requests)
+        with self._ingress.admit([request.body for request in requests]) as admitted:
+            by_kind: dict[str, list[_Item]] = {}
+            for at, (request, message) in enumerate(zip(requests, admitted, strict=True)):
+                node = self._nodes.get(request.address)
+                if isinstance(message, CityChainError):
+                    answers[at] = messages.refused(messages.reason(message))
+                elif node is None:
+                    answers[at] = messages.refused("no such node here")
+                elif message.kind not in self._answers:
+                    answers[at] = messages.refused(f"{message.kind!r} is not known here")
+                else:
+                    by_kind.setdefault(message.kind, []).append((at, node, message))
+            for kind, items in by_kind.items():
+                try:
+                    self._answers[kind](items, answers)
+                except CityChainError as error:
+                    for at, _, _ in items:
+                        answers[at] = answers[at] or messages.refused(messages.reason(error))
+        return answers
+
+    # --- holding -----------------------------------------------------------------------------------------------------
+
+    def _hold(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        asked: list[tuple[int, Node, list[tuple[poh.HoldRequest, bytes]]]] = []
+        for at, node, message in items:
+            try:
+                asked.append((at, node, _pairs(message)))
+            except (InputError, ProtocolError) as error:
+                answers[at] = messages.refused(messages.reason(error))
+        flat = [pair for _, _, pairs in asked for pair in pairs]
+        with self._ingress.admit_holds([request for request, _ in flat], [len(f) for _, f in flat]) as verdicts:
+            rest = iter(verdicts)
+            rows: dict[bytes, bytes] = {}
+            holdings: list[tuple[int, Holding]] = []
+            for at, node, pairs in asked:
+                holding = node.holder.hold(pairs, [next(rest) for _ in pairs], node.stamp())
+                holdings.append((at, holding))
+                rows.update((node.space + key, value) for key, value in holding.rows.items())
+            if rows:
+                self._storage.put_many(rows)
+            for at, holding in holdings:
+                answers[at] = messages.message("held", holding.answers)
+
+    def _repair_requests(
+        self, items: Sequence[_Item], answers: list[bytes]
+    ) -> list[tuple[int, Node, records.RepairRequest]]:
+        """The repair requests that are let in; the others are answered."""
+        asked: list[tuple[int, Node, records.RepairRequest]] = []
+        for at, node, message in items:
+            try:
+                if len(message.parts) != 1:
+                    raise ProtocolError(f"{message.kind}: {len(message.parts)} parts, 1 is needed")
+                request = records.RepairRequest.from_bytes(message.parts[0])
+                if request.node != node.id:
+                    raise ProtocolError(f"repair request: for node {request.node.hex()[:16]}, not for this one")
+                asked.append((at, node, request))
+            except (InputError, ProtocolError) as error:
+                answers[at] = messages.refused(messages.reason(error))
+        verdicts = self._ingress.admit_repairs([request for _, _, request in asked])
+        for (at, _, _), verdict in zip(asked, verdicts, strict=True):
+            if verdict is not None:
+                answers[at] = messages.refused(messages.reason(verdict))
+        return [item for item, verdict in zip(asked, verdicts, strict=True) if verdict is None]
+
+    def _fetch(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        for at, node, request in self._repair_requests(items, answers):
+            answers[at] = messages.message("fragments", node.holder.fetch(request.items))
+
+    def _release(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        for at, node, request in self._repair_requests(items, answers):
+            keys = [
+                key
+                for key in node.holder.release(request.requester, request.items)
+                if not self._ledger.committed([key[1:33]])[0]
+            ]
+            self._storage.delete_many(node.space + key for key in keys)
+            answers[at] = messages.message("done")
+
+    # --- voting ------------------------------------------------------------------------------------------------------
+
+    def _lead(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        bodies: dict[bytes, bytes] = {}
+
+        def consider(voter: Voter, parts: Sequence[bytes]) -> None:
+            if len(parts) < 2:
+                raise ProtocolError(
+                    f"lead: {len(parts)} parts, an attempt, a count, a batch and its evidence are needed"
+                )
+            attempt, count = messages.integer_of(parts[0]), messages.integer_of(parts[1])
+            body = parts[2 : 3 + count]
+            reports = [dpos.Report.from_bytes(part) for part in parts[3 + count :]]
+            self._judge.check(Case.of(body))
+            digest = records.Batch.from_bytes(body[0]).digest
+            voter.lead(attempt, digest, reports)
+            bodies[_BODY + digest] = messages.message("body", body)
+
+        self._speak(items, answers, "proposal", consider, bodies)
+
+    def _vote(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        judged: dict[bytes, CityChainError | None] = {}
+        bodies: dict[bytes, bytes] = {}
+
+        def consider(voter: Voter, parts: Sequence[bytes]) -> None:
+            if len(parts) < 2:
+                raise ProtocolError(f"vote: {len(parts)} parts, a proposal, a batch and its evidence are needed")
+            proposal = dpos.Proposal.from_bytes(parts[0])
+            body = messages.message("body", parts[1:])
+            if body not in judged:
+                judged[body] = self._judgement(parts[1:])
+            verdict = judged[body]
+            if verdict is not None:
+                raise verdict
+            digest = records.Batch.from_bytes(parts[1]).digest
+            if proposal.slot.digest != digest:
+                raise ProtocolError("vote: the proposal is about another batch")
+            voter.propose(proposal)
+            bodies[_BODY + digest] = body
+
+        self._speak(items, answers, "vote", consider, bodies)
+
+    def _weigh(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        with self._voting:
+            for at, node, message in items:
+                try:
+                    attempt = messages.integer_of(b"".join(message.parts[:1]))
+                    reports = [dpos.Report.from_bytes(part) for part in message.parts[1:]]
+                    wanted = _voter(node).weigh(attempt, reports)
+                    answers[at] = messages.message("wanted", [] if wanted is None else [wanted])
+                except CityChainError as error:
+                    answers[at] = messages.refused(messages.reason(error))
+
+    def _judgement(self, parts: Sequence[bytes]) -> CityChainError | None:
+        try:
+            self._judge.check(Case.of(parts))
+        except CityChainError as error:
+            return error
+        return None
+
+    def _prepare(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        def consider(voter: Voter, parts: Sequence[bytes]) -> None:
+            if len(parts) != 2:
+                raise ProtocolError(f"prepare: {len(parts)} parts, 2 are needed")
+            height, attempt = messages.integer_of(parts[0]), messages.integer_of(parts[1])
+            voter.catch_up()
+            if attempt < voter.promised:
+                raise _PromisedError(voter.promised)
+            voter.prepare(height, attempt)
+
+        self._speak(items, answers, "report", consider, {})
+
+    def _speak(
+        self,
+        items: Sequence[_Item],
+        answers: list[bytes],
+        kind: str,
+        consider: Callable[[Voter, Sequence[bytes]], None],
+        bodies: dict[bytes, bytes],
+    ) -> None:
+        """Lets every voter consider its message, writes all their rows at once, then lets them speak."""
+        with self._voting:
+            rows: dict[bytes, bytes] = {}
+            considered: list[tuple[int, Voter]] = []
+            for at, node, message in items:
+                try:
+                    voter = _voter(node)
+                    consider(voter, message.parts)
+                    considered.append((at, voter))
+                    rows.update((node.space + key, value) for key, value in voter.rows().items())
+                except _PromisedError as promised:
+                    answers[at] = messages.message("promised", [messages.integer(promised.attempt)])
+                except CityChainError as error:
+                    answers[at] = messages.refused(messages.reason(error))
+            rows.update(bodies)
+            height = self._ledger.tip.height
+            done = [key for key, at in self._bodies.items() if at <= height and key not in bodies]
+            if rows:
+                self._storage.put_many(rows, delete=done)
+                self._bodies = {key: at for key, at in self._bodies.items() if key not in done}
+                self._bodies.update(dict.fromkeys(bodies, height + 1))
+            for at, voter in considered:
+                said = [body for what, body in voter.spoken() if what == kind]
+                answers[at] = messages.message(kind, said[-1:]) if said else messages.refused("nothing to say")
+
+    def _body(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        for at, _, message in items:
+            (row,) = self._storage.get_many([_BODY + b"".join(message.parts[:1])[:32]])
+            answers[at] = row or messages.refused("no such batch was voted on here")
+
+    # --- the ledger --------------------------------------------------------------------------------------------------
+
+    def _announce(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        for at, _, _ in items:
+            answers[at] = messages.message("tip", [messages.integer(self._ledger.tip.height)])
+
+    def _append(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        with self._voting:
+            for at, _, message in items:
+                try:
+                    if len(message.parts) < 2:
+                        raise ProtocolError("append: a batch and its certificate are needed")
+                    case = Case.of([message.parts[0], *message.parts[2:]])
+                    certificate = records.CommitCertificate.from_bytes(message.parts[1])
+                    if case.batch.header.height == self._ledger.tip.height + 1:
+                        certificate.verify(self._ledger.epoch, case.batch.header)
+                        self._judge.check(case)
+                        self._ledger.append(case.batch, certificate, case.evidence)
+                    answers[at] = messages.message("tip", [messages.integer(self._ledger.tip.height)])
+                except CityChainError as error:
+                    answers[at] = messages.refused(messages.reason(error))
+
+
+def _voter(node: Node) -> Voter:
+    if node.voter is None:
+        raise ProtocolError("this node is no delegate")
+    return node.voter
+
+
+def _pairs(message: records.Message) -> list[tuple[poh.HoldRequest, bytes]]:
+    parts = message.parts
+    if not parts or len(parts) % 2:
+        raise ProtocolError(f"hold: {len(parts)} parts, a request and a fragment each are needed")
+    return [(poh.HoldRequest.from_bytes(parts[at]), parts[at + 1]) for at in range(0, len(parts), 2)]

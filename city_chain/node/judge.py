@@ -1,0 +1,186 @@
+"""The judge: what a delegate checks of a batch before it votes.
+
+Everything is recomputed from signed records: that the batch follows the ledger, that every entry has its evidence, that
+the evidence's signatures, proofs and hashes are right, that the holders are those that the draw gives, that nothing is
+committed twice. Signatures are checked in batches, and those of one certificate once: its fingerprint is remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from city_chain import records
+from city_chain.errors import CityChainError, ProtocolError, UnavailableError, VerificationError
+from city_chain.node.ledger import Certificate, Ledger, SenderState
+from city_chain.node.roster import Roster
+from city_chain.ports import Clock
+from city_chain.proofs import poh
+
+__all__ = ["Case", "Judge", "read_evidence"]
+
+_AHEAD_MAX_MS = 5_000
+_REMEMBERED_MAX = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A batch and the certificate behind each of its entries."""
+
+    batch: records.Batch
+    evidence: Sequence[Certificate]
+
+    def parts(self) -> list[bytes]:
+        """The parts of a message that carries it."""
+        return [self.batch.to_bytes(), *(piece.to_bytes() for piece in self.evidence)]
+
+    @classmethod
+    def of(cls, parts: Sequence[bytes]) -> Case:
+        """Reads what `parts` made.
+
+        Raises:
+            InputError: A part is not well-formed.
+            ProtocolError: There is not one piece of evidence for each entry.
+        """
+        if not parts:
+            raise ProtocolError("a batch is needed, the message has no part")
+        batch = records.Batch.from_bytes(parts[0])
+        if len(parts) - 1 != batch.header.count:
+            raise ProtocolError(f"{len(parts) - 1} pieces of evidence for {batch.header.count} entries")
+        return cls(batch, [read_evidence(part) for part in parts[1:]])
+
+
+def read_evidence(part: bytes) -> Certificate:
+    """A certificate of either kind, told by its tag."""
+    if part[:4] == b"CCrc":
+        return records.RepairCertificate.from_bytes(part)
+    return records.AvailabilityCertificate.from_bytes(part)
+
+
+class Judge:
+    """Judges batches.
+
+    Args:
+        ledger: What is committed.
+        roster: Which candidate lists there were.
+        unit: The name of the city.
+        authorised: Whether a key may send or repair.
+        clock: Physical time.
+    """
+
+    def __init__(
+        self, ledger: Ledger, roster: Roster, unit: str, authorised: Callable[[bytes], bool], clock: Clock
+    ) -> None:
+        self._ledger = ledger
+        self._roster = roster
+        self._unit = unit
+        self._authorised = authorised
+        self._clock = clock
+        self._found_right: dict[bytes, None] = {}
+
+    def check(self, case: Case) -> None:
+        """Checks a whole batch.
+
+        Raises:
+            CityChainError: The first thing that is wrong with it.
+        """
+        header, tip = case.batch.header, self._ledger.tip
+        if (header.height, header.previous) != (tip.height + 1, tip.digest):
+            raise ProtocolError(f"batch: height {header.height} does not follow the tip at height {tip.height}")
+        if header.unit != self._unit:
+            raise ProtocolError(f"batch: of {header.unit!r}, not of {self._unit!r}")
+        if header.hlc <= tip.hlc or header.hlc >> 16 > self._clock.now_ms() + _AHEAD_MAX_MS:
+            raise ProtocolError(f"batch: the stamp {header.hlc} is not after the last batch's, or is in the future")
+        for verdict in self.verdicts(case.batch.entries, case.evidence):
+            if verdict is not None:
+                raise verdict
+
+    def verdicts(
+        self, entries: Sequence[records.Entry], evidence: Sequence[Certificate]
+    ) -> list[CityChainError | None]:
+        """What is wrong with each entry, taken in their order; None where nothing is."""
+        verdicts: list[CityChainError | None] = [None] * len(entries)
+        senders: dict[bytes, SenderState] = {}
+        available: list[tuple[int, records.AvailabilityCertificate]] = []
+        for at, (entry, piece) in enumerate(zip(entries, evidence, strict=True)):
+            try:
+                if isinstance(piece, records.RepairCertificate):
+                    self._check_repair(entry, piece)
+                else:
+                    self._check_transaction(entry, piece)
+                    available.append((at, piece))
+            except CityChainError as error:
+                verdicts[at] = error
+        for at, verdict in self._check_signatures(available):
+            verdicts[at] = verdicts[at] or verdict
+        for at, entry in enumerate(entries):
+            if verdicts[at] is None and entry.sender is not None:
+                try:
+                    known = senders.get(entry.sender) or self._ledger.sender(entry.sender)
+                    senders[entry.sender] = known.after(entry)
+                except CityChainError as error:
+                    verdicts[at] = error
+        return verdicts
+
+    def _check_transaction(self, entry: records.Entry, piece: records.AvailabilityCertificate) -> None:
+        manifest = piece.manifest
+        if entry != records.Entry.transaction(manifest):
+            raise VerificationError("entry: its certificate is about another transaction")
+        if not self._authorised(manifest.sender):
+            raise VerificationError(f"entry: {manifest.sender.hex()[:16]} may not send here")
+        quorum = poh.write_quorum(manifest.k, manifest.n)
+        if manifest.quorum < quorum:
+            raise VerificationError(
+                f"manifest: a quorum of {manifest.quorum}, ({manifest.k}, {manifest.n}) needs {quorum}"
+            )
+        if self._ledger.committed([entry.tx_id])[0]:
+            raise VerificationError(f"entry: transaction {entry.tx_id.hex()} is committed already")
+
+    def _check_signatures(
+        self, available: Sequence[tuple[int, records.AvailabilityCertificate]]
+    ) -> list[tuple[int, CityChainError | None]]:
+        found: list[tuple[int, CityChainError | None]] = []
+        epoch = self._ledger.epoch
+        prints = {at: hashlib.blake2b(piece.to_bytes(), digest_size=32).digest() for at, piece in available}
+        available = [(at, piece) for at, piece in available if prints[at] not in self._found_right]
+        verdicts = records.verify_availability([piece for _, piece in available], epoch)
+        found.extend((at, verdict) for (at, _), verdict in zip(available, verdicts, strict=True))
+        by_root: dict[bytes, list[tuple[int, records.Manifest]]] = {}
+        for at, piece in available:
+            by_root.setdefault(piece.manifest.selection.candidates_root, []).append((at, piece.manifest))
+        for root, drawn in by_root.items():
+            candidates = self._roster.candidates(root)
+            if candidates is None:
+                unknown = UnavailableError(f"selection: the candidate list {root.hex()} is not known here", 1, 0)
+                found.extend((at, unknown) for at, _ in drawn)
+                continue
+            verdicts = records.verify_selections([manifest for _, manifest in drawn], epoch, candidates)
+            found.extend((at, verdict) for (at, _), verdict in zip(drawn, verdicts, strict=True))
+        wrong = {at for at, verdict in found if verdict is not None}
+        self._found_right.update((prints[at], None) for at, _ in available if at not in wrong)
+        while len(self._found_right) > _REMEMBERED_MAX:
+            del self._found_right[next(iter(self._found_right))]
+        return found
+
+    def _check_repair(self, entry: records.Entry, piece: records.RepairCertificate) -> None:
+        repair = piece.repair
+        if entry != records.Entry.repair(repair):
+            raise VerificationError("entry: its certificate is about another repair")
+        if not self._authorised(repair.repairer):
+            raise VerificationError(f"entry: {repair.repairer.hex()[:16]} may not repair here")
+        receipt = self._ledger.receipt(entry.tx_id)
+        if receipt is None:
+            raise VerificationError(f"repair: transaction {entry.tx_id.hex()} is not committed here")
+        if repair.manifest_hash != receipt.manifest.manifest_hash:
+            raise VerificationError("repair: of another manifest than the committed one")
+        generation = self._ledger.generation(entry.tx_id)
+        if repair.generation != generation + 1:
+            raise VerificationError(f"repair: generation {repair.generation}, the next one is {generation + 1}")
+        candidates = self._roster.candidates(repair.candidates_root)
+        if candidates is None:
+            raise UnavailableError(f"repair: the candidate list {repair.candidates_root.hex()} is not known here", 1, 0)
+        for index, node in repair.moves:
+            if node not in candidates:
+                raise VerificationError(f"repair: fragment {index} moved to {node.hex()[:16]}, who is no candidate")
+        piece.verify(self._ledger.epoch.network, receipt.availability.fragment_hashes)

@@ -1,0 +1,280 @@
+"""The ledger: the batches of a city in their one order, and what follows from them.
+
+One append is one durable write: the batch with its certificate, a receipt for every transaction in it, every repair,
+the senders' running numbers and the new tip. All nodes of one process share one ledger: it is public; their votes are
+not.
+
+===========================  ======================================================
+key                          value
+===========================  ======================================================
+``head``                     height, digest and stamp of the last batch (JSON)
+``b`` height                 message ``batch``: batch, commit certificate
+``t`` tx_id                  the transaction's receipt
+``r`` tx_id generation       the repair certificate
+``g`` tx_id                  the running number of the last repair
+``s`` sender                 the sender's numbers (JSON)
+===========================  ======================================================
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from city_chain import records
+from city_chain.errors import InputError, StorageError, VerificationError
+from city_chain.ports import Storage
+from city_chain.stages import messages
+
+__all__ = ["SEQUENCE_WINDOW", "Block", "Certificate", "Ledger", "SenderState", "Tip"]
+
+SEQUENCE_WINDOW = 1024
+"""How far a sequence may run ahead of the lowest one that is not committed: a sender can leave gaps (a transaction that
+could not be delivered), but cannot wander off to look for a draw that suits it."""
+
+type Certificate = records.AvailabilityCertificate | records.RepairCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The end of the ledger.
+
+    Args:
+        height: The height of the last batch, 0 if there is none.
+        digest: Its digest; the network's id if there is none.
+        hlc: Its stamp.
+    """
+
+    height: int
+    digest: bytes
+    hlc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A committed batch with its certificate."""
+
+    batch: records.Batch
+    certificate: records.CommitCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class SenderState:
+    """What the ledger knows of a sender.
+
+    Args:
+        vrf_public: The key it draws with, which may not change; empty before its first transaction.
+        next_sequence: The lowest sequence that is not committed.
+        ahead: Committed sequences above it.
+    """
+
+    vrf_public: bytes = b""
+    next_sequence: int = 0
+    ahead: frozenset[int] = frozenset()
+
+    def after(self, entry: records.Entry) -> SenderState:
+        """The state with a transaction's entry taken in.
+
+        Raises:
+            VerificationError: Another VRF key, a sequence that is committed, or one beyond the window.
+        """
+        sequence = entry.sequence
+        if sequence is None or entry.vrf_public is None:
+            raise InputError("ledger: a repair has no sequence")
+        if self.vrf_public not in (b"", entry.vrf_public):
+            raise VerificationError("ledger: the sender draws with another VRF key than before")
+        if sequence < self.next_sequence or sequence in self.ahead:
+            raise VerificationError(f"ledger: sequence {sequence} of the sender is committed already")
+        if sequence >= self.next_sequence + SEQUENCE_WINDOW:
+            raise VerificationError(
+                f"ledger: sequence {sequence} of the sender; the lowest that is not committed is "
+                f"{self.next_sequence}, and at most {SEQUENCE_WINDOW} may be ahead of it"
+            )
+        ahead, lowest = set(self.ahead) | {sequence}, self.next_sequence
+        while lowest in ahead:
+            ahead.remove(lowest)
+            lowest += 1
+        return SenderState(entry.vrf_public, lowest, frozenset(ahead))
+
+
+class Ledger:
+    """The ledger in a storage.
+
+    Args:
+        storage: Where it is kept; nothing else may write there.
+        epoch: The epoch in force.
+
+    Raises:
+        StorageError: What is there is not this network's ledger.
+    """
+
+    def __init__(self, storage: Storage, epoch: records.Epoch) -> None:
+        self._storage = storage
+        self._epoch = epoch
+        self._lock = threading.RLock()
+        self._senders: dict[bytes, SenderState] = {}
+        (row,) = storage.get_many([b"head"])
+        self._tip = Tip(0, epoch.network, 0)
+        if row is not None:
+            try:
+                tip = orjson.loads(row)
+                self._tip = Tip(int(tip["height"]), bytes.fromhex(tip["digest"]), int(tip["hlc"]))
+                if tip["network"] != epoch.network.hex():
+                    raise StorageError(f"ledger: of network {tip['network']}, not of {epoch.network.hex()}")
+            except (ValueError, KeyError, TypeError) as error:
+                raise StorageError(f"ledger: its tip cannot be read: {error}") from error
+
+    @property
+    def tip(self) -> Tip:
+        """The end of the ledger."""
+        return self._tip
+
+    @property
+    def epoch(self) -> records.Epoch:
+        """The epoch in force."""
+        return self._epoch
+
+    def receipt(self, tx_id: bytes) -> records.Receipt | None:
+        """The receipt of a committed transaction."""
+        return self.receipts([tx_id])[0]
+
+    def receipts(self, tx_ids: Sequence[bytes]) -> list[records.Receipt | None]:
+        """The receipts of many transactions, None where one is not committed."""
+        rows = self._storage.get_many([b"t" + tx_id for tx_id in tx_ids])
+        return [None if row is None else records.Receipt.from_bytes(row) for row in rows]
+
+    def committed(self, tx_ids: Sequence[bytes]) -> list[bool]:
+        """Whether each transaction is committed."""
+        return [row is not None for row in self._storage.get_many([b"t" + tx_id for tx_id in tx_ids])]
+
+    def repairs(self, tx_id: bytes) -> list[records.RepairCertificate]:
+        """The repairs of a transaction, in their order."""
+        return [records.RepairCertificate.from_bytes(row) for _, row in self._storage.scan(b"r" + tx_id)]
+
+    def generation(self, tx_id: bytes) -> int:
+        """The running number of a transaction's last repair, 0 if there was none."""
+        (row,) = self._storage.get_many([b"g" + tx_id])
+        return 0 if row is None else messages.integer_of(row)
+
+    def sender(self, sender: bytes) -> SenderState:
+        """What is known of a sender."""
+        known = self._senders.get(sender)
+        if known is None:
+            (row,) = self._storage.get_many([b"s" + sender])
+            known = SenderState()
+            if row is not None:
+                state = orjson.loads(row)
+                known = SenderState(
+                    bytes.fromhex(state["vrf_public"]), int(state["next_sequence"]), frozenset(state["ahead"])
+                )
+            if len(self._senders) >= 1 << 16:
+                self._senders.clear()
+            self._senders[sender] = known
+        return known
+
+    def block(self, height: int) -> Block | None:
+        """The batch at a height with its certificate."""
+        (row,) = self._storage.get_many([b"b" + height.to_bytes(8, "big")])
+        if row is None:
+            return None
+        batch, certificate = messages.answer(row, "batch", 2)
+        return Block(records.Batch.from_bytes(batch), records.CommitCertificate.from_bytes(certificate))
+
+    def evidence(self, batch: records.Batch) -> list[Certificate]:
+        """The certificates behind the entries of a committed batch, in their order."""
+        found: list[Certificate] = []
+        for entry in batch.entries:
+            if entry.generation is None:
+                receipt = self.receipt(entry.tx_id)
+                if receipt is None:
+                    raise StorageError(f"ledger: the receipt of {entry.tx_id.hex()} is missing")
+                found.append(receipt.availability)
+            else:
+                (row,) = self._storage.get_many([_repair_key(entry.tx_id, entry.generation)])
+                if row is None:
+                    raise StorageError(f"ledger: repair {entry.generation} of {entry.tx_id.hex()} is missing")
+                found.append(records.RepairCertificate.from_bytes(row))
+        return found
+
+    def tx_ids(self, after: bytes | None = None, limit: int | None = None) -> Iterator[bytes]:
+        """The committed transactions by ascending id, from the one after `after`, at most `limit`."""
+        start = None if after is None else b"t" + after
+        for key, _ in self._storage.scan(b"t", after=start, limit=limit):
+            yield key[1:]
+
+    def append(
+        self, batch: records.Batch, certificate: records.CommitCertificate, evidence: Sequence[Certificate]
+    ) -> list[records.Receipt]:
+        """Appends a batch whose entries and evidence were judged; durable when it returns.
+
+        Args:
+            batch: The batch after the tip.
+            certificate: What the engine produced for it.
+            evidence: The certificate behind each entry, in order.
+
+        Returns:
+            The receipts of the transactions in it, in order.
+
+        Raises:
+            VerificationError: The batch does not follow the tip, or the certificate is not right.
+            StorageError: It could not be written; the ledger is as it was.
+        """
+        with self._lock:
+            header = batch.header
+            if (header.height, header.previous) != (self._tip.height + 1, self._tip.digest):
+                raise VerificationError(
+                    f"ledger: a batch of height {header.height} does not follow the tip at {self._tip.height}"
+                )
+            certificate.verify(self._epoch, header)
+            rows, senders, receipts = self._rows(batch, certificate, evidence)
+            tip = Tip(header.height, batch.digest, header.hlc)
+            rows[b"head"] = orjson.dumps(
+                {
+                    "network": self._epoch.network.hex(),
+                    "height": tip.height,
+                    "digest": tip.digest.hex(),
+                    "hlc": tip.hlc,
+                }
+            )
+            self._storage.put_many(rows)
+            self._tip = tip
+            self._senders.update(senders)
+            return receipts
+
+    def _rows(
+        self, batch: records.Batch, certificate: records.CommitCertificate, evidence: Sequence[Certificate]
+    ) -> tuple[dict[bytes, bytes], Mapping[bytes, SenderState], list[records.Receipt]]:
+        key = b"b" + batch.header.height.to_bytes(8, "big")
+        rows = {key: messages.message("batch", [batch.to_bytes(), certificate.to_bytes()])}
+        senders: dict[bytes, SenderState] = {}
+        placed: list[tuple[int, records.AvailabilityCertificate]] = []
+        for position, (entry, piece) in enumerate(zip(batch.entries, evidence, strict=True)):
+            if isinstance(piece, records.AvailabilityCertificate) and entry.sender is not None:
+                senders[entry.sender] = senders.get(entry.sender, self.sender(entry.sender)).after(entry)
+                placed.append((position, piece))
+            elif isinstance(piece, records.RepairCertificate) and entry.generation is not None:
+                rows[_repair_key(entry.tx_id, entry.generation)] = piece.to_bytes()
+                rows[b"g" + entry.tx_id] = messages.integer(entry.generation)
+            else:
+                raise InputError(f"ledger: the evidence of entry {position} is of another kind")
+        receipts = records.Receipt.many(
+            [piece for _, piece in placed], self._epoch, batch, certificate, [position for position, _ in placed]
+        )
+        for receipt in receipts:
+            rows[b"t" + receipt.tx_id] = receipt.to_bytes()
+        for sender, state in senders.items():
+            rows[b"s" + sender] = orjson.dumps(
+                {
+                    "vrf_public": state.vrf_public.hex(),
+                    "next_sequence": state.next_sequence,
+                    "ahead": sorted(state.ahead),
+                }
+            )
+        return rows, senders, receipts
+
+
+def _repair_key(tx_id: bytes, generation: int) -> bytes:
+    return b"r" + tx_id + generation.to_bytes(4, "big")

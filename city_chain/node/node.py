@@ -1,0 +1,100 @@
+"""A node: an identity with a place, a space of its own and roles. It holds fragments, and votes if it is a delegate."""
+
+from __future__ import annotations
+
+import threading
+
+from city_chain import records
+from city_chain.algorithms import tnh
+from city_chain.node.holder import Holder
+from city_chain.node.ledger import Ledger
+from city_chain.node.voter import Voter
+from city_chain.ports import Clock, Presence, PresenceEntry, Storage
+
+__all__ = ["Node"]
+
+
+class Node:
+    """One node.
+
+    Args:
+        identity: Its keys; their id is the node's.
+        space: The prefix of the node's own rows, distinct for each node of a storage.
+        storage: The node's own space: what is under `space`.
+        ledger: What is committed.
+        clock: Physical and monotonic time.
+        domain: Its failure domain (a district).
+        address: Where it answers.
+        stake: Its stake.
+
+    Example:
+        A node is made by a city: see `city_chain.City.local`.
+    """
+
+    def __init__(
+        self,
+        identity: records.Identity,
+        space: bytes,
+        storage: Storage,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        domain: str,
+        address: str,
+        stake: int = 1,
+    ) -> None:
+        self.id = identity.id
+        self.space = space
+        self.domain = domain
+        self.address = address
+        self.stake = stake
+        self.holder = Holder(identity, storage)
+        self.voter = (
+            Voter(identity, storage, ledger) if ledger.epoch.validators.position(identity.id) is not None else None
+        )
+        self._identity = identity
+        self._network = ledger.epoch.network
+        self._storage = storage
+        self._clock = clock
+        self._hlc = tnh.Hlc()
+        self._lock = threading.Lock()
+
+    def stamp(self) -> int:
+        """The node's next stamp."""
+        return self._hlc.now(self._clock.now_ms())
+
+    def log_in(self, presence: Presence, region: str, ttl_s: float) -> float:
+        """Puts the node on the region's list, with a signed record and a sequence higher than any before.
+
+        Args:
+            presence: The list.
+            region: The region.
+            ttl_s: The lease asked for, seconds.
+
+        Returns:
+            The lease granted, seconds.
+        """
+        with self._lock:
+            (row,) = self._storage.get_many([b"n"])
+            sequence = max(int.from_bytes(row or b"", "big") + 1, self._clock.now_ms())
+            self._storage.put_many({b"n": sequence.to_bytes(8, "big")})
+            record = records.NodeRecord(
+                self._identity,
+                network=self._network,
+                region=region,
+                domain=self.domain,
+                address=self.address,
+                roles=records.HOLDER | (records.VALIDATOR if self.stake else 0),
+                weight=1 << 16,
+                stake=self.stake,
+                sequence=sequence,
+                hlc=self.stamp(),
+            )
+            entry = PresenceEntry(self.id, region, sequence, record.to_bytes())
+            return presence.register(self._clock.monotonic(), entry, ttl=ttl_s)[1]
+
+    def log_out(self, presence: Presence) -> None:
+        """Takes the node off the list."""
+        with self._lock:
+            (row,) = self._storage.get_many([b"n"])
+            presence.remove(self._clock.monotonic(), self.id, int.from_bytes(row or b"", "big"))

@@ -1,0 +1,113 @@
+"""The roster: Presence's list of a region as verified snapshots, and every candidate list that was ever made of it.
+
+A selection names the root of the candidate list that it was drawn from. Whoever votes on it recomputes the draw, so
+lists are kept by root, in a storage where one is given.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from city_chain import records
+from city_chain.errors import CityChainError, InputError
+from city_chain.ports import Clock, Presence, Storage
+from city_chain.stages.model import Members
+
+__all__ = ["Roster"]
+
+_LISTS_MAX = 256
+
+
+class Roster:
+    """Reads Presence.
+
+    Args:
+        presence: Where nodes are logged in.
+        clock: The clock whose monotonic time the leases count on.
+        region: The region to read.
+        epoch: The delegates and seed in force.
+        storage: Keeps candidate lists by root; None keeps the newest 256 in memory.
+    """
+
+    def __init__(
+        self, presence: Presence, clock: Clock, region: str, epoch: records.Epoch, storage: Storage | None = None
+    ) -> None:
+        self._presence = presence
+        self._clock = clock
+        self._region = region
+        self._epoch = epoch
+        self._storage = storage
+        self._lock = threading.Lock()
+        self._verified: dict[bytes, records.NodeRecord] = {}
+        self._lists: dict[bytes, records.Candidates] = {}
+        self._snapshot: tuple[int, Members] | None = None
+
+    def members(self) -> Members:
+        """The nodes logged in now; the same object for as long as the list does not change.
+
+        Raises:
+            UnavailableError: No holder is logged in.
+        """
+        now = self._clock.monotonic()
+        self._presence.expire(now, 1000)
+        revision = self._presence.revision()
+        with self._lock:
+            if self._snapshot is None or self._snapshot[0] != revision:
+                self._snapshot = (revision, self._read(now))
+            return self._snapshot[1]
+
+    def candidates(self, root: bytes) -> records.Candidates | None:
+        """The candidate list of that root, if it was ever this region's."""
+        with self._lock:
+            known = self._lists.get(root)
+            if known is None and self._storage is not None:
+                (row,) = self._storage.get_many([root])
+                if row is not None:
+                    known = records.Candidates.from_bytes(row)
+                    self._remember(known)
+            return known
+
+    def _read(self, now: float) -> Members:
+        entries: list[tuple[bytes, int, str]] = []
+        addresses: dict[bytes, str] = {}
+        cookie = None
+        while True:
+            page = self._presence.list(now, self._region, cookie=cookie)
+            for entry in page.entries:
+                record = self._record(entry.node, entry.record)
+                if record is None:
+                    continue
+                addresses[record.node] = record.address
+                if record.roles & records.HOLDER and record.weight:
+                    entries.append((record.node, record.weight, record.domain))
+            cookie = page.cookie
+            if cookie is None:
+                break
+        candidates = records.Candidates(self._epoch.network, self._region, entries)
+        if candidates.root not in self._lists:
+            if self._storage is not None:
+                self._storage.put_many({candidates.root: candidates.to_bytes()})
+            self._remember(candidates)
+        return Members(self._epoch, candidates, addresses)
+
+    def _remember(self, candidates: records.Candidates) -> None:
+        self._lists[candidates.root] = candidates
+        while len(self._lists) > _LISTS_MAX:
+            del self._lists[next(iter(self._lists))]
+
+    def _record(self, node: bytes, encoding: bytes) -> records.NodeRecord | None:
+        """The record, if it is right: Presence keeps records and does not judge them."""
+        known = self._verified.get(encoding)
+        if known is not None:
+            return known
+        try:
+            record = records.NodeRecord.from_bytes(encoding)
+            if (record.node, record.network, record.region) != (node, self._epoch.network, self._region):
+                raise InputError("node record: of another node, network or region")
+            record.verify()
+        except CityChainError:
+            return None
+        if len(self._verified) >= 1 << 16:
+            self._verified.clear()
+        self._verified[encoding] = record
+        return record

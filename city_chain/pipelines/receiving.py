@@ -1,0 +1,36 @@
+"""The receiving pipeline, and its two variations: repair (which commits what it moved) and the health check.
+
+Example:
+    >>> from city_chain.pipelines import REPAIRING
+    >>> [stage.name for stage in REPAIRING.stages]
+    ['r1_ingress', 'r2_choose_all', 'r3_request', 'r4_repair', 'r5_commit']
+"""
+
+from city_chain.composer import Pipeline
+from city_chain.stages import r1_ingress, r2_choose, r2_choose_all, r3_request, r4_repair, r4_restore, r5_commit
+
+__all__ = ["HEALTH", "RECEIVING", "REPAIRING"]
+
+RECEIVING = Pipeline(
+    "receiving",
+    [r1_ingress, r2_choose, r3_request, r4_restore],
+    inputs=("wanted", "archive", "sender", "members", "transport", "vitals"),
+    outputs=("restored",),
+)
+"""Transaction ids in, the transactions out; nothing is moved, so nothing is committed."""
+
+REPAIRING = Pipeline(
+    "repairing",
+    [r1_ingress, r2_choose_all, r3_request, r4_repair, r5_commit],
+    inputs=("wanted", "archive", "sender", "members", "transport", "vitals", "engine"),
+    outputs=("results",),
+)
+"""Transaction ids in; what is absent or corrupt is made anew, placed on healthy nodes and committed."""
+
+HEALTH = Pipeline(
+    "health",
+    [r1_ingress, r2_choose_all, r3_request],
+    inputs=("wanted", "archive", "sender", "members", "transport", "vitals"),
+    outputs=("placements", "findings"),
+)
+"""Transaction ids in; which fragments are there and right out."""

@@ -1,0 +1,244 @@
+"""Carries fragments to nodes and brings their acks back: the engine of S4, and of R4 when it places fragments anew.
+
+All nodes are asked at once. A node that refuses, or stays silent for the hedge time, is given up for its fragment and
+the next spare is asked as well; whichever acks first holds it. An ack counts after it was found to answer its request
+and its signature to be right; signatures are checked in batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict, deque
+from collections.abc import Buffer, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from city_chain import records
+from city_chain.errors import CityChainError, DeadlineError, UnavailableError
+from city_chain.ports import Request, Response, Transport
+from city_chain.proofs import poh
+from city_chain.stages import messages
+from city_chain.stages.model import Members, Sender
+
+__all__ = ["Courier", "Order", "sign_requests"]
+
+_REASONS_MAX = 4
+PATIENCE_MAX_S = 60.0
+"""The longest that a fan-out is waited for, seconds, whatever its deadline."""
+
+
+@dataclass(slots=True)
+class Order:
+    """One transaction's fragments on their way.
+
+    Args:
+        manifest: What they belong to.
+        fragments: The fragments to place, by index.
+        hashes: The hashes of all fragments of the manifest.
+        requests: The first request for every index.
+        spares: Who stands in for silent nodes, best first.
+        needed: How many acks are enough.
+        acks: Valid acks so far, by index.
+        refusals: The last thing that went wrong, by index.
+    """
+
+    manifest: records.Manifest
+    fragments: Mapping[int, Buffer]
+    hashes: Sequence[bytes]
+    requests: Sequence[poh.HoldRequest]
+    spares: deque[bytes]
+    needed: int
+    acks: dict[int, poh.Ack] = field(default_factory=dict)
+    refusals: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[int]:
+        """The indices without an ack."""
+        return [index for index in self.fragments if index not in self.acks]
+
+    def why(self) -> CityChainError | None:
+        """The error if the acks are too few, with the first few reasons."""
+        if len(self.acks) >= self.needed:
+            return None
+        reasons = [f"fragment {index}: {self.refusals[index]}" for index in self.missing if index in self.refusals]
+        more = f"; and {len(reasons) - _REASONS_MAX} more" if len(reasons) > _REASONS_MAX else ""
+        told = f" ({'; '.join(reasons[:_REASONS_MAX])}{more})" if reasons else ""
+        return UnavailableError(
+            f"acks for transaction {self.manifest.tx_id.hex()}: needed {self.needed}, had {len(self.acks)}{told}",
+            self.needed,
+            len(self.acks),
+        )
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One message on its way: what it carries, and when it was sent."""
+
+    cargo: Sequence[tuple[Order, poh.HoldRequest]]
+    sent_at: float
+
+
+def sign_requests(
+    sender: Sender, wanted: Sequence[tuple[records.Manifest, bytes, bytes, int]], deadline: float
+) -> list[poh.HoldRequest]:
+    """Hold requests for (manifest, fragment hash, node, index), signed with one signature and challenged afresh.
+
+    Args:
+        sender: Who asks.
+        wanted: What is asked of whom.
+        deadline: Until when acks are of use, on the sender's monotonic clock.
+    """
+    if not wanted:
+        return []
+    seeds: defaultdict[bytes, bytes] = defaultdict(lambda: sender.entropy.bytes(32))
+    items = [
+        (manifest, fragment_hash, node, index, poh.challenge(seeds[manifest.tx_id], node, index))
+        for manifest, fragment_hash, node, index in wanted
+    ]
+    now_ms = sender.clock.now_ms()
+    left_s = min(max(deadline - sender.clock.monotonic(), 0.0), PATIENCE_MAX_S)
+    return poh.request_many(
+        sender.identity,
+        items,
+        hlc=sender.stamp(),
+        deadline_ms=now_ms + math.ceil(left_s * 1000),
+        hold_until_ms=now_ms + sender.terms.hold_ms,
+    )
+
+
+class Courier:
+    """Delivers some orders.
+
+    Args:
+        orders: What to deliver; their acks are filled in.
+        sender: Who asks.
+        members: Where the nodes are.
+        transport: Carries the messages.
+        deadline: When to give up, on the sender's monotonic clock; at most a minute from now counts.
+    """
+
+    def __init__(
+        self, orders: Sequence[Order], sender: Sender, members: Members, transport: Transport, deadline: float
+    ) -> None:
+        self._orders = orders
+        self._sender = sender
+        self._members = members
+        self._deadline = min(deadline, sender.clock.monotonic() + PATIENCE_MAX_S)
+        self._gather = transport.gather([], self._deadline)
+        self._flights: dict[int, _Flight] = {}
+        self._unverified: list[tuple[Order, poh.Ack]] = []
+
+    def run(self) -> None:
+        """Sends everything; returns as soon as every order has enough acks, or no more can come, or time is up.
+
+        What has arrived by then is taken in, too. Afterwards `finish` can go on in another thread.
+        """
+        self._send([(order, request) for order in self._orders for request in order.requests])
+        self._pursue(lambda order: len(order.acks) >= order.needed)
+
+    def finish(self) -> list[poh.Ack]:
+        """Goes on until every order is placed whole, or no more can come; returns the acks that came meanwhile."""
+        before = [set(order.acks) for order in self._orders]
+        self._pursue(lambda order: not order.missing)
+        return [
+            ack
+            for order, known in zip(self._orders, before, strict=True)
+            for index, ack in order.acks.items()
+            if index not in known
+        ]
+
+    def _pursue(self, content: Callable[[Order], bool]) -> None:
+        clock, hedge_s = self._sender.clock, self._sender.terms.hedge_ms / 1000
+        self._take_arrived()
+        while not all(map(content, self._orders)):
+            now = clock.monotonic()
+            if now >= self._deadline:
+                break
+            self._hedge([order for order in self._orders if not content(order)], now - hedge_s)
+            if not self._gather.pending:
+                break
+            waited_for = [flight.sent_at for flight in self._flights.values() if flight.sent_at > now - hedge_s]
+            until = min([self._deadline, *(sent_at + hedge_s for sent_at in waited_for)])
+            for response in self._gather.take(until):
+                self._receive(response)
+                break
+            self._take_arrived()
+
+    def _take_arrived(self) -> None:
+        for response in self._gather.take(0.0):
+            self._receive(response)
+        self._verify()
+
+    def _hedge(self, orders: Iterable[Order], sent_before: float) -> None:
+        """Asks a spare for every fragment of `orders` that nobody sent to since `sent_before` may still ack."""
+        expected = {
+            (order.manifest.tx_id, request.index)
+            for flight in self._flights.values()
+            if flight.sent_at > sent_before
+            for order, request in flight.cargo
+        }
+        wanted = []
+        owners = []
+        for order in orders:
+            for index in order.missing:
+                if (order.manifest.tx_id, index) not in expected and order.spares:
+                    wanted.append((order.manifest, order.hashes[index], order.spares.popleft(), index))
+                    owners.append(order)
+        self._send(list(zip(owners, sign_requests(self._sender, wanted, self._deadline), strict=True)))
+
+    def _send(self, cargo: Sequence[tuple[Order, poh.HoldRequest]]) -> None:
+        by_address: dict[str, list[tuple[int, tuple[Order, poh.HoldRequest]]]] = {}
+        for order, request in cargo:
+            address = self._members.addresses.get(request.node)
+            if address is None:
+                order.refusals[request.index] = f"node {request.node.hex()[:8]} is not logged in"
+                continue
+            size = len(memoryview(order.fragments[request.index])) + 1024
+            by_address.setdefault(address, []).append((size, (order, request)))
+        runs = [(address, run) for address, items in by_address.items() for run in messages.split(items)]
+        if not runs:
+            return
+        now = self._sender.clock.monotonic()
+        first = self._gather.send([Request(address, _hold_message(run)) for address, run in runs])
+        for ticket, (_, run) in enumerate(runs, first):
+            self._flights[ticket] = _Flight(run, now)
+
+    def _receive(self, response: Response) -> None:
+        flight = self._flights.pop(response.ticket)
+        try:
+            if response.body is None:
+                raise response.error or DeadlineError("no answer")
+            parts = messages.answer(response.body, "held", len(flight.cargo))
+        except (CityChainError, OSError) as error:
+            for order, request in flight.cargo:
+                order.refusals[request.index] = messages.reason(error)
+            return
+        for (order, request), part in zip(flight.cargo, parts, strict=True):
+            ack = messages.ack_or_reason(part)
+            if isinstance(ack, str):
+                order.refusals[request.index] = ack
+                continue
+            try:
+                ack.verify_answers(request)
+            except CityChainError as error:
+                order.refusals[request.index] = str(error)
+                continue
+            self._unverified.append((order, ack))
+
+    def _verify(self) -> None:
+        if not self._unverified:
+            return
+        unverified, self._unverified = self._unverified, []
+        verdicts = poh.verify_acks([ack for _, ack in unverified])
+        for (order, ack), verdict in zip(unverified, verdicts, strict=True):
+            if verdict is not None:
+                order.refusals[ack.index] = str(verdict)
+            elif ack.index not in order.acks:
+                order.acks[ack.index] = ack
+                order.refusals.pop(ack.index, None)
+
+
+def _hold_message(cargo: Sequence[tuple[Order, poh.HoldRequest]]) -> bytes:
+    parts: list[Buffer] = []
+    for order, request in cargo:
+        parts += (request.to_bytes(), order.fragments[request.index])
+    return messages.message("hold", parts)

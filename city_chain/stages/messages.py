@@ -1,0 +1,187 @@
+"""What stages and nodes say to each other, over any transport.
+
+Every body is one `records.Message`: a kind and some parts. This module is the one place that knows which parts a kind
+has; both sides use it. A message is not signed: what must be believed inside it is a signed record.
+
+============  ==================================================  ====================================================
+kind          parts                                               answer
+============  ==================================================  ====================================================
+``hold``      request, fragment, request, fragment, …             ``held``: an ack or a refusal for each pair
+``fetch``     one repair request                                  ``fragments``: one for each item, empty if absent
+``release``   one repair request                                  ``done``
+``lead``      attempt, entries, batch, evidence…, reports…        ``proposal``: one proposal
+``vote``      proposal, batch, evidence…                          ``vote``: one vote
+``prepare``   height, attempt                                     ``report``: one report, or ``promised``: an attempt
+``weigh``     attempt, reports…                                   ``wanted``: a digest, or nothing
+``body``      digest                                              ``body``: batch, evidence…
+``announce``  height                                              ``tip``: height of the node's ledger
+``append``    batch, certificate, evidence…                       ``tip``
+any           what it cannot or will not do                       ``refused``: the reason
+============  ==================================================  ====================================================
+
+Integers are 8 bytes, little-endian.
+
+Example:
+    >>> from city_chain.stages import messages
+    >>> messages.parse(messages.refused("no room")).kind
+    'refused'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Buffer, Sequence
+
+from city_chain import records
+from city_chain.errors import CityChainError, InputError, ProtocolError
+from city_chain.proofs import poh
+
+__all__ = [
+    "BODY_BYTES_SOFT_MAX",
+    "ack_or_reason",
+    "answer",
+    "integer",
+    "integer_of",
+    "message",
+    "parse",
+    "refused",
+    "split",
+]
+
+BODY_BYTES_SOFT_MAX = 32 << 20
+"""Bytes from which on a sender starts another message: far below the codec's cap, so that no answer outgrows it."""
+
+_REASON_MAX = 500
+
+
+def message(kind: str, parts: Sequence[Buffer] = ()) -> bytes:
+    """The encoding of one message.
+
+    Raises:
+        InputError: A part or the whole is over the codec's limits.
+
+    Example:
+        >>> parse(message("announce", [integer(7)])).parts == [integer(7)]
+        True
+    """
+    return records.Message(kind, parts).to_bytes()
+
+
+def refused(reason: str | Exception) -> bytes:
+    """A refusal with its reason, cut to a bounded length.
+
+    Example:
+        >>> parse(refused("busy")).parts
+        [b'busy']
+    """
+    return message("refused", [str(reason)[:_REASON_MAX].encode(errors="replace")])
+
+
+def parse(body: bytes) -> records.Message:
+    """Decodes what a remote party sent.
+
+    Raises:
+        ProtocolError: It is not the encoding of a message.
+
+    Example:
+        >>> parse(b"?")
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.ProtocolError: message: 1 bytes are too few for the 6-byte envelope
+    """
+    try:
+        return records.Message.from_bytes(body)
+    except InputError as error:
+        raise ProtocolError(str(error)) from None
+
+
+def answer(body: bytes, kind: str, count: int | None = None) -> list[bytes]:
+    """The parts of an answer that must be of `kind` (and have `count` parts).
+
+    Raises:
+        ProtocolError: It is a refusal (its reason is the message), of another kind, or of another length.
+
+    Example:
+        >>> answer(message("tip", [integer(3)]), "tip", 1) == [integer(3)]
+        True
+    """
+    found = parse(body)
+    if found.kind == "refused":
+        raise ProtocolError("refused: " + b"".join(found.parts)[:_REASON_MAX].decode(errors="replace"))
+    if found.kind != kind or (count is not None and len(found.parts) != count):
+        wanted = kind if count is None else f"{kind} with {count} parts"
+        raise ProtocolError(f"an answer {found.kind!r} with {len(found.parts)} parts where {wanted} was due")
+    return found.parts
+
+
+def ack_or_reason(part: bytes) -> poh.Ack | str:
+    """One part of a ``held`` answer: the ack, or why there is none.
+
+    Example:
+        >>> ack_or_reason(refused("no room"))
+        'no room'
+    """
+    try:
+        return poh.Ack.from_bytes(part)
+    except InputError as error:
+        try:
+            found = records.Message.from_bytes(part)
+        except InputError:
+            return f"neither an ack nor a refusal: {error}"
+    return b"".join(found.parts)[:_REASON_MAX].decode(errors="replace")
+
+
+def integer(value: int) -> bytes:
+    """An integer as a part.
+
+    Example:
+        >>> integer(258).hex()
+        '0201000000000000'
+    """
+    return value.to_bytes(8, "little")
+
+
+def integer_of(part: bytes) -> int:
+    """The integer of a part.
+
+    Raises:
+        ProtocolError: It has not 8 bytes.
+
+    Example:
+        >>> integer_of(integer(2**63))
+        9223372036854775808
+    """
+    if len(part) != 8:
+        raise ProtocolError(f"an integer of {len(part)} bytes, 8 are needed")
+    return int.from_bytes(part, "little")
+
+
+def split[T](
+    items: Sequence[tuple[int, T]], bytes_max: int = BODY_BYTES_SOFT_MAX, count_max: int = 8192
+) -> list[list[T]]:
+    """Cuts (bytes, item) pairs into runs of at most `bytes_max` bytes and `count_max` items, in order.
+
+    A single item over `bytes_max` has a run of its own.
+
+    Example:
+        >>> split([(3, "a"), (3, "b"), (9, "c")], bytes_max=6)
+        [['a', 'b'], ['c']]
+    """
+    runs: list[list[T]] = []
+    size = bytes_max + 1
+    for weight, item in items:
+        if size + weight > bytes_max or len(runs[-1]) >= count_max:
+            runs.append([])
+            size = 0
+        runs[-1].append(item)
+        size += weight
+    return runs
+
+
+def reason(error: BaseException) -> str:
+    """What to tell the other side of an error: our own errors in full, others by their kind only.
+
+    Example:
+        >>> reason(KeyError("secret"))
+        'KeyError'
+    """
+    return str(error) if isinstance(error, CityChainError) else type(error).__name__

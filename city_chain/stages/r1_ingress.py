@@ -1,0 +1,190 @@
+"""R1 ingress: what comes in from outside is bounded, parsed and authenticated before any work is done for it.
+
+`Ingress` stands at a node's door: a bounded number of bodies and bytes is let in at once (what is over is refused as
+busy, at no cost), every peer has a share of them, malformed bodies and unknown or forged peers are refused.
+`r1_ingress` is the same door for a receiver inside the city: it admits transaction ids and looks up where the fragments
+are.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from city_chain import records
+from city_chain.composer import stage
+from city_chain.errors import CityChainError, InputError, ProtocolError, UnavailableError, VerificationError
+from city_chain.ports import Clock
+from city_chain.proofs import poh
+from city_chain.stages import messages
+from city_chain.stages.model import Placement
+
+__all__ = ["Archive", "Ingress", "Limits", "r1_ingress"]
+
+_SKEW_MAX_MS = 5_000
+
+
+class Archive(Protocol):
+    """Where committed transactions are looked up."""
+
+    def placement(self, tx_id: bytes) -> Placement | None:
+        """Where the fragments of a committed transaction are; None if it is not committed here."""
+        ...
+
+
+@stage(inputs=("wanted", "archive"), output="placements", budget_ms=80)
+def r1_ingress(wanted: Sequence[bytes], archive: Archive) -> list[Placement]:
+    """Admits transaction ids and looks up their placements.
+
+    Args:
+        wanted: Transaction ids, 32 bytes each.
+        archive: Where committed transactions are looked up.
+
+    Returns:
+        One placement each.
+
+    Raises:
+        InputError: An id has not 32 bytes, or no transaction of that id is committed.
+    """
+    placements = []
+    for tx_id in wanted:
+        if len(tx_id) != 32:
+            raise InputError(f"R1: a transaction id of {len(tx_id)} bytes, exactly 32 are needed")
+        placement = archive.placement(tx_id)
+        if placement is None:
+            raise InputError(f"R1: no transaction {tx_id.hex()} is committed here")
+        placements.append(placement)
+    return placements
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a node lets in at once.
+
+    Args:
+        bodies_max: Messages under work.
+        bytes_max: Bytes of them.
+        peer_bytes_max: Bytes of any one peer.
+    """
+
+    bodies_max: int = 4096
+    bytes_max: int = 1 << 30
+    peer_bytes_max: int = 512 << 20
+
+
+class Ingress:
+    """A node's door.
+
+    Args:
+        network: The network whose requests are let in.
+        authorised: Whether a key may ask anything at all.
+        clock: Tells whether a request is still of use.
+        limits: What is let in at once.
+    """
+
+    def __init__(
+        self, network: bytes, authorised: Callable[[bytes], bool], clock: Clock, limits: Limits | None = None
+    ) -> None:
+        self._network = network
+        self._authorised = authorised
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._lock = threading.Lock()
+        self._bodies = 0
+        self._bytes = 0
+        self._peers: dict[bytes, int] = {}
+
+    @contextmanager
+    def admit(self, bodies: Sequence[bytes]) -> Iterator[list[records.Message | CityChainError]]:
+        """Lets bodies in for as long as the context lasts; each is a parsed message or why it is refused."""
+        sizes = [0] * len(bodies)
+        admitted: list[records.Message | CityChainError] = []
+        with self._lock:
+            for at, body in enumerate(bodies):
+                if self._bodies < self._limits.bodies_max and self._bytes + len(body) <= self._limits.bytes_max:
+                    sizes[at] = len(body)
+                    self._bodies += 1
+                    self._bytes += len(body)
+        try:
+            for body, size in zip(bodies, sizes, strict=True):
+                if not size:
+                    admitted.append(UnavailableError("busy: too much is under work here", 1, 0))
+                    continue
+                try:
+                    admitted.append(messages.parse(body))
+                except ProtocolError as error:
+                    admitted.append(error)
+            yield admitted
+        finally:
+            with self._lock:
+                self._bodies -= sum(1 for size in sizes if size)
+                self._bytes -= sum(sizes)
+
+    @contextmanager
+    def admit_holds(
+        self, requests: Sequence[poh.HoldRequest], sizes: Sequence[int]
+    ) -> Iterator[list[CityChainError | None]]:
+        """Authenticates hold requests, all signatures in one batch; one verdict each.
+
+        Args:
+            requests: What is asked.
+            sizes: Bytes of the fragment that comes with each.
+        """
+        verdicts: list[CityChainError | None] = [
+            self._refusal(request.network, request.sender, request.deadline_ms) for request in requests
+        ]
+        for at, request in enumerate(requests):
+            if verdicts[at] is None and request.hold_until_ms <= self._clock.now_ms():
+                verdicts[at] = ProtocolError("hold request: it asks to hold until a time that has passed")
+        _merge(verdicts, requests, poh.verify_requests)
+        taken: dict[bytes, int] = {}
+        with self._lock:
+            for at, (request, size) in enumerate(zip(requests, sizes, strict=True)):
+                if verdicts[at] is not None:
+                    continue
+                used = self._peers.get(request.sender, 0) + taken.get(request.sender, 0)
+                if used + size > self._limits.peer_bytes_max:
+                    verdicts[at] = UnavailableError("busy: this sender has too much under work here", 1, 0)
+                else:
+                    taken[request.sender] = taken.get(request.sender, 0) + size
+            for peer, size in taken.items():
+                self._peers[peer] = self._peers.get(peer, 0) + size
+        try:
+            yield verdicts
+        finally:
+            with self._lock:
+                for peer, size in taken.items():
+                    self._peers[peer] -= size
+                    if not self._peers[peer]:
+                        del self._peers[peer]
+
+    def admit_repairs(self, requests: Sequence[records.RepairRequest]) -> list[CityChainError | None]:
+        """Authenticates repair requests, all signatures in one batch; one verdict each."""
+        verdicts: list[CityChainError | None] = [
+            self._refusal(request.network, request.requester, request.deadline_ms) for request in requests
+        ]
+        _merge(verdicts, requests, records.verify_repair_requests)
+        return verdicts
+
+    def _refusal(self, network: bytes, peer: bytes, deadline_ms: int) -> CityChainError | None:
+        if network != self._network:
+            return VerificationError(f"of network {network.hex()[:16]}, but this is {self._network.hex()[:16]}")
+        if not self._authorised(peer):
+            return VerificationError(f"{peer.hex()[:16]} may not ask here")
+        if deadline_ms + _SKEW_MAX_MS < self._clock.now_ms():
+            return ProtocolError("its deadline has passed")
+        return None
+
+
+def _merge[T](
+    verdicts: list[CityChainError | None],
+    requests: Sequence[T],
+    verify_many: Callable[[Sequence[T]], Sequence[CityChainError | None]],
+) -> None:
+    """Checks the signatures of those that are not refused yet."""
+    open_ones = [at for at, verdict in enumerate(verdicts) if verdict is None]
+    for at, verdict in zip(open_ones, verify_many([requests[at] for at in open_ones]), strict=True):
+        verdicts[at] = verdict

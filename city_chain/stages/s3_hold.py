@@ -1,0 +1,114 @@
+"""S3 hold: sign a manifest for every dispersal, ask the first n nodes, and write it all down before anything is sent.
+
+The requests of a burst share one signature. Every node gets a challenge of its own that it could not know before. The
+session sealed to the node's key has its place in the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from city_chain import records
+from city_chain.composer import stage
+from city_chain.proofs import poh
+from city_chain.stages import courier
+from city_chain.stages.model import Dispersal, Hold, Journal, Sender
+from city_chain.stages.s2_encode import encode
+
+__all__ = ["s3_hold", "s3_resume"]
+
+
+@stage(
+    inputs=("transactions", "selections", "dispersals", "sender", "journal", "deadline"),
+    output="holds",
+    budget_ms=80,
+)
+def s3_hold(
+    transactions: Sequence[records.Transaction],
+    selections: Sequence[records.Selection],
+    dispersals: Sequence[Dispersal],
+    sender: Sender,
+    journal: Journal,
+    deadline: float,
+) -> list[Hold]:
+    """Signs manifests and requests and journals them.
+
+    Args:
+        transactions: The burst.
+        selections: Its selections (S1).
+        dispersals: Its dispersals (S2).
+        sender: Who signs.
+        journal: Where the burst is written down before it is sent.
+        deadline: Until when acks are of use, on the sender's monotonic clock.
+
+    Returns:
+        One hold each.
+
+    Raises:
+        StorageError: The journal could not be written; nothing was sent.
+    """
+    manifests = [
+        records.Manifest(
+            sender.identity,
+            transaction=transaction,
+            length=dispersal.length,
+            k=dispersal.k,
+            n=dispersal.n,
+            quorum=poh.write_quorum(dispersal.k, dispersal.n),
+            fragment_hashes=dispersal.hashes,
+            selection=selection,
+        )
+        for transaction, selection, dispersal in zip(transactions, selections, dispersals, strict=True)
+    ]
+    holds = _ask(transactions, manifests, dispersals, sender, deadline)
+    journal.begin(holds)
+    return holds
+
+
+@stage(inputs=("transactions", "manifests", "sender", "deadline"), output="holds", budget_ms=80)
+def s3_resume(
+    transactions: Sequence[records.Transaction],
+    manifests: Sequence[records.Manifest],
+    sender: Sender,
+    deadline: float,
+) -> list[Hold]:
+    """Asks anew for what was journalled before a crash: the manifests stay, the requests are fresh.
+
+    Args:
+        transactions: What was journalled.
+        manifests: Their manifests, in the same order.
+        sender: Who signs.
+        deadline: Until when acks are of use, on the sender's monotonic clock.
+
+    Returns:
+        One hold each.
+    """
+    dispersals = [
+        encode(transaction, manifest.k, manifest.n)
+        for transaction, manifest in zip(transactions, manifests, strict=True)
+    ]
+    return _ask(transactions, manifests, dispersals, sender, deadline)
+
+
+def _ask(
+    transactions: Sequence[records.Transaction],
+    manifests: Sequence[records.Manifest],
+    dispersals: Sequence[Dispersal],
+    sender: Sender,
+    deadline: float,
+) -> list[Hold]:
+    wanted = [
+        (manifest, dispersal.hashes[index], node, index)
+        for manifest, dispersal in zip(manifests, dispersals, strict=True)
+        for index, node in enumerate(manifest.selection.nodes[: dispersal.n])
+    ]
+    requests = iter(courier.sign_requests(sender, wanted, deadline))
+    return [
+        Hold(
+            transaction=transaction,
+            manifest=manifest,
+            dispersal=dispersal,
+            requests=[next(requests) for _ in manifest.selection.nodes[: dispersal.n]],
+        )
+        for transaction, manifest, dispersal in zip(transactions, manifests, dispersals, strict=True)
+    ]

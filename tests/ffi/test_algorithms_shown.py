@@ -1,0 +1,52 @@
+"""What the documentation shows runs: the doctests of the algorithms, native classes included, and their examples."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from city_chain import cbf, ec, rvh, tnh, vrf
+
+pytestmark = pytest.mark.ffi
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("module", [cbf, ec, rvh, tnh, vrf], ids=lambda module: module.__name__)
+def test_doctests(module: ModuleType) -> None:
+    for name in module.__all__:
+        thing = getattr(module, name)
+        assert thing.__doc__, name
+        if not isinstance(thing, type):
+            assert ">>>" in thing.__doc__, name
+            continue
+        assert ">>>" in thing.__doc__, name
+        for method, value in vars(thing).items():
+            assert method.startswith("_") or value.__doc__, f"{name}.{method}"
+    failed, attempted = doctest.testmod(module)
+    assert not failed
+    assert attempted >= 5
+
+
+@pytest.mark.parametrize("name", ["cbf", "ec", "rvh", "tnh", "vrf"])
+def test_examples(name: str) -> None:
+    program = EXAMPLES / f"{name}_alone.py"
+    ran = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip()
+    assert not ran.stderr
+
+
+def test_names_load_lazily() -> None:
+    code = (
+        "import sys, city_chain; assert 'city_chain._native' not in sys.modules; "
+        "from city_chain import ec, rvh, vrf, cbf, tnh; assert city_chain.ec is ec; "
+        "assert {'ec', 'rvh', 'vrf', 'cbf', 'tnh'} <= set(dir(city_chain)); print(ec.__name__)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "city_chain.algorithms.ec"
