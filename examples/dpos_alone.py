@@ -16,7 +16,7 @@ journal: list[bytes] = []
 
 def drain(machine: dpos.Delegate) -> dict[str, bytes]:
     """Carries out what a delegate wants done: first what must be durable, then what it says."""
-    said = {}
+    said: dict[str, bytes] = {}
     while effects := machine.drain():
         for kind, ticket, record in effects:
             if kind == "persist":

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +81,11 @@ def test_classes_and_functions_show_their_signatures():
     for name, thing, _ in public():
         if inspect.isroutine(thing) or isinstance(thing, staticmethod):
             assert inspect.signature(getattr(thing, "__func__", thing)) is not None, name
+
+
+@pytest.mark.parametrize("name", ["poh", "dpos"])
+def test_programs_of_the_proofs_alone_run(name):
+    program = Path(__file__).parents[2] / "examples" / f"{name}_alone.py"
+    ran = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.strip()

@@ -245,7 +245,7 @@ def test_poison_is_refused_with_the_documented_errors(city):
     for name, (call, args, kwargs) in table(city).items():
         for at in [*range(len(args)), *kwargs]:
             for poison in POISONS:
-                poisoned, named = list(args), {kwargs}
+                poisoned, named = list(args), dict(kwargs)
                 if isinstance(at, int):
                     poisoned[at] = poison()
                 else:
