@@ -39,10 +39,9 @@ use crate::builders::City;
 pub type Recode = fn(&[u8]) -> Result<Vec<u8>>;
 
 /// Every record there is: its name and the way through its decoder and back.
-pub const RECORDS: [(&str, Recode); 29] = [
+pub const RECORDS: [(&str, Recode); 28] = [
     ("transaction", recode::<Transaction>),
     ("candidate_list", recode::<CandidateList>),
-    ("selection", recode::<Selection>),
     ("manifest", recode::<Manifest>),
     ("hold_request", recode::<HoldRequest>),
     ("ack", recode::<Ack>),
