@@ -5,15 +5,12 @@ Names are hostile until escaped: Mermaid's own entity codes (`#60;`) for the one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
 from city_chain.composer.declaration import Stage
 from city_chain.composer.wiring import Edge
-
-if TYPE_CHECKING:
-    from city_chain.composer.trace import Trace
 
 __all__ = ["flowchart", "timeline"]
 
@@ -59,17 +56,20 @@ def flowchart(stages: Sequence[Stage], inputs: Sequence[str], outputs: Sequence[
     return "\n".join(lines)
 
 
-def timeline(trace: Trace) -> str:
+def timeline(pipeline: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """A run as inline SVG: one bar per stage, a tick at its budget, the details as tooltips.
 
     Colours of text and lines are the page's own, so that it reads on light and dark grounds.
+
+    Args:
+        pipeline: The pipeline's name.
+        rows: The run's events, as `Trace.rows` gives them.
     """
-    rows = trace.rows()
     total_ms = max((row["start_ms"] + row["took_ms"] for row in rows), default=0.0)
     scale = _BAR_PX / total_ms if total_ms > 0 else 0.0
     height = _ROW_PX * (len(rows) + 1) + 8
     width = _LABEL_PX + _BAR_PX + _NOTE_PX
-    title = escape(f"{trace.pipeline}: {len(rows)} stages, {total_ms:.3f} ms")
+    title = escape(f"{pipeline}: {len(rows)} stages, {total_ms:.3f} ms")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'role="img" font-family="sans-serif" font-size="12" fill="currentColor">',

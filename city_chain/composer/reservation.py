@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from city_chain.composer.checks import shown
 from city_chain.errors import InputError
-
-if TYPE_CHECKING:
-    from city_chain.composer.write_behind import WriteBehind
 
 __all__ = ["Reservation"]
 
@@ -20,6 +17,11 @@ class Reservation:
 
     Made by `WriteBehind.reserve`, never by hand.
 
+    Args:
+        count: For how many tasks there is room.
+        store: Stores tasks in that room and returns their ids.
+        give_back: Gives room back to the queue.
+
     Example:
         >>> from city_chain.adapters.storage.memory import MemoryStorage
         >>> from city_chain.composer import WriteBehind
@@ -28,11 +30,17 @@ class Reservation:
         2
     """
 
-    __slots__ = ("_left", "_queue")
+    __slots__ = ("_give_back", "_left", "_store")
 
-    def __init__(self, queue: WriteBehind, count: int) -> None:
-        self._queue = queue
+    def __init__(
+        self,
+        count: int,
+        store: Callable[[Sequence[tuple[str, Sequence[Any]]]], list[int]],
+        give_back: Callable[[int], None],
+    ) -> None:
         self._left = count
+        self._store = store
+        self._give_back = give_back
 
     @property
     def left(self) -> int:
@@ -60,7 +68,7 @@ class Reservation:
                 raise TypeError(f"a task must be a pair of a name and its arguments, not {shown(task)}")
         if len(tasks) > self._left:
             raise InputError(f"there is room for {self._left} tasks in this reservation, not for {len(tasks)}")
-        ids = self._queue._store(tasks)
+        ids = self._store(tasks)
         self._left -= len(tasks)
         return ids
 
@@ -71,9 +79,7 @@ class Reservation:
     def release(self) -> None:
         """Gives back what is left. Doing so twice is allowed."""
         left, self._left = self._left, 0
-        with self._queue._changed:
-            self._queue._reserved -= left
-            self._queue._changed.notify_all()
+        self._give_back(left)
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from city_chain.composer.declaration import Stage
+from city_chain.composer.drawing import timeline
 from city_chain.errors import InputError
 
 __all__ = ["Attempt", "StageEvent", "Trace"]
@@ -191,9 +192,7 @@ class Trace:
 
     def _repr_html_(self) -> str:
         """An SVG timeline, for notebooks."""
-        from city_chain.composer.drawing import timeline  # noqa: PLC0415 (drawing needs the event type)
-
-        return timeline(self)
+        return timeline(self.pipeline, self.rows())
 
     def __repr__(self) -> str:
         return f"<Trace of {self.pipeline!r}: {len(self.events)} stages, {self.took_ms:.3f} ms>"

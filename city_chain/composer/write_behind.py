@@ -256,7 +256,7 @@ class WriteBehind:
                 free = self._capacity - self._pending - self._reserved
                 if free >= count:
                     self._reserved += count
-                    return Reservation(self, count)
+                    return Reservation(count, self._store, self._give_back)
                 left_s = until - time.monotonic()
                 # The worker makes the room: if it waited here itself, it would wait for ever.
                 if left_s <= 0 or threading.current_thread() is self._worker:
@@ -266,6 +266,12 @@ class WriteBehind:
                         had=max(free, 0),
                     )
                 self._changed.wait(min(left_s, _WAIT_S_MAX))
+
+    def _give_back(self, count: int) -> None:
+        """Takes back reserved room that was not used."""
+        with self._changed:
+            self._reserved -= count
+            self._changed.notify_all()
 
     def _store(self, tasks: Sequence[tuple[str, Sequence[Any]]]) -> list[int]:
         """Stores tasks whose room is reserved, in one write, and hands the room over to them."""

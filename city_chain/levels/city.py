@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +22,7 @@ from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.composer import Pipeline, StageEvent
-from city_chain.errors import CityChainError, DeadlineError, InputError, StorageError, UnavailableError
+from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
 from city_chain.levels.embedded import Embedded, Parts
 from city_chain.levels.journal import Pending
 from city_chain.levels.owner import Owner
@@ -60,9 +59,9 @@ class City:
         self._owner = owner
         self._closed = False
         self._city = Embedded(founding, parts)
-        self._behind = ThreadPoolExecutor(1, thread_name_prefix="city-chain-behind")
         self._numbers = threading.Lock()
         self._on_stage: Callable[[StageEvent], None] | None = None
+        self._sending = SENDING
         pending = self._city.journal.pending()
         state = self._city.ledger.sender(self.sender)
         taken = state.ahead | {item.transaction.sequence for item in pending}
@@ -203,12 +202,10 @@ class City:
             raise
 
     def close(self) -> None:
-        """Lets stragglers finish (a moment only), then stops nodes and storage. Closing twice is allowed."""
+        """Stops nodes and storage. Stragglers are not waited for: see `settle`. Closing twice is allowed."""
         if self._closed:
             return
         self._closed = True
-        self._city.stopping.set()
-        self._behind.shutdown(wait=True)
         self._city.close()
         if self._owner is not None:
             self._owner.close()
@@ -263,6 +260,41 @@ class City:
     def watch(self, on_stage: Callable[[StageEvent], None] | None) -> None:
         """Calls `on_stage` with every stage that ends from now on, in whatever thread it ran; None ends it."""
         self._on_stage = on_stage
+
+    def use(self, sending: Pipeline) -> None:
+        """Sends through another pipeline from now on: `pipelines.SENDING` with stages put in, replaced or left out.
+
+        What a crash cuts off is finished by `pipelines.RESUMING`, so a stage of one's own may not be what a receipt
+        needs. An error of `CityChainError`'s kind that a stage raises is the outcome of its whole burst; any other
+        comes out of `send_many` as it is, and nothing that was not journalled yet is sent.
+
+        Args:
+            sending: Its inputs are among those of `pipelines.SENDING`, and it gives ``outcomes``.
+
+        Raises:
+            TypeError: It is no `Pipeline`.
+            InputError: It needs an input that a city does not give, or does not give ``outcomes``.
+
+        Example:
+            >>> from city_chain.composer import stage
+            >>> @stage(inputs=("dispersals",), output="dispersals")
+            ... def measure(dispersals):
+            ...     print([len(dispersal.fragments) for dispersal in dispersals])
+            ...     return dispersals
+            >>> with City.local() as city:
+            ...     city.use(SENDING.insert(measure, after="s2_encode"))
+            ...     receipt = city.send(b"hello")
+            [10]
+        """
+        if not isinstance(sending, Pipeline):
+            raise TypeError(f"a sending pipeline must be a Pipeline, not {type(sending).__name__}")
+        unknown = [name for name in sending.inputs if name not in SENDING.inputs]
+        if unknown or "outcomes" not in sending.outputs:
+            raise InputError(
+                f"pipeline {sending.name!r} takes {', '.join(sending.inputs)} and gives {', '.join(sending.outputs)}; "
+                f"a city gives {', '.join(SENDING.inputs)} and needs outcomes"
+            )
+        self._sending = sending
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
@@ -367,8 +399,11 @@ class City:
         placed: list[bytes] = []
         for at, payload in enumerate(payloads):
             try:
-                made = payload if isinstance(payload, records.Transaction) else self.transaction(payload)
-                self._check_mine(made)
+                if isinstance(payload, records.Transaction):
+                    self._check_mine(payload)
+                    made = payload
+                else:
+                    made = self.transaction(payload)
                 ready[made.tx_id] = made
                 placed.append(made.tx_id)
             except CityChainError as error:
@@ -378,7 +413,7 @@ class City:
         found: dict[bytes, Outcome] = {tx_id: receipt for tx_id, receipt in known.items() if receipt is not None}
         fresh = [transaction for tx_id, transaction in ready.items() if tx_id not in found]
         if fresh:
-            found.update(self._run(SENDING, {"transactions": fresh}, fresh, deadline_s))
+            found.update(self._run(self._sending, {"transactions": fresh}, fresh, deadline_s))
         return [outcome or found[tx_id] for outcome, tx_id in zip(outcomes, placed, strict=True)]
 
     def _run(
@@ -390,24 +425,29 @@ class City:
     ) -> dict[bytes, Outcome]:
         """Runs a sending pipeline; one outcome by id. What stays journalled keeps its number, the rest returns it."""
         outcomes: Sequence[Outcome]
+        every = {**given, **self._city.sending()}
         try:
             run = pipeline.run(
-                {**given, **self._city.sending(self._behind)},
+                {name: every[name] for name in pipeline.inputs},
                 deadline=self._city.clock.monotonic() + deadline_s,
                 on_stage=self._on_stage,
             )
             outcomes = run["outcomes"]
         except CityChainError as error:
             outcomes = [error] * len(transactions)
+        except BaseException:
+            self._return_numbers(transactions)
+            raise
         by_id = {transaction.tx_id: outcome for transaction, outcome in zip(transactions, outcomes, strict=True)}
         self._city.journal.settle([tx_id for tx_id, outcome in by_id.items() if isinstance(outcome, records.Receipt)])
-        with self._numbers:
-            for transaction in transactions:
-                failed = not isinstance(by_id[transaction.tx_id], records.Receipt)
-                if failed and not self._city.journal.is_open(transaction.tx_id):
-                    self._free.append(transaction.sequence)
-            self._free.sort()
+        self._return_numbers([t for t in transactions if not isinstance(by_id[t.tx_id], records.Receipt)])
         return by_id
+
+    def _return_numbers(self, failed: Sequence[records.Transaction]) -> None:
+        """Numbers of what is not journalled can be given to others."""
+        with self._numbers:
+            self._free += [t.sequence for t in failed if not self._city.journal.is_open(t.tx_id)]
+            self._free.sort()
 
     def _check_mine(self, transaction: records.Transaction) -> None:
         if (transaction.sender, transaction.network) != (self.sender, self.network):
@@ -426,11 +466,7 @@ class City:
         """
         self._check_open()
         _check_deadline(timeout_s)
-        future = self._behind.submit(lambda: None)
-        try:
-            future.result(timeout_s)
-        except TimeoutError:
-            raise DeadlineError(f"stragglers are still under way after {timeout_s} s") from None
+        self._city.behind.settle(timeout_s)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 

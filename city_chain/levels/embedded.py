@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from city_chain import records
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.algorithms import tnh
 from city_chain.errors import CityChainError, InputError, UnavailableError
+from city_chain.levels.behind import Behind
 from city_chain.levels.journal import SendJournal
 from city_chain.levels.reports import NodeInfo
 from city_chain.levels.settings import Founding, node_identity
@@ -75,7 +75,7 @@ class Embedded:
         self.epoch = founding.epoch
         self.storage = parts.need_storage()
         self.clock = parts.clock
-        self.stopping = threading.Event()
+        self.behind = Behind()
         self._presence = parts.presence
         self._transport = parts.transport
         self._own = NamespacedStorage(self.storage, b"c")
@@ -138,7 +138,7 @@ class Embedded:
 
     # --- what the pipelines are given --------------------------------------------------------------------------------
 
-    def sending(self, behind: Executor) -> Mapping[str, Any]:
+    def sending(self) -> Mapping[str, Any]:
         """The inputs of the sending pipelines."""
         self._renew()
         return {
@@ -147,7 +147,7 @@ class Embedded:
             "transport": self._transport,
             "journal": self.journal,
             "engine": self.engine,
-            "behind": behind,
+            "behind": self.behind,
         }
 
     def receiving(self) -> Mapping[str, Any]:
@@ -229,7 +229,7 @@ class Embedded:
         self._transport.serve(self._host.handle, node.address)
 
     def _renew(self) -> None:
-        """Logs running nodes in, and again when half of their lease has passed."""
+        """Logs running nodes in, again when half of their lease has passed, and lets them sweep ended leases."""
         now = self.clock.monotonic()
         if now < self._renew_at:
             return
@@ -242,10 +242,12 @@ class Embedded:
                     granted.append(self._presence.renew(now, node.id, ttl=_LEASE_S))
                 except UnavailableError:
                     granted.append(node.log_in(self._presence, self.settings.name, _LEASE_S))
+                node.holder.expire(self.clock.now_ms())
             self._renew_at = now + min(granted) / 2
 
     def close(self) -> None:
-        """Stops the nodes and closes storage and transport."""
+        """Ends what goes on behind, stops the nodes and closes storage and transport."""
+        self.behind.close()
         try:
             self.journal.close()
         except CityChainError:

@@ -30,7 +30,8 @@ from city_chain.stages.model import Committed, Evidence
 
 __all__ = ["DposEngine"]
 
-_ROUND_MAX_S = 1.0
+_ROUND_S = 0.25
+_ROUND_MAX_S = 2.0
 _BACKOFF_MIN_S = 0.002
 _BACKOFF_MAX_S = 0.25
 _ENTRIES_MAX = 4096
@@ -63,6 +64,7 @@ class DposEngine:
         self._lock = threading.Lock()
         self._pause = threading.Event()
         self._promised = 0
+        self._round_s = _ROUND_S
 
     def commit(self, evidence: Sequence[Evidence], deadline: float) -> Committed:
         """Commits what can be committed (see `stages.model.CommitEngine`).
@@ -152,6 +154,7 @@ class DposEngine:
         trouble: list[str] = []
         attempt = 0 if case is not None else 1
         backoff_s = _BACKOFF_MIN_S
+        self._round_s = _ROUND_S
         while True:
             reports: list[dpos.Report] = []
             ours = case
@@ -181,6 +184,7 @@ class DposEngine:
                 self._pause.wait(min(backoff_s, left_s))
                 backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
             attempt = max(attempt, self._promised) + 1
+            self._round_s = min(2 * self._round_s, _ROUND_MAX_S)
 
     def _vote(
         self, case: Case, attempt: int, reports: Sequence[dpos.Report], deadline: float, trouble: list[str]
@@ -310,7 +314,7 @@ class DposEngine:
         by_ticket = [node for node in nodes if node in addresses]
         trouble.extend(f"delegate {node.hex()[:8]} is not logged in" for node in nodes if node not in addresses)
         body = messages.message(kind, parts)
-        until = min(deadline, self._clock.monotonic() + _ROUND_MAX_S)
+        until = min(deadline, self._clock.monotonic() + self._round_s)
         gather = self._transport.gather([Request(addresses[node], body) for node in by_ticket], until)
         answers: dict[bytes, list[bytes]] = {}
         while gather.pending:

@@ -126,12 +126,16 @@ class Holder:
         found = [None if row is None else self._read(row) for row in rows]
         return [b"" if pair is None else pair[1] for pair in found]
 
-    def release(self, requester: bytes, items: Sequence[tuple[bytes, int]]) -> list[bytes]:
-        """The keys of those items that `requester` itself asked to hold, to be deleted."""
-        keys = [fragment_key(tx_id, index) for tx_id, index in items]
+    def release(self, request: records.RepairRequest) -> list[bytes]:
+        """The keys of those items that the requester itself asked to hold, before it asked to let go: to be deleted."""
+        keys = [fragment_key(tx_id, index) for tx_id, index in request.items]
         rows = self._storage.get_many(keys)
         found = [(key, self._read(row)) for key, row in zip(keys, rows, strict=True) if row is not None]
-        return [key for key, pair in found if pair is not None and pair[0].sender == requester]
+        return [
+            key
+            for key, pair in found
+            if pair is not None and pair[0].sender == request.requester and pair[0].hlc < request.hlc
+        ]
 
     def expire(self, now_ms: int, limit: int = 1000) -> int:
         """Deletes fragments whose lease has ended; returns how many.

@@ -150,11 +150,7 @@ class Host:
 
     def _release(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         for at, node, request in self._repair_requests(items, answers):
-            keys = [
-                key
-                for key in node.holder.release(request.requester, request.items)
-                if not self._ledger.committed([key[1:33]])[0]
-            ]
+            keys = [key for key in node.holder.release(request) if not self._ledger.committed([key[1:33]])[0]]
             self._storage.delete_many(node.space + key for key in keys)
             answers[at] = messages.message("done")
 

@@ -8,6 +8,7 @@ and its signature to be right; signatures are checked in batches.
 from __future__ import annotations
 
 import math
+import threading
 from collections import defaultdict, deque
 from collections.abc import Buffer, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from city_chain.stages.model import Members, Sender
 __all__ = ["Courier", "Order", "sign_requests"]
 
 _REASONS_MAX = 4
+_LOOK_S = 0.25
 PATIENCE_MAX_S = 60.0
 """The longest that a fan-out is waited for, seconds, whatever its deadline."""
 
@@ -124,6 +126,7 @@ class Courier:
         self._members = members
         self._deadline = min(deadline, sender.clock.monotonic() + PATIENCE_MAX_S)
         self._gather = transport.gather([], self._deadline)
+        self._stop = threading.Event()
         self._flights: dict[int, _Flight] = {}
         self._unverified: list[tuple[Order, poh.Ack]] = []
 
@@ -135,8 +138,14 @@ class Courier:
         self._send([(order, request) for order in self._orders for request in order.requests])
         self._pursue(lambda order: len(order.acks) >= order.needed)
 
-    def finish(self) -> list[poh.Ack]:
-        """Goes on until every order is placed whole, or no more can come; returns the acks that came meanwhile."""
+    def finish(self, stop: threading.Event) -> list[poh.Ack]:
+        """Goes on for the orders that have enough, until they are placed whole, no more can come, or `stop` is set.
+
+        Returns:
+            The acks that came meanwhile.
+        """
+        self._orders = [order for order in self._orders if len(order.acks) >= order.needed]
+        self._stop = stop
         before = [set(order.acks) for order in self._orders]
         self._pursue(lambda order: not order.missing)
         return [
@@ -151,13 +160,13 @@ class Courier:
         self._take_arrived()
         while not all(map(content, self._orders)):
             now = clock.monotonic()
-            if now >= self._deadline:
+            if now >= self._deadline or self._stop.is_set():
                 break
             self._hedge([order for order in self._orders if not content(order)], now - hedge_s)
             if not self._gather.pending:
                 break
             waited_for = [flight.sent_at for flight in self._flights.values() if flight.sent_at > now - hedge_s]
-            until = min([self._deadline, *(sent_at + hedge_s for sent_at in waited_for)])
+            until = min([self._deadline, now + _LOOK_S, *(sent_at + hedge_s for sent_at in waited_for)])
             for response in self._gather.take(until):
                 self._receive(response)
                 break

@@ -81,18 +81,22 @@ class Fetcher:
         self._flights: dict[int, _Flight] = {}
 
     def run(self) -> None:
-        """Asks until every search has enough, or no more can come, or time is up."""
-        clock, hedge_s = self._sender.clock, self._sender.terms.hedge_ms / 1000
+        """Asks until every search has enough, or no more can come, or time is up.
+
+        Silent nodes are given up after the silence time where k good fragments are there already.
+        """
+        clock, terms = self._sender.clock, self._sender.terms
+        hedge_s, silence_s = terms.hedge_ms / 1000, terms.silence_ms / 1000
         self._ask(math.inf)
         while any(len(search.fragments) < search.needed for search in self._searches):
             now = clock.monotonic()
             if now >= self._deadline:
                 break
             self._ask(now - hedge_s)
-            if not self._gather.pending:
+            if not self._gather.pending or self._is_idle(now - silence_s):
                 break
             waited_for = [flight.sent_at for flight in self._flights.values() if flight.sent_at > now - hedge_s]
-            until = min([self._deadline, *(sent_at + hedge_s for sent_at in waited_for)])
+            until = min([self._deadline, now + hedge_s, *(sent_at + hedge_s for sent_at in waited_for)])
             for response in self._gather.take(until):
                 self._receive(response)
                 break
@@ -103,6 +107,12 @@ class Fetcher:
                 if index not in search.fragments:
                     search.bad.setdefault(index, "silent")
                     self._vitals.failed(node)
+
+    def _is_idle(self, sent_before: float) -> bool:
+        """Whether all could be restored, and those who have not answered yet were asked before `sent_before`."""
+        return all(len(search.fragments) >= search.manifest.k for search in self._searches) and all(
+            flight.sent_at < sent_before for flight in self._flights.values()
+        )
 
     def _ask(self, sent_before: float) -> None:
         """Asks further holders, so that every search may get enough from those sent to since `sent_before`."""

@@ -6,6 +6,7 @@ checked in batches and storage is written once for all, and a stage of your own 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Buffer, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,6 +17,7 @@ from city_chain.ports import Clock, Entropy
 from city_chain.proofs import poh
 
 __all__ = [
+    "Behind",
     "CommitEngine",
     "Committed",
     "Delivery",
@@ -40,6 +42,7 @@ class Terms:
         n: Fragments there are, 1 ≤ k ≤ n ≤ 1024.
         hold_ms: How long holders promise to keep a fragment, milliseconds.
         hedge_ms: How long a silent node is waited for before a spare is asked as well, milliseconds.
+        silence_ms: How long a silent node is waited for where nothing depends on it any more, milliseconds.
 
     Example:
         >>> Terms(k=6, n=10).quorum
@@ -50,6 +53,7 @@ class Terms:
     n: int = 10
     hold_ms: int = 10 * 365 * 24 * 3600 * 1000
     hedge_ms: int = 100
+    silence_ms: int = 1000
 
     @property
     def quorum(self) -> int:
@@ -184,6 +188,14 @@ class CommitEngine(Protocol):
 
     def recover(self, deadline: float) -> int:
         """Finishes what a crash left half-way; returns how many batches that were."""
+        ...
+
+
+class Behind(Protocol):
+    """Runs what goes on after a stage has returned."""
+
+    def submit(self, task: Callable[[threading.Event], None]) -> bool:
+        """Queues a task; returns whether there was room. The task gets an event that is set when it should end."""
         ...
 
 

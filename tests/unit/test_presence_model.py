@@ -1,4 +1,4 @@
-"""Presence against a plain model: any order of calls gives what a table would give that looks at every row each time."""
+"""Presence against a plain model: a table that looks at every row each time must give the same."""
 
 from __future__ import annotations
 

@@ -237,6 +237,7 @@ path, action, read_only = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
 from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.errors import StorageError
 if os.geteuid() == 0:
+    import urllib.parse  # what is imported late may not be readable later
     os.setgid(65534)
     os.setuid(65534)
 try:

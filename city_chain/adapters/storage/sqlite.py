@@ -186,7 +186,8 @@ class SqliteStorage:
         self._closed = True
         if os.getpid() != self._pid:
             return  # the connections belong to the parent process
-        checkpointer = self._checkpointer
+        with self._write_lock:
+            checkpointer = self._checkpointer  # started by now; the last writer has seen that the storage is closed
         if checkpointer is not None and checkpointer is not current_thread():
             checkpointer.join()
         with self._write_lock:

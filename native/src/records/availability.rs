@@ -194,15 +194,15 @@ pub fn verify_selections<M: Borrow<Manifest>>(
 }
 
 /// Whether every manifest's signature is right, in one batch; a manifest that has no encoding gets the reason.
-fn verify_manifests(certificates: &[&AvailabilityCertificate]) -> Result<Vec<Result<()>>> {
-    let digests: Vec<Result<Digest>> = certificates.iter().map(|c| c.manifest.digest()).collect();
-    let items: Vec<ed25519::Item<'_>> = certificates
+fn verify_manifests(manifests: &[&Manifest]) -> Result<Vec<Result<()>>> {
+    let digests: Vec<Result<Digest>> = manifests.iter().map(|manifest| manifest.digest()).collect();
+    let items: Vec<ed25519::Item<'_>> = manifests
         .iter()
         .zip(&digests)
-        .map(|(c, digest)| ed25519::Item {
-            public: &c.manifest.sender,
+        .map(|(manifest, digest)| ed25519::Item {
+            public: &manifest.sender,
             message: digest.as_ref().map_or(&[], |digest| digest.as_slice()),
-            signature: &c.manifest.signature,
+            signature: &manifest.signature,
         })
         .collect();
     let good = ed25519::verify_many(&items)?;
@@ -214,25 +214,25 @@ fn verify_manifests(certificates: &[&AvailabilityCertificate]) -> Result<Vec<Res
         .collect())
 }
 
-/// Checks many certificates, one verdict each; all signatures in two batches.
+/// Checks many certificates, one verdict each; all signatures in two batches. The cheapest checks come first, and what
+/// failed one costs nothing more.
 pub fn verify_many<C: Borrow<AvailabilityCertificate>>(certificates: &[C], epoch: &Epoch) -> Result<Vec<Result<()>>> {
     let certificates: Vec<&AvailabilityCertificate> = certificates.iter().map(Borrow::borrow).collect();
     let mut verdicts: Vec<Result<()>> = certificates.iter().map(|c| verify_shape(c, epoch)).collect();
-    for (verdict, draw) in
-        verdicts.iter_mut().zip(verify_draws(certificates.iter().map(|c| &c.manifest.selection), epoch))
-    {
-        settle(verdict, draw.map(drop));
+    let good = standing(&verdicts);
+    let draws = verify_draws(good.iter().map(|at| &certificates[*at].manifest.selection), epoch);
+    for (at, draw) in good.into_iter().zip(draws) {
+        verdicts[at] = draw.map(drop);
     }
-    for (verdict, signature) in verdicts.iter_mut().zip(verify_manifests(&certificates)?) {
-        settle(verdict, signature);
+    let good = standing(&verdicts);
+    let manifests: Vec<&Manifest> = good.iter().map(|at| &certificates[*at].manifest).collect();
+    for (at, signature) in good.into_iter().zip(verify_manifests(&manifests)?) {
+        verdicts[at] = signature;
     }
     let mut acks = Vec::new();
     let mut owners = Vec::new();
-    for (at, certificate) in certificates.iter().enumerate() {
-        if verdicts[at].is_err() {
-            continue;
-        }
-        match certificate.full_acks() {
+    for at in standing(&verdicts) {
+        match certificates[at].full_acks() {
             Ok(full) => {
                 owners.extend(std::iter::repeat_n(at, full.len()));
                 acks.extend(full);
@@ -241,15 +241,16 @@ pub fn verify_many<C: Borrow<AvailabilityCertificate>>(certificates: &[C], epoch
         }
     }
     for (owner, verdict) in owners.into_iter().zip(poh::verify_acks(&acks)?) {
-        settle(&mut verdicts[owner], verdict);
+        if verdicts[owner].is_ok() {
+            verdicts[owner] = verdict;
+        }
     }
     Ok(verdicts)
 }
 
-fn settle(verdict: &mut Result<()>, next: Result<()>) {
-    if verdict.is_ok() {
-        *verdict = next;
-    }
+/// The positions that nothing was found against yet.
+fn standing(verdicts: &[Result<()>]) -> Vec<usize> {
+    (0..verdicts.len()).filter(|at| verdicts[*at].is_ok()).collect()
 }
 
 fn verify_shape(certificate: &AvailabilityCertificate, epoch: &Epoch) -> Result<()> {

@@ -6,6 +6,7 @@ mod flips;
 mod fuzzing;
 mod golden;
 mod hostile;
+mod limits;
 mod many;
 mod memory;
 mod tampering;
