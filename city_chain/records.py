@@ -47,7 +47,8 @@ Example:
     >>> batch = Batch(epoch, height=1, previous=epoch.network, unit="Utrecht", hlc=4,
     ...               entries=[Entry.transaction(manifest)])
     >>> slot = dpos.Slot(epoch.network, 0, 1, 0, epoch.network, batch.digest)
-    >>> certificate, _ = dpos.collect(validators, slot, [dpos.Vote(delegate, slot)])
+    >>> votes = [dpos.Vote(delegate, slot)]
+    >>> certificate, _ = dpos.collect(validators, slot, votes)
     >>> commit = CommitCertificate.dpos(certificate)
     >>> receipt = Receipt(availability, epoch, batch, commit, 0)
     >>> receipt.verify(Trust.of(epoch))

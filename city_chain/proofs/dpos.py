@@ -11,6 +11,8 @@ of a quorum (`Delegate.prepare`), and must carry on with what the highest attemp
 What it promises: no two batches are certified at one height while less than a third of the stake is faulty and no
 leader signs two proposals in one attempt. One who does can, with faulty voters, fork the ledger, and leaves both
 signatures as evidence. That is the price of a single round.
+
+The examples of the records here go on from the one at the top of `city_chain.records`.
 """
 
 from city_chain._native import (

@@ -9,6 +9,8 @@ still has them (ask again with a new challenge), or that two nodes keep two copi
 
 `verify_acks` accepts exactly what `Ack.verify` accepts: signatures are judged by one rule, cofactored, alone and in
 batches ("Taming the many EdDSAs", 2020). Keyed hashing: BLAKE3 paper, section 2.3.
+
+The examples of the records here go on from the one at the top of `city_chain.records`.
 """
 
 from city_chain._native import (

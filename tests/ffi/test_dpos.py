@@ -70,15 +70,13 @@ def test_elections_do_not_depend_on_the_order(stakes, data):
     ballots = list({(voter, sequence): (voter, sequence, who) for voter, sequence, who in ballots}.values())
     seats = data.draw(st.integers(1, len(voters)))
     elected = dpos.elect(3, stakes.items(), ballots, seats)
-    again = dpos.elect(
-        3, data.draw(st.permutations(list(stakes.items()))), data.draw(st.permutations(ballots)), seats
-    )
+    again = dpos.elect(3, data.draw(st.permutations(list(stakes.items()))), data.draw(st.permutations(ballots)), seats)
     assert elected == again
     assert (elected.epoch, len(elected)) == (3, seats)
     newest = {voter: who for voter, _, who in sorted(ballots, key=lambda ballot: ballot[1])}
     support = Counter(stakes)
     for voter, who in newest.items():
-        support.update({candidate: stakes[voter] for candidate in set(who) - {voter}})
+        support.update(dict.fromkeys(set(who) - {voter}, stakes[voter]))
     ranked = sorted(support, key=lambda key: (-support[key], -stakes[key], key))[:seats]
     assert elected.items == sorted((key, min(support[key], 2**64 - 1)) for key in ranked)
 
@@ -116,9 +114,7 @@ def test_votes_make_a_certificate(city, other_city):
     elsewhere = dpos.Vote(city.delegates[3], slot(city, digest=BATCHES[1]))
     data = votes[2].to_bytes()
     forged = dpos.Vote.from_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    certificate, refused = dpos.collect(
-        city.validators, asked, [stranger, *votes[:3], votes[0], elsewhere, forged]
-    )
+    certificate, refused = dpos.collect(city.validators, asked, [stranger, *votes[:3], votes[0], elsewhere, forged])
     assert [at for at, _ in refused] == [0, 4, 5, 6]
     for (_, why), word in zip(refused, ["not a delegate", "twice", "something else", "signature"], strict=True):
         assert word in why
@@ -297,7 +293,7 @@ def test_threads_on_one_delegate_make_it_vote_for_one_batch(city):
                 machine.propose(proposals[(at + turn) % 2])
             except ProtocolError:
                 pass
-            except BaseException as fault:  # noqa: BLE001
+            except BaseException as fault:
                 faults.append(fault)
             drained = machine.drain()
             tickets = [ticket for kind, ticket, _ in drained if kind == "persist"]

@@ -73,9 +73,7 @@ def test_a_transaction_travels_to_its_receipt(city):
         assert again.epoch == city.epoch
         assert again.header == batch.header
         assert again.certificate == commit
-        assert again.availability.holders == [
-            (index, manifests[position].selection.nodes[index]) for index in range(3)
-        ]
+        assert again.availability.holders == [(index, manifests[position].selection.nodes[index]) for index in range(3)]
         with pytest.raises(VerificationError, match="receipt: of transaction"):
             again.verify_transaction(transactions[position - 1])
 
@@ -137,7 +135,7 @@ def test_every_record_comes_back_from_its_bytes(city):
         for again in (type(record).from_bytes(data), type(record).from_bytes(bytearray(data)), copy.copy(record)):
             assert again == record
             assert hash(again) == hash(record)
-        assert pickle.loads(pickle.dumps(record)) == record  # noqa: S301
+        assert pickle.loads(pickle.dumps(record)) == record
         assert repr(record).startswith(type(record).__name__ + "(")
         assert len(repr(record)) < 60
         assert record != data
@@ -152,7 +150,7 @@ def test_no_record_is_read_from_anything_else(city):
                 type(record).from_bytes(wrong)
         for other in records:
             if type(other) is not type(record):
-                with pytest.raises(InputError, match="starts with"):
+                with pytest.raises(InputError, match=r"starts with|at most"):
                     type(record).from_bytes(other.to_bytes())
                 assert other != record
 
@@ -179,7 +177,7 @@ def test_every_flipped_receipt_is_refused(city):
 
 
 def test_noise_is_refused(city):
-    source = random.Random(7)  # noqa: S311
+    source = random.Random(7)
     for record in city.records():
         data = record.to_bytes()
         for _ in range(50):
@@ -362,9 +360,7 @@ short_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=16)
 places = st.tuples(short_text, st.integers(-900_000_000, 900_000_000), st.integers(-1_800_000_000, 1_800_000_000))
 
 
-@given(
-    keys, counts, counts, st.binary(max_size=300), st.none() | places, st.lists(st.binary(max_size=64), max_size=8)
-)
+@given(keys, counts, counts, st.binary(max_size=300), st.none() | places, st.lists(st.binary(max_size=64), max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_transactions_round_trip(city, network, sequence, hlc, payload, place, touched):
     made = Transaction(
@@ -389,20 +385,18 @@ def test_messages_round_trip(kind, parts):
 def test_moves_are_sorted_for_the_caller(city, moves, source):
     pairs = list(moves.items())
     source.shuffle(pairs)
-    make = dict(
-        network=bytes(32), tx_id=bytes(32), manifest_hash=bytes(32), generation=1, candidates_root=bytes(32), hlc=0
-    )
+    make = {"network": bytes(32), "tx_id": bytes(32), "manifest_hash": bytes(32), "candidates_root": bytes(32)}
     if len(set(moves.values())) < len(moves):
         with pytest.raises(InputError, match="two fragments"):
-            Repair(city.sender, moves=pairs, **make)
+            Repair(city.sender, moves=pairs, generation=1, hlc=0, **make)
         return
-    repair = Repair(city.sender, moves=pairs, **make)
+    repair = Repair(city.sender, moves=pairs, generation=1, hlc=0, **make)
     repair.verify()
     assert repair.moves == sorted(pairs)
 
 
 def test_a_large_transaction_is_whole(city):
-    payload = random.Random(1).randbytes(8 << 20)  # noqa: S311
+    payload = random.Random(1).randbytes(8 << 20)
     transaction = city.transaction(payload=payload)
     again = Transaction.from_bytes(transaction.to_bytes())
     again.verify()

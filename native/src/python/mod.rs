@@ -37,6 +37,5 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     tnh::register(module)?;
     poh::register(module)?;
     dpos::register(module)?;
-    records::register(module)?;
-    module.delattr("__all__") // PyO3 fills it with all names; the facades say what is public
+    records::register(module)
 }

@@ -241,6 +241,12 @@ impl Record for CommitCertificate {
     const VERSION: u16 = 1;
     const NAME: &'static str = "commit certificate";
     const LEN_MAX: usize = 256 << 10;
+
+    fn check(&self) -> Result<()> {
+        match self {
+            Self::Dpos(certificate) => certificate.check(),
+        }
+    }
 }
 
 impl CommitCertificate {

@@ -90,7 +90,8 @@ impl Record for Receipt {
     fn check(&self) -> Result<()> {
         self.availability.check()?;
         self.epoch.check()?;
-        self.header.check()
+        self.header.check()?;
+        self.certificate.check()
     }
 }
 

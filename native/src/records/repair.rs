@@ -91,6 +91,7 @@ impl Record for RepairCertificate {
             )));
         }
         for (ack, to) in self.acks.iter().zip(self.repair.moves.iter()) {
+            ack.check()?;
             let about = (ack.network, ack.tx_id, ack.manifest_hash, ack.index, ack.node);
             let repair = &self.repair;
             if about != (repair.network, repair.tx_id, repair.manifest_hash, to.index, to.node) {

@@ -7,6 +7,7 @@ mod fuzzing;
 mod golden;
 mod hostile;
 mod limits;
+mod many;
 mod memory;
 mod tampering;
 mod way;

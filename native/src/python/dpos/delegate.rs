@@ -20,7 +20,14 @@ record! {
     /// A delegate's promise to the leader of a later attempt, and what it accepted before. Made by a `Delegate`.
     ///
     /// Example:
+    ///     >>> from city_chain.records import Identity
     ///     >>> from city_chain.proofs import dpos
+    ///     >>> me = Identity(bytes(32))
+    ///     >>> machine = dpos.Delegate(me, dpos.ValidatorSet(0, [(me.id, 1)]), bytes(32), bytes(32), bytes(32))
+    ///     >>> machine.prepare(1, 1)
+    ///     >>> [(_, ticket, _)] = machine.drain()
+    ///     >>> machine.durable(ticket)
+    ///     >>> [(_, _, said)] = machine.drain()
     ///     >>> report = dpos.Report.from_bytes(said)
     ///     >>> report.height, report.attempt, report.accepted
     ///     (1, 1, None)
@@ -107,10 +114,10 @@ fn choose(py: Python<'_>, reports: &Bound<'_, PyAny>) -> PyResult<Option<Digest>
 
 /// One delegate's voting machine: no threads, clocks, sockets or randomness; safe to use from many threads.
 ///
-/// It hears `prepare`, `propose`, `lead` and `committed`; what it wants done comes out of `drain`. **Persist before send**: a
-/// vote, report or proposal comes out only after `durable` has been called with the ticket of the journal record before it. Whatever is
-/// refused leaves the machine as it was. It has no copy and no pickle: two copies could vote against each other. The last
-/// durable journal record brings it back (`restore`).
+/// It hears `prepare`, `propose`, `lead` and `committed`; what it wants done comes out of `drain`. **Persist before
+/// send**: a vote, report or proposal comes out only after `durable` has been called with the ticket of the journal record
+/// before it. Whatever is refused leaves the machine as it was. It has no copy and no pickle: two copies could vote against
+/// each other. The last durable journal record brings it back (`restore`).
 ///
 /// Args:
 ///     identity: The delegate, one of the set.

@@ -300,7 +300,7 @@ record! {
     /// Example:
     ///     >>> certificate.verify(validators)
     ///     >>> certificate.positions
-    ///     [0, 1, 2]
+    ///     [0]
     Certificate(model::Certificate) in "city_chain.proofs.dpos", work = |core| core.signatures.len() * 66;
     properties {
         /// What was voted for.

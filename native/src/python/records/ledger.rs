@@ -135,7 +135,10 @@ record! {
     ///     InputError: A wrong length, height 0, no entry, too many, or one twice.
     ///
     /// Example:
-    ///     >>> [entry.tx_id == transaction.tx_id for entry in batch.entries]
+    ///     >>> from city_chain.records import Batch, Entry
+    ///     >>> first = Batch(epoch, height=1, previous=epoch.network, unit="Utrecht", hlc=4,
+    ///     ...               entries=[Entry.transaction(manifest)])
+    ///     >>> [entry.tx_id == transaction.tx_id for entry in first.entries]
     ///     [True]
     Batch(model::Batch) in "city_chain.records",
         id = |core| core.header.digest(), work = |core| core.entries.len() * 1024;

@@ -130,7 +130,7 @@ record! {
         /// What it is.
         kind: String = |core| core.kind.to_string();
         /// What it carries.
-        parts: Vec<Vec<u8>> = |core| core.parts.iter().map(|part| part.to_vec()).collect();
+        parts: Vec<&[u8]> = |core| core.parts.iter().map(|part| &**part).collect();
     }
 }
 

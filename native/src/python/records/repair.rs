@@ -129,8 +129,15 @@ record! {
     ///     InputError: The acks are not those of the moves.
     ///
     /// Example:
-    ///     >>> from city_chain.records import RepairCertificate
-    ///     >>> RepairCertificate(repair, repair_acks).verify(epoch.network, hashes)
+    ///     >>> from city_chain.records import Repair, RepairCertificate
+    ///     >>> spare = next(node for node in nodes if node.id == selection.nodes[3])
+    ///     >>> moved = Repair(identity, network=epoch.network, tx_id=transaction.tx_id,
+    ///     ...                manifest_hash=manifest.manifest_hash, generation=1,
+    ///     ...                candidates_root=candidates.root, moves=[(3, spare.id)], hlc=9)
+    ///     >>> [asked] = poh.request_many(identity, [(manifest, hashes[3], spare.id, 3, bytes(32))],
+    ///     ...                            hlc=9, deadline_ms=1_000, hold_until_ms=2_000)
+    ///     >>> acks = poh.hold_many(spare, [(asked, fragments[3])], 10)
+    ///     >>> RepairCertificate(moved, acks).verify(epoch.network, hashes)
     RepairCertificate(model::RepairCertificate) in "city_chain.records", work = |core| core.acks.len() * 512;
     parts {
         /// What moved.

@@ -53,7 +53,7 @@ record! {
         place: Option<(String, i32, i32)> =
             |core| core.place.as_ref().map(|place| (place.region.to_string(), place.lat_e7, place.lon_e7));
         /// Keys of the ledger that it touches, ascending.
-        touched: Vec<Vec<u8>> = |core| core.touched.iter().map(|key| key.to_vec()).collect();
+        touched: Vec<&[u8]> = |core| core.touched.iter().map(|key| &**key).collect();
         /// The sender's signature, 64 bytes.
         signature: [u8; 64] = |core| core.signature;
     }

@@ -1,0 +1,25 @@
+"""What the examples in the docstrings share.
+
+The examples of the records go on from the one at the top of `city_chain.records`, which tells one whole way of a
+transaction; it is told once for them here.
+"""
+
+from __future__ import annotations
+
+import doctest
+from typing import Any
+
+import pytest
+
+WAY = "city_chain.records"
+
+
+@pytest.fixture(autouse=True)
+def _way(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
+    name = request.node.name
+    if name.startswith((f"{WAY}.", "city_chain.proofs.")) and "receipt" not in doctest_namespace:
+        from city_chain import records  # noqa: PLC0415 — nothing else here needs the package built
+
+        told = doctest.DocTestParser().get_doctest(records.__doc__ or "", {}, WAY, None, 0)
+        doctest.DocTestRunner(verbose=False).run(told, out=lambda _: None, clear_globs=False)
+        doctest_namespace.update(told.globs)

@@ -1,0 +1,299 @@
+"""Wrong types and absurd sizes into every public callable of records, poh and dpos: the documented errors only.
+
+The table below must name every public callable; a test holds it to that. Each argument in turn is replaced by each
+poison.
+"""
+
+from __future__ import annotations
+
+import array
+import inspect
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from city_chain import records
+from city_chain.errors import InputError, ProtocolError, UnavailableError, VerificationError
+from city_chain.proofs import dpos, poh
+
+pytestmark = pytest.mark.ffi
+
+ALLOWED = (TypeError, InputError, VerificationError, ProtocolError, UnavailableError)
+
+POISONS: list[Callable[[], object]] = [
+    lambda: None,
+    object,
+    lambda: True,
+    lambda: 1.5,
+    lambda: float("nan"),
+    lambda: -1,
+    lambda: 0,
+    lambda: 2**16,
+    lambda: 2**32,
+    lambda: 2**63,
+    lambda: 2**64,
+    lambda: 10**40,
+    lambda: -(10**40),
+    lambda: "text",
+    lambda: "\ud800",
+    lambda: "x" * 100_000,
+    lambda: b"",
+    lambda: bytes(31),
+    lambda: bytes(33),
+    lambda: bytes(1 << 20),
+    lambda: bytearray(32),
+    lambda: memoryview(bytes(64))[::2],
+    lambda: memoryview(array.array("Q", [1] * 4)),
+    lambda: array.array("d", [1.0] * 4),
+    list,
+    tuple,
+    dict,
+    lambda: [None],
+    lambda: [[]],
+    lambda: [()],
+    lambda: [b""],
+    lambda: [bytes(32)] * 5000,
+    lambda: [(bytes(32), 1)] * 2,
+    lambda: [(bytes(32), 2**64)],
+    lambda: [(bytes(32), 1, "x" * 65)],
+    lambda: [(b"", 0), (b"", 0)],
+    lambda: [(bytes(32), 1, [None])],
+    lambda: [("x", "x", "x", "x", "x")],
+    lambda: [(0, bytes(32), bytes(32), 0, bytes(32))],
+    lambda: ("x", 2**31, 0),
+    lambda: ("\udfff", 0, 0),
+    lambda: ("x", 0),
+    lambda: itertools.repeat(bytes(32)),
+    lambda: itertools.repeat(0),
+    lambda: range(10**7),
+    lambda: {1, 2, 3},
+    lambda: type,
+    lambda: records.Identity,
+    lambda: records.Identity(bytes(32)),
+    lambda: records.Message("x", []),
+    lambda: [records.Message("x", [])],
+]
+
+
+def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]]]:  # noqa: PLR0915
+    """Every public callable by its qualified name, with arguments that are right."""
+    r, d, p = records, dpos, poh
+    network, node = city.epoch.network, next(iter(city.nodes))
+    transaction = city.transaction()
+    manifest = city.manifest(transaction)
+    request = city.request(manifest, 0, manifest.selection.nodes[0])
+    ack = city.ack(request)
+    availability = city.availability(manifest)
+    batch = city.batch([r.Entry.transaction(manifest)])
+    commit = city.commit(batch)
+    receipt = r.Receipt(availability, city.epoch, batch, commit, 0)
+    moved = city.repair(manifest)
+    slot = city.slot(batch)
+    vote = d.Vote(city.delegates[0], slot)
+    proposal = d.Proposal(city.delegates[city.leader(1, 0)], slot)
+    machine = city.machine(0)
+    wanted = {"network": network, "node": node, "hlc": 1, "deadline_ms": 2, "items": [(bytes(32), 0)]}
+    asked = r.RepairRequest(city.sender, **wanted)
+    entry = {"region": "r", "domain": "d", "address": "a", "roles": 1, "weight": 1, "stake": 1, "sequence": 1, "hlc": 1}
+    member = r.NodeRecord(city.sender, network=network, **entry)
+    calls: dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]]] = {}
+
+    def add(name: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        calls[name] = (call, list(args), kwargs)
+
+    add("Identity", r.Identity, bytes(32))
+    add("Identity.child", r.Identity.child, bytes(32), b"node", 0)
+    add("Identity.sign", city.sender.sign, b"message")
+    add("verify_message", r.verify_message, city.sender.id, b"m", city.sender.sign(b"m"))
+    add("Epoch.first", r.Epoch.first, "name", bytes(32), city.validators)
+    add("Candidates", r.Candidates, network, "r", [(node, 1, "d")])
+    add("Candidates.choose", city.candidates.choose, b"seed", 3, [node])
+    add("Draw", r.Draw, city.sender, city.epoch)
+    add("Draw.select_many", city.draw.select_many, city.candidates, city.sender.id, [0], 4)
+    add("Selection.verify", manifest.selection.verify, city.epoch, city.candidates, city.sender.id, 0)
+    make = {"network": network, "sequence": 0, "hlc": 0, "payload": b"", "place": ("r", 0, 0), "touched": [b"k"]}
+    add("Transaction", r.Transaction, city.sender, **make)
+    add("Transaction.verify", transaction.verify)
+    add("verify_transactions", r.verify_transactions, [transaction])
+    make = {"length": 9, "k": 2, "n": 4, "quorum": 3, "fragment_hashes": city.hashes, "selection": city.selection()}
+    add("Manifest", r.Manifest, city.sender, transaction=transaction, **make)
+    add("Manifest.verify", manifest.verify)
+    add("Manifest.verify_hashes", manifest.verify_hashes, city.hashes)
+    add("AvailabilityCertificate", r.AvailabilityCertificate, manifest, city.hashes, city.acks(manifest))
+    add("AvailabilityCertificate.verify", availability.verify, city.epoch)
+    add("verify_availability", r.verify_availability, [availability], city.epoch)
+    add("verify_selections", r.verify_selections, [manifest], city.epoch, city.candidates)
+    add("Entry.transaction", r.Entry.transaction, manifest)
+    add("Entry.repair", r.Entry.repair, moved.repair)
+    make = {"height": 1, "previous": network, "unit": "u", "hlc": 1, "entries": batch.entries}
+    add("Batch", r.Batch, city.epoch, **make)
+    add("CommitCertificate.dpos", r.CommitCertificate.dpos, commit.certificate)
+    add("CommitCertificate.verify", commit.verify, city.epoch, batch.header)
+    add("Receipt", r.Receipt, availability, city.epoch, batch, commit, 0)
+    add("Receipt.many", r.Receipt.many, [availability], city.epoch, batch, commit, [0])
+    add("Receipt.verify", receipt.verify, city.trust)
+    add("Receipt.verify_transaction", receipt.verify_transaction, transaction)
+    add("Trust", r.Trust, network, [(0, bytes(32))])
+    add("Trust.of", r.Trust.of, city.epoch)
+    make = {
+        "tx_id": bytes(32),
+        "manifest_hash": bytes(32),
+        "generation": 1,
+        "candidates_root": bytes(32),
+        "moves": [(0, node)],
+    }
+    add("Repair", r.Repair, city.sender, network=network, hlc=0, **make)
+    add("Repair.verify", moved.repair.verify)
+    add("RepairCertificate", r.RepairCertificate, moved.repair, moved.acks)
+    add("RepairCertificate.verify", moved.verify, network, city.hashes)
+    add("RepairRequest", r.RepairRequest, city.sender, **wanted)
+    add("RepairRequest.verify", asked.verify)
+    add("verify_repair_requests", r.verify_repair_requests, [asked])
+    add("NodeRecord", r.NodeRecord, city.sender, network=network, **entry)
+    add("NodeRecord.verify", member.verify)
+    add("Message", r.Message, "hold", [b"part"])
+
+    add("HoldRequest.verify", request.verify)
+    add("Ack.verify", ack.verify)
+    add("Ack.verify_answers", ack.verify_answers, request)
+    add("Ack.verify_held", ack.verify_held, city.fragments[0])
+    add("challenge", p.challenge, bytes(32), node, 0)
+    item = (manifest, bytes(32), node, 0, bytes(32))
+    add("request_many", p.request_many, city.sender, [item], hlc=1, deadline_ms=2, hold_until_ms=3)
+    add("verify_requests", p.verify_requests, [request])
+    add("hold_many", p.hold_many, city.nodes[request.node], [(request, city.fragments[0])], 1)
+    add("verify_acks", p.verify_acks, [ack])
+    add("hash_fragment", p.hash_fragment, b"bytes")
+    add("verify_fragment", p.verify_fragment, p.hash_fragment(b""), b"", 0)
+    add("write_quorum", p.write_quorum, 2, 4)
+
+    add("ValidatorSet", d.ValidatorSet, 0, [(bytes(32), 1)])
+    add("ValidatorSet.position", city.validators.position, bytes(32))
+    add("elect", d.elect, 0, [(bytes(32), 1)], [(bytes(32), 0, [bytes(32)])], 1)
+    add("leader", d.leader, city.validators, bytes(32), 1, 0)
+    add("Slot", d.Slot, network, 0, 1, 0, bytes(32), bytes(32))
+    add("Vote", d.Vote, city.delegates[0], slot)
+    add("Proposal", d.Proposal, city.delegates[0], slot, [])
+    add("Certificate.verify", commit.certificate.verify, city.validators)
+    add("collect", d.collect, city.validators, slot, [d.Vote(delegate, slot) for delegate in city.delegates])
+    add("choose", d.choose, [])
+    add("Delegate", d.Delegate, city.delegates[0], city.validators, network, bytes(32), bytes(32))
+    restore = (city.delegates[0], city.validators, network, city.epoch.seed, machine.snapshot())
+    add("Delegate.restore", d.Delegate.restore, *restore)
+    add("Delegate.prepare", machine.prepare, 1, 1)
+    add("Delegate.propose", machine.propose, proposal)
+    add("Delegate.lead", machine.lead, 0, bytes(32), [])
+    add("Delegate.weigh", machine.weigh, 1, [])
+    add("Delegate.committed", machine.committed, commit.certificate)
+    add("Delegate.drain", machine.drain)
+    add("Delegate.durable", machine.durable, 0)
+    add("Delegate.snapshot", machine.snapshot)
+    add("Delegate.leader", machine.leader, 0)
+    for record in [*city.records(), vote]:
+        kind = type(record)
+        add(f"{kind.__name__}.from_bytes", kind.from_bytes, record.to_bytes())
+        add(f"{kind.__name__}.to_bytes", record.to_bytes)
+    return calls
+
+
+NOT_CONSTRUCTED = {
+    "AvailabilityCertificate",
+    "Ack",
+    "BatchHeader",
+    "Certificate",
+    "CommitCertificate",
+    "Entry",
+    "Epoch",
+}
+NOT_CONSTRUCTED |= {"HoldRequest", "Report", "Selection"}
+
+
+def public_callables() -> Iterator[str]:
+    for module in (records, poh, dpos):
+        for name in module.__all__:
+            thing = getattr(module, name)
+            if not callable(thing):
+                continue
+            yield name
+            if inspect.isclass(thing):
+                for member, value in vars(thing).items():
+                    if not member.startswith("_") and not inspect.isdatadescriptor(value):
+                        yield f"{name}.{member}"
+
+
+def test_the_table_names_every_public_callable(city):
+    named = set(table(city))
+    assert named <= set(public_callables())
+    missing = set(public_callables()) - named
+    assert missing <= NOT_CONSTRUCTED
+    for name in missing:
+        kind = next(getattr(module, name) for module in (records, poh, dpos) if hasattr(module, name))
+        with pytest.raises(TypeError):
+            kind()
+
+
+def test_right_arguments_are_accepted(city):
+    for name, (call, args, kwargs) in table(city).items():
+        if name not in {"Delegate.lead", "Delegate.weigh", "Delegate.committed", "Delegate.propose"}:
+            call(*args, **kwargs)
+
+
+def test_poison_is_refused_with_the_documented_errors(city):
+    refused = 0
+    for name, (call, args, kwargs) in table(city).items():
+        for at in [*range(len(args)), *kwargs]:
+            for poison in POISONS:
+                poisoned, named = list(args), dict(kwargs)
+                if isinstance(at, int):
+                    poisoned[at] = poison()
+                else:
+                    named[at] = poison()
+                try:
+                    call(*poisoned, **named)
+                except ALLOWED:
+                    refused += 1
+                except BaseException as error:
+                    pytest.fail(f"{name}, argument {at}: {error!r}")
+    assert refused > 4000
+
+
+def test_wrong_types_are_type_errors_and_wrong_values_input_errors(city):
+    for call in (
+        lambda: records.Identity("x" * 32),
+        lambda: records.Identity(32),
+        lambda: records.Epoch.first(b"name", bytes(32), city.validators),
+        lambda: records.verify_transactions([city.manifest(city.transaction())]),
+        lambda: records.verify_transactions(None),
+        lambda: poh.write_quorum(2.0, 4),
+        lambda: poh.write_quorum(True, 4),
+        lambda: dpos.ValidatorSet(0, [[bytes(32), 1]]),
+        lambda: records.Draw(bytes(32), city.epoch),
+        lambda: city.transaction().verify(1),
+        lambda: records.Message("x", [1]),
+    ):
+        with pytest.raises(TypeError):
+            call()
+    for call in (
+        lambda: records.Identity(bytes(31)),
+        lambda: records.Epoch.first("\ud800", bytes(32), city.validators),
+        lambda: poh.write_quorum(-1, 4),
+        lambda: poh.write_quorum(1, 2**64),
+        lambda: dpos.ValidatorSet(0, [(bytes(32),)]),
+        lambda: dpos.ValidatorSet(2**64, [(bytes(32), 1)]),
+        lambda: records.Message("X", []),
+        lambda: records.Message("x" * 33, []),
+        lambda: records.Message("x", itertools.repeat(b"")),
+    ):
+        with pytest.raises(InputError):
+            call()
+
+
+def test_an_iterable_that_fails_fails_the_call_with_its_own_error(city):
+    def broken():
+        yield city.transaction()
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        records.verify_transactions(broken())
