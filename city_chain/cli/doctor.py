@@ -1,0 +1,231 @@
+"""``city-chain doctor``: what this machine and this city stand on. What cannot be found out is called unknown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from city_chain.cli.console import Console, size, text
+
+__all__ = ["examine", "run"]
+
+type Value = str | int | float | bool | list[str] | None
+type Section = dict[str, Value]
+
+_FLAGS = ("ssse3", "sse4_1", "avx2", "avx512f", "gfni", "sha_ni", "asimd", "sve", "sha2")
+"""CPU features that the Rust core or its libraries look for."""
+
+_SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+_PROBES = 9
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Shows what was found; 1 if something is wrong."""
+    wrong: list[str] = []
+    found = examine(Path(args.city or "."), wrong)
+    if args.json:
+        console.json({**found, "wrong": wrong})
+    else:
+        for section, values in found.items():
+            console.say(section)
+            for name, value in values.items():
+                console.say(f"  {name:<24}{_shown(name, value)}")
+    for what in wrong:
+        console.complain(what)
+    return 1 if wrong else 0
+
+
+def examine(folder: Path, wrong: list[str]) -> dict[str, Section]:
+    """Looks at everything.
+
+    Args:
+        folder: Where a city may be.
+        wrong: Is given a line for everything that is wrong.
+
+    Returns:
+        Section → name → value; None where it is unknown.
+
+    Example:
+        >>> wrong = []
+        >>> sorted(examine(Path(tempfile.gettempdir()), wrong))
+        ['city', 'clock', 'machine', 'storage', 'versions']
+    """
+    database = folder / "city.db"
+    there = database.is_file()
+    return {
+        "versions": _versions(wrong),
+        "machine": _machine(),
+        "storage": _storage(folder if there else Path(tempfile.gettempdir()), wrong),
+        "city": _city(database, wrong) if there else {"folder": text(folder.absolute()), "found": False},
+        "clock": _clock(wrong),
+    }
+
+
+def _versions(wrong: list[str]) -> Section:
+    """What of ours and of others runs here."""
+    found: Section = {"city-chain": None, "format of the city": None, "format of the file": None}
+    try:
+        from city_chain import __version__  # noqa: PLC0415 — whether it loads is the question
+        from city_chain.adapters.storage.sqlite_file import FORMAT_VERSION  # noqa: PLC0415
+        from city_chain.levels.settings import VERSION  # noqa: PLC0415
+
+        found |= {"city-chain": __version__, "format of the city": VERSION, "format of the file": FORMAT_VERSION}
+    except ImportError as error:
+        wrong.append(f"the extension of city-chain does not load: {error}")
+    return {
+        **found,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "sqlite": sqlite3.sqlite_version,
+        "orjson": _version_of("orjson"),
+    }
+
+
+def _version_of(package: str) -> str | None:
+    from importlib import metadata  # noqa: PLC0415 — slow to load, needed only here
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _machine() -> Section:
+    return {
+        "platform": platform.platform(),
+        "architecture": platform.machine() or None,
+        "byte order": sys.byteorder,
+        "cpus": os.cpu_count(),
+        "cpu features": _cpu_features(),
+    }
+
+
+def _cpu_features(source: Path = Path("/proc/cpuinfo")) -> list[str] | None:
+    """Those of `_FLAGS` that the CPU has; None where the system does not tell."""
+    try:
+        lines = source.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, flags = line.partition(":")
+        if name.strip().lower() in ("flags", "features"):
+            has = set(flags.split())
+            return [flag for flag in _FLAGS if flag in has]
+    return None
+
+
+def _storage(folder: Path, wrong: list[str]) -> Section:
+    """How SQLite keeps a database in this folder, tried on one that is made for it and removed again."""
+    found: Section = {"tried in": text(folder.absolute()), "durable": None, "journal_mode": None, "synchronous": None}
+    found["synced write, ms"] = None
+    try:
+        from city_chain.adapters.storage.sqlite import SqliteStorage  # noqa: PLC0415 — loads nothing of the extension
+        from city_chain.errors import CityChainError  # noqa: PLC0415
+    except ImportError:
+        return found
+    try:
+        with tempfile.TemporaryDirectory(prefix=".city-chain-doctor-", dir=folder) as scratch:
+            path = Path(scratch) / "scratch.db"
+            with SqliteStorage(path) as storage:
+                found["durable"] = storage.durable
+                found["synced write, ms"] = round(_median_ms(lambda: storage.put_many({b"key": bytes(4096)})), 3)
+                found |= _pragmas(path)
+    except (CityChainError, OSError, sqlite3.Error) as error:
+        wrong.append(f"storage in {text(folder)}: {error}")
+    if found["journal_mode"] not in ("wal", None) or found["synchronous"] not in ("FULL", "EXTRA", None):
+        wrong.append(f"storage in {text(folder)} would not survive the loss of power")
+    found["disk honours syncs"] = None  # only pulling the plug tells
+    found["free space, bytes"] = _or_none(lambda: shutil.disk_usage(folder).free)
+    return found
+
+
+def _pragmas(path: Path) -> Section:
+    """How a connection of city-chain to this file is set up."""
+    from city_chain.adapters.storage.sqlite_file import connect  # noqa: PLC0415
+
+    connection = connect(path.absolute(), read_only=True, query_only=True, timeout_s=1.0)
+    try:
+        mode = str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+        level = int(connection.execute("PRAGMA synchronous").fetchone()[0])
+    finally:
+        connection.close()
+    return {"journal_mode": mode, "synchronous": _SYNCHRONOUS[level] if level < len(_SYNCHRONOUS) else str(level)}
+
+
+def _city(database: Path, wrong: list[str]) -> Section:
+    """What is in the city's file, without opening the city, for another process may have it open."""
+    found: Section = {"folder": text(database.parent.absolute()), "found": True}
+    found["file, bytes"] = _or_none(lambda: database.stat().st_size)
+    try:
+        from city_chain.adapters.storage.namespaced import NamespacedStorage  # noqa: PLC0415
+        from city_chain.adapters.storage.sqlite import SqliteStorage  # noqa: PLC0415
+        from city_chain.errors import CityChainError  # noqa: PLC0415
+        from city_chain.levels.settings import load  # noqa: PLC0415
+    except ImportError:
+        return found
+    try:
+        with SqliteStorage(database, create=False, read_only=True) as storage:
+            founding = load(NamespacedStorage(storage, b"c"))
+        found |= _pragmas(database)
+    except (CityChainError, OSError, sqlite3.Error) as error:
+        wrong.append(f"the city cannot be read: {error}")
+        return found
+    if founding is None:
+        wrong.append(f"{text(database)} holds no city")
+        return found
+    settings = founding.settings
+    found |= {"name": text(settings.name), "network": founding.epoch.network.hex(), "nodes": settings.nodes}
+    found |= {"stopped nodes": len(founding.stopped), "delegates": settings.validators}
+    found |= {"fragments": f"{settings.k} of {settings.n} restore", "engine": settings.engine}
+    found["trust anchor there"] = (database.parent / "trust.anchor").is_file()
+    return found
+
+
+def _clock(wrong: list[str]) -> Section:
+    """The two clocks: how fine they are, and whether they run alike for a moment."""
+    wall, steady = time.time_ns(), time.monotonic_ns()
+    time.sleep(0.05)
+    drift_ms = ((time.time_ns() - wall) - (time.monotonic_ns() - steady)) / 1e6
+    if time.time() < 1_700_000_000:
+        wrong.append(f"the clock says {time.strftime('%Y-%m-%d', time.gmtime())}: set it")
+    return {
+        "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "wall resolution, s": time.get_clock_info("time").resolution,
+        "steady resolution, s": time.get_clock_info("monotonic").resolution,
+        "apart after 50 ms, ms": round(drift_ms, 3),
+        "synchronised": None,  # no portable way to ask
+    }
+
+
+def _median_ms(call: Callable[[], object]) -> float:
+    took = []
+    for _ in range(_PROBES):
+        began = time.perf_counter_ns()
+        call()
+        took.append((time.perf_counter_ns() - began) / 1e6)
+    return statistics.median(took)
+
+
+def _or_none[T](call: Callable[[], T]) -> T | None:
+    try:
+        return call()
+    except OSError:
+        return None
+
+
+def _shown(name: str, value: Value) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(value) or "none of those that matter here"
+    return size(value) if name.endswith(", bytes") and isinstance(value, int) else str(value)

@@ -1,0 +1,44 @@
+"""``city-chain nodes``: lists the nodes, stops some, starts some again."""
+
+from __future__ import annotations
+
+import argparse
+
+from city_chain.cli.console import Console, text
+from city_chain.cli.place import Place, find_id
+from city_chain.levels import NodeInfo
+from city_chain.levels.reports import table
+
+__all__ = ["run"]
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Stops and starts what is asked for, then shows all nodes."""
+    with Place(args.city).open(console) as city:
+        ids = [node.id for node in city.nodes()]
+        stop, start = ([find_id(digits, ids, "node") for digits in asked] for asked in (args.stop, args.start))
+        for node in stop:
+            city.stop_node(node)
+        for node in start:
+            city.start_node(node)
+        nodes = city.nodes()
+    if args.json:
+        for info in nodes:
+            console.json(
+                {
+                    "id": info.id.hex(),
+                    "domain": text(info.domain),
+                    "address": text(info.address),
+                    "delegate": info.delegate,
+                    "running": info.running,
+                    "fragments": info.fragments,
+                }
+            )
+    else:
+        console.say(table(["node", "domain", "role", "state", "fragments"], [_row(info) for info in nodes]))
+    return 0
+
+
+def _row(info: NodeInfo) -> list[object]:
+    role = "holder, delegate" if info.delegate else "holder"
+    return [info.id.hex(), text(info.domain), role, "running" if info.running else "stopped", info.fragments]

@@ -1,0 +1,221 @@
+"""The commands and their options. Nothing here loads the extension, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+
+__all__ = ["build", "parse"]
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line as a namespace; its `command` names the module that runs it.
+
+    Raises:
+        SystemExit: The command line is wrong, or help was asked for.
+
+    Example:
+        >>> args = parse(["--city", "town", "send", "a", "b", "--json"])
+        >>> args.command, args.city, args.json, args.files
+        ('send', 'town', True, ['a', 'b'])
+    """
+    parser = build()
+    args = parser.parse_args(argv)
+    if args.command == "receive" and args.json and args.output in (None, "-"):
+        parser.error("receive: --json needs -o FILE, for the payload goes to stdout without it")
+    return args
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="city-chain",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Disperses transactions over nodes, commits them, restores them, and proves all of it.",
+        epilog="Example:\n  city-chain init town\n  city-chain --city town send letter.txt\n\n"
+        "Exit status: 0 done, 1 it failed, 2 the command line is wrong, 130 interrupted.\n"
+        "city-chain COMMAND --help says more, with an example for each.",
+    )
+    _add_common(parser, None, as_json=False)
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in (_init, _send, _receive, _verify, _health, _repair, _nodes, _doctor, _demo):
+        _add_common(add(commands), argparse.SUPPRESS, as_json=argparse.SUPPRESS)
+    return parser
+
+
+type _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from city_chain import __version__  # noqa: PLC0415 — loads the extension
+
+        parser.exit(message=f"city-chain {__version__}\n")
+
+
+def _add_common(parser: argparse.ArgumentParser, city: str | None, *, as_json: bool | str) -> None:
+    """The options that every command has, before it or after it."""
+    parser.add_argument("--city", metavar="DIR", default=city, help="the city's folder (default: the current one)")
+    parser.add_argument("--json", action="store_true", default=as_json, help="output for programs: JSON, one a line")
+
+
+def _command(commands: _Commands, name: str, summary: str, more: str, example: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=textwrap.fill(f"{summary[0].upper()}{summary[1:]}. {more}", 88),
+        epilog=f"Example:\n  city-chain {example}",
+    )
+
+
+def _init(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "init",
+        "make a city in a folder",
+        "The folder gets city.db (the city with its keys: keep it to yourself), trust.anchor (what others need to "
+        "check its receipts) and receipts/.",
+        "init town --nodes 20 -k 6 -n 10",
+    )
+    parser.add_argument("folder", metavar="DIR", help="the folder; it is made if it is not there")
+    parser.add_argument("--name", default="city", help="the city's name (default: %(default)s)")
+    for flags, default, what in (
+        (["--nodes"], 20, "how many nodes"),
+        (["--validators"], 4, "how many of them are delegates, who vote"),
+        (["-k"], 6, "fragments that restore a transaction"),
+        (["-n"], 10, "fragments there are of each"),
+        (["--districts"], 3, "failure domains that the nodes are spread over"),
+    ):
+        parser.add_argument(*flags, type=int, default=default, metavar="N", help=f"{what} (default: {default})")
+    return parser
+
+
+def _send(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "send",
+        "send files, each as one transaction",
+        "One line for each, as soon as it is committed: its id, its file, and where its receipt is. With --json: "
+        "tx_id, file, receipt. A file that cannot be sent is reported on stderr; the others are sent all the same.",
+        "--city town send letter.txt photo.jpg",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="at most 64 MiB each; - is stdin")
+    return parser
+
+
+def _receive(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "receive",
+        "restore a transaction's file from its holders",
+        "",
+        "--city town receive 3f9a01c27b -o letter.txt",
+    )
+    parser.add_argument("tx_id", metavar="TX_ID", help="the transaction's id; its first 8 digits or more if unique")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="where to write it, whole or not at all (default: stdout)"
+    )
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    return parser
+
+
+def _verify(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "verify",
+        "check receipts",
+        "Needs only the receipts and the trust anchor: no city, no network. Without --trust the anchor is "
+        "trust.anchor in the city's folder (--city or the current one), else beside the receipts or in the folder "
+        "above them; take it from whoever runs the city, not from whoever shows you a receipt.",
+        "verify receipts/3f9a….receipt --trust trust.anchor",
+    )
+    parser.add_argument("receipts", metavar="RECEIPT", nargs="+", help="a receipt, or a folder of *.receipt files")
+    parser.add_argument("--trust", metavar="FILE", help="the trust anchor")
+    return parser
+
+
+def _health(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "health",
+        "fetch and check every fragment",
+        "Whole: all n fragments are right; healthy: the write quorum or more; degraded: k or more, so it can be "
+        "restored; lost: fewer. Exit status 1 if any transaction is degraded or lost.",
+        "--city town health",
+    )
+    return _with_ids(parser)
+
+
+def _repair(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "repair",
+        "make absent and corrupt fragments anew on healthy nodes",
+        "Exit status 1 if any transaction could not be made whole.",
+        "--city town repair",
+    )
+    return _with_ids(parser)
+
+
+def _with_ids(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("tx_ids", metavar="TX_ID", nargs="*", help="which transactions (default: all)")
+    return parser
+
+
+def _nodes(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "nodes",
+        "list the nodes, stop some, or start them again",
+        "A stopped node answers nothing, as after a crash, until it is started.",
+        "--city town nodes --stop 5d3c8a11",
+    )
+    for flag, what in (("--stop", "stop a node"), ("--start", "start a stopped node")):
+        parser.add_argument(
+            flag, metavar="ID", action="append", default=[], help=f"{what}; the first 8 digits or more if unique"
+        )
+    return parser
+
+
+def _doctor(commands: _Commands) -> argparse.ArgumentParser:
+    return _command(
+        commands,
+        "doctor",
+        "what this machine and this city stand on",
+        "Versions, CPU features, whether storage is durable, free space, the clock. What cannot be found out is "
+        "called unknown.",
+        "--city town doctor",
+    )
+
+
+def _demo(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "demo",
+        "disperse real files, damage them, restore them, prove it",
+        "Twenty nodes in three districts, four delegates, 6 of 10 fragments restore. Sends all files, stops nodes for "
+        "good, flips bits in every fragment that another holds, receives and compares every byte, repairs, and "
+        "verifies all receipts in a second process. Exit status 0 only if all was right.",
+        "demo ~/Documents",
+    )
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="files, or folders with all that is in them (default: every .py file of Python's standard library)",
+    )
+    parser.add_argument("--keep", metavar="DIR", help="make the city in DIR and leave it there")
+    parser.add_argument(
+        "--stop",
+        metavar="N",
+        type=int,
+        default=3,
+        help="how many nodes to stop (default: 3; with the corrupt one that is all that 6 of 10 survives)",
+    )
+    return parser

@@ -1,0 +1,267 @@
+"""A city's folder, and the files that the commands leave in it or elsewhere.
+
+==================  =========================================================
+file                what
+==================  =========================================================
+``city.db``         the city, with its keys
+``trust.anchor``    what a verifier must know beforehand (`Trust.to_bytes`)
+``receipts/``       ``TX_ID.receipt`` of everything sent from here
+==================  =========================================================
+
+Files appear whole or not at all: each is written beside its place and moved there, so a process that is killed leaves
+no half of one. Receipts are not synced one by one, for the city keeps them all durably: what a loss of power takes of
+the newest files, ``city-chain repair`` writes again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from city_chain.cli.console import Console, text
+from city_chain.errors import CityChainError, InputError, StorageError
+from city_chain.levels import City
+from city_chain.records import Receipt, Trust
+
+__all__ = ["PREFIX_DIGITS_MIN", "Place", "bounded", "find_id", "write_whole"]
+
+PREFIX_DIGITS_MIN = 8
+"""The fewest hex digits that stand for an id."""
+
+ANCHOR = "trust.anchor"
+"""Name of the file with the trust anchor."""
+
+SUFFIX = ".receipt"
+"""How the names of receipt files end."""
+
+
+class Place:
+    """The folder of a city.
+
+    Args:
+        folder: The folder; the current one if None.
+
+    Example:
+        >>> Place("town").database.as_posix()
+        'town/city.db'
+    """
+
+    def __init__(self, folder: str | None) -> None:
+        self.folder = Path(folder or ".")
+        self.database = self.folder / "city.db"
+        self.anchor = self.folder / ANCHOR
+        self.receipts = self.folder / "receipts"
+
+    @property
+    def name(self) -> str:
+        """The folder as it is shown."""
+        return text(self.folder) if self.folder != Path() else "the current folder"
+
+    def check(self) -> None:
+        """Checks that there is a city.
+
+        Raises:
+            StorageError: There is none.
+        """
+        if not self.folder.is_dir():
+            what = "is not a folder" if self.folder.exists() else "does not exist"
+            raise StorageError(f"{self.name} {what}; name the folder of a city with --city DIR")
+        if not self.database.exists():
+            advice = "city-chain init DIR makes one, --city DIR names one"
+            raise StorageError(f"there is no city in {self.name} (it has no {self.database.name}); {advice}")
+
+    @contextlib.contextmanager
+    def open(self, console: Console) -> Iterator[City]:
+        """The city, until the end of the block. Says what opening found unfinished, and keeps the receipts of it.
+
+        Raises:
+            StorageError: There is no city, it cannot be opened, or another process has it open.
+        """
+        self.check()
+        with City.open(self.database) as city:
+            if not self.anchor.exists():
+                self.keep_anchor(city.trust)
+            self._recover(city, console)
+            yield city
+
+    def _recover(self, city: City, console: Console) -> None:
+        found = city.recovery
+        kept = [self.keep(receipt) for receipt in found.finished]
+        if kept or found.failed or found.pending:
+            where = f"; receipts in {text(self.receipts)}" if kept else ""
+            console.complain(f"opening the city found unfinished sends: {found}{where}")
+
+    def keep_anchor(self, trust: Trust) -> None:
+        """Writes the trust anchor."""
+        write_whole(self.anchor, trust.to_bytes())
+
+    def receipt(self, tx_id: bytes) -> Path:
+        """Where the receipt of a transaction is kept."""
+        return self.receipts / f"{tx_id.hex()}{SUFFIX}"
+
+    def keep(self, receipt: Receipt) -> Path:
+        """Writes a receipt; the file is there, whole, when this returns.
+
+        Returns:
+            Where it is.
+        """
+        path = self.receipt(receipt.tx_id)
+        try:
+            write_whole(path, receipt.to_bytes(), sync=False)
+        except FileNotFoundError:
+            self.receipts.mkdir(exist_ok=True)
+            write_whole(path, receipt.to_bytes(), sync=False)
+        return path
+
+
+def write_whole(path: Path, data: bytes, *, over: bool = True, sync: bool = True) -> None:
+    """Writes a file that is there whole or not at all.
+
+    Args:
+        path: The file. What is no regular file (a device, a pipe) is written straight to.
+        data: Its contents.
+        over: Whether to take the place of a file that is there.
+        sync: Whether it must survive the loss of power, too.
+
+    Raises:
+        StorageError: There is a file and it is to be kept.
+        OSError: It cannot be written; nothing is left behind.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_whole(Path(folder) / "a", b"1")
+        ...     write_whole(Path(folder) / "a", b"2", over=False)  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.StorageError: …/a is there already
+    """
+    if is_special(path):
+        path.write_bytes(data)
+        return
+    check_free(path, over=over)
+    path = Path(os.path.realpath(path))  # through a link to the file, not over the link
+    try:
+        handle, beside = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=".part", dir=path.parent)
+    except OSError as error:  # the name of the file that is wanted says more than that of the one beside it
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
+    try:
+        with open(handle, "wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(handle)
+        os.chmod(beside, _mode(path))
+        check_free(path, over=over)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def check_free(path: Path, *, over: bool) -> None:
+    """Checks that a file may be written there.
+
+    Raises:
+        StorageError: There is a folder, or a file that is to be kept.
+    """
+    if path.is_dir():
+        raise StorageError(f"{text(path)} is a folder; name a file")
+    if not over and path.exists() and not is_special(path):
+        raise StorageError(f"{text(path)} is there already; name another file, or use --force to write over it")
+
+
+def is_special(path: Path) -> bool:
+    """Whether it is a device or a pipe, to which bytes are just written."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _mode(path: Path) -> int:
+    """The mode for a file: the one it had, else the usual one."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def bounded(path: Path, most: int) -> bytes:
+    """The contents of a file that must not be too large.
+
+    Args:
+        path: The file.
+        most: The most bytes it may have.
+
+    Raises:
+        InputError: It has more.
+        OSError: It cannot be read.
+
+    Example:
+        >>> bounded(Path(os.devnull), 10)
+        b''
+    """
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise InputError(f"has more than {most} bytes, which is the most it may have")
+    return data
+
+
+def find_id(digits: str, ids: Iterable[bytes], what: str) -> bytes:
+    """The one id that starts with these hex digits.
+
+    Args:
+        digits: 8 to 64 hex digits.
+        ids: The ids there are.
+        what: What they are ids of, for the error.
+
+    Raises:
+        InputError: They are no hex digits, too few or too many, or fit none or several ids.
+
+    Example:
+        >>> find_id("0a0a0a0A", [bytes([10]) * 32, bytes(32)], "node") == bytes([10]) * 32
+        True
+    """
+    wanted = digits.lower()
+    if not PREFIX_DIGITS_MIN <= len(wanted) <= 64 or not set(wanted) <= set("0123456789abcdef"):
+        raise InputError(f"{text(digits)!r} is no id: {PREFIX_DIGITS_MIN} to 64 hex digits are needed")
+    found = []
+    for candidate in ids:
+        if candidate.hex().startswith(wanted):
+            found.append(candidate)
+            if len(found) == 2:
+                raise InputError(f"{wanted} is the start of several {what}s' ids; give more digits")
+    if not found:
+        raise InputError(f"there is no {what} {wanted} here")
+    return found[0]
+
+
+def find_transaction(city: City, digits: str) -> bytes:
+    """The one committed transaction whose id starts with these hex digits.
+
+    Raises:
+        InputError: There is none, or there are several.
+    """
+    if len(digits) == 64:
+        with contextlib.suppress(ValueError, CityChainError):
+            return city.receipt(bytes.fromhex(digits)).tx_id
+    return find_id(digits, city.tx_ids(), "transaction")
+
+
+def chosen(city: City, asked: Iterable[str]) -> list[bytes]:
+    """The transactions asked for, each once; all if none is.
+
+    Raises:
+        InputError: One of them is not here.
+    """
+    wanted = dict.fromkeys(find_transaction(city, digits) for digits in asked)
+    return list(wanted) or list(city.tx_ids())

@@ -1,0 +1,30 @@
+"""``city-chain receive TX_ID``: restores a transaction's file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from city_chain.cli.console import Console, text
+from city_chain.cli.place import Place, check_free, find_transaction, write_whole
+
+__all__ = ["run"]
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Writes the payload to the file asked for, or to stdout."""
+    target = None if args.output in (None, "-") else Path(args.output)
+    if target is not None:
+        check_free(target, over=args.force)
+    with Place(args.city).open(console) as city:
+        tx_id = find_transaction(city, args.tx_id)
+        payload = city.receive(tx_id)
+    if target is None:
+        console.payload(payload)
+        return 0
+    write_whole(target, payload, over=args.force)
+    if args.json:
+        console.json({"tx_id": tx_id.hex(), "file": text(target), "bytes": len(payload)})
+    else:
+        console.say(f"{tx_id.hex()}  {text(target)}  {len(payload)} bytes")
+    return 0

@@ -1,0 +1,130 @@
+"""``city-chain verify RECEIPT…``: checks receipts with nothing but the trust anchor."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from city_chain.cli.console import Console, text
+from city_chain.cli.place import ANCHOR, SUFFIX, Place, bounded
+from city_chain.errors import CityChainError, InputError, StorageError, VerificationError
+from city_chain.records import Receipt, Trust
+
+__all__ = ["Verdict", "run"]
+
+_ANCHOR_BYTES_MAX = 1 << 20
+_RECEIPT_BYTES_MAX = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known of one receipt file.
+
+    Args:
+        file: The file.
+        receipt: The receipt, if it is right.
+        error: What is wrong with it otherwise.
+    """
+
+    file: Path
+    receipt: Receipt | None
+    error: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The verdict for programs."""
+        if self.receipt is None:
+            return {"receipt": text(self.file), "ok": False, "error": self.error}
+        return {
+            "receipt": text(self.file),
+            "ok": True,
+            "tx_id": self.receipt.tx_id.hex(),
+            "network": self.receipt.manifest.network.hex(),
+            "height": self.receipt.header.height,
+        }
+
+    def __str__(self) -> str:
+        if self.receipt is None:
+            return f"WRONG  {text(self.file)}: {self.error}"
+        return f"ok  {text(self.file)}: transaction {self.receipt.tx_id.hex()}, batch {self.receipt.header.height}"
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Checks every receipt; 1 if any is wrong."""
+    files = list(_files(args.receipts))
+    anchors: dict[Path, Trust] = {}
+    wrong = 0
+    with console.progress("verifying", len(files)) as progress:
+        for at, file in enumerate(files, 1):
+            path = _anchor(args, file)
+            if path not in anchors:
+                anchors[path] = _trust(path)
+            verdict = check(file, anchors[path])
+            wrong += verdict.receipt is None
+            if args.json:
+                console.json(verdict.as_json())
+            else:
+                console.say(str(verdict))
+            progress.to(at)
+    if wrong:
+        console.complain(f"{wrong} of {len(files)} receipts are wrong (trust anchor: {_list(anchors)})")
+    return 1 if wrong else 0
+
+
+def check(file: Path, trust: Trust) -> Verdict:
+    """Reads one receipt and verifies every signature, proof and path in it."""
+    try:
+        receipt = Receipt.from_bytes(bounded(file, _RECEIPT_BYTES_MAX))
+        if receipt.manifest.network != trust.network:
+            raise VerificationError(
+                f"receipt: of network {receipt.manifest.network.hex()[:16]}…, "
+                f"the trust anchor is of network {trust.network.hex()[:16]}…"
+            )
+        receipt.verify(trust)
+    except OSError as error:
+        return Verdict(file, None, error.strerror or type(error).__name__)
+    except CityChainError as error:
+        return Verdict(file, None, str(error))
+    return Verdict(file, receipt, None)
+
+
+def _files(names: Sequence[str]) -> Iterator[Path]:
+    """The receipt files; of a folder all that are in it."""
+    for name in names:
+        path = Path(name)
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(path.glob(f"*{SUFFIX}"))
+        if not found:
+            raise StorageError(f"{text(path)} is a folder without any *{SUFFIX} file; name receipts")
+        yield from found
+
+
+def _anchor(args: argparse.Namespace, receipt: Path) -> Path:
+    """Where the trust anchor for a receipt is."""
+    if args.trust is not None:
+        return Path(args.trust)
+    own = Place(args.city).anchor
+    if args.city is not None:
+        return own
+    beside = receipt.absolute().parent
+    for path in (own, beside / ANCHOR, beside.parent / ANCHOR):
+        if path.is_file():
+            return path
+    raise StorageError(
+        f"there is no {ANCHOR} here, nor beside {text(receipt)}, nor above it; name it with --trust FILE"
+    )
+
+
+def _trust(path: Path) -> Trust:
+    try:
+        return Trust.from_bytes(bounded(path, _ANCHOR_BYTES_MAX))
+    except InputError as error:
+        raise InputError(f"{text(path)} is no trust anchor: {error}") from None
+
+
+def _list(paths: dict[Path, Trust]) -> str:
+    return ", ".join(map(text, paths))
