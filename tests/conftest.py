@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -26,6 +27,16 @@ def vectors() -> Path:
     if not folder.is_dir():
         pytest.fail(f"CITY_CHAIN_VECTORS is {place!r}, which is no folder")
     return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what tests outside this folder (the docstrings of the package) need as well."""
+    place = importlib.util.spec_from_file_location("examples_of_records", TESTS / "examples_of_records.py")
+    assert place is not None
+    assert place.loader is not None
+    plugin = importlib.util.module_from_spec(place)
+    place.loader.exec_module(plugin)
+    config.pluginmanager.register(plugin, "examples_of_records")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
