@@ -28,6 +28,7 @@ from city_chain.levels.numbers import Numbers
 from city_chain.levels.owner import Owner
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
 from city_chain.levels.settings import Founding, Settings, found, load
+from city_chain.node.ledger import SenderState
 from city_chain.pipelines import HEALTH, RECEIVING, REPAIRING, RESUMING, SENDING
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 from city_chain.stages.model import Restored
@@ -311,18 +312,27 @@ class City:
         self._check_open()
         sequence = self._numbers.take()
         try:
-            return records.Transaction(
-                self._city.sender.identity,
-                network=self.network,
-                sequence=sequence,
-                hlc=self._city.sender.stamp(),
-                payload=payload,
-                place=place,
-                touched=touched,
-            )
+            return self._made(sequence, payload, place, touched)
         except BaseException:
             self._numbers.give_back(sequence)
             raise
+
+    def _made(
+        self,
+        sequence: int,
+        payload: Buffer,
+        place: tuple[str, int, int] | None = None,
+        touched: Iterable[bytes] = (),
+    ) -> records.Transaction:
+        return records.Transaction(
+            self._city.sender.identity,
+            network=self.network,
+            sequence=sequence,
+            hlc=self._city.sender.stamp(),
+            payload=payload,
+            place=place,
+            touched=touched,
+        )
 
     def send(self, payload: Payload, *, deadline_s: float = _DEADLINE_S) -> records.Receipt:
         """Disperses and commits one transaction; returns when it is durable.
@@ -389,50 +399,71 @@ class City:
 
     def _send_burst(self, payloads: Sequence[Payload], deadline_s: float) -> list[Outcome]:
         """Sends one burst; one outcome each."""
-        outcomes: list[Outcome | None] = [None] * len(payloads)
+        deadline = self._city.clock.monotonic() + deadline_s
+        outcomes: list[bytes | CityChainError | None] = [None] * len(payloads)
         ready: dict[bytes, records.Transaction] = {}
-        placed: list[bytes] = []
         for at, payload in enumerate(payloads):
-            try:
-                if isinstance(payload, records.Transaction):
+            if isinstance(payload, records.Transaction):
+                try:
                     self._check_mine(payload)
-                    made = payload
-                else:
-                    made = self.transaction(payload)
+                    ready[payload.tx_id] = payload
+                    outcomes[at] = payload.tx_id
+                except CityChainError as error:
+                    outcomes[at] = error
+        used: list[tuple[int, bytes | None]] = [(made.sequence, tx_id) for tx_id, made in ready.items()]
+        self._numbers.begin(number for number, _ in used)
+        try:
+            self._make(payloads, outcomes, ready, used, deadline)
+            found = self._send_ready(ready, deadline)
+            return [found[outcome] if isinstance(outcome, bytes) else outcome for outcome in outcomes if outcome]
+        except CityChainError as error:
+            return [outcome if isinstance(outcome, CityChainError) else error for outcome in outcomes]
+        finally:
+            self._numbers.end(used, self._state(), self._city.journal.is_open)
+
+    def _make(
+        self,
+        payloads: Sequence[Payload],
+        outcomes: list[bytes | CityChainError | None],
+        ready: dict[bytes, records.Transaction],
+        used: list[tuple[int, bytes | None]],
+        deadline: float,
+    ) -> None:
+        """Makes a transaction of every payload that is none: puts in its id, or why there is none."""
+        raw = [at for at, payload in enumerate(payloads) if not isinstance(payload, records.Transaction)]
+        if not raw:
+            return
+        clock, begun = self._city.clock, len(used)
+        numbers = self._numbers.take_many(len(raw), begun, self._state, lambda: clock.monotonic() < deadline)
+        used += [(number, None) for number in numbers]
+        for place, (at, number) in enumerate(zip(raw, numbers, strict=True), begun):
+            payload = payloads[at]
+            try:
+                made = payload if isinstance(payload, records.Transaction) else self._made(number, payload)
+                used[place] = (number, made.tx_id)
                 ready[made.tx_id] = made
-                placed.append(made.tx_id)
+                outcomes[at] = made.tx_id
             except CityChainError as error:
                 outcomes[at] = error
-                placed.append(b"")
-        found = self._send_ready(ready, deadline_s)
-        return [outcome or found[tx_id] for outcome, tx_id in zip(outcomes, placed, strict=True)]
 
-    def _send_ready(self, ready: Mapping[bytes, records.Transaction], deadline_s: float) -> dict[bytes, Outcome]:
+    def _send_ready(self, ready: Mapping[bytes, records.Transaction], deadline: float) -> dict[bytes, Outcome]:
         """Sends those that are not committed yet; one outcome by id."""
-        transactions = list(ready.values())
-        self._numbers.begin(transactions)
-        try:
-            receipts = self._city.ledger.receipts(list(ready))
-            found: dict[bytes, Outcome] = {receipt.tx_id: receipt for receipt in receipts if receipt is not None}
-            fresh = [transaction for transaction in transactions if transaction.tx_id not in found]
-            if fresh:
-                found.update(self._run(self._sending, {"transactions": fresh}, fresh, deadline_s))
-            return found
-        except CityChainError as error:
-            return dict.fromkeys(ready, error)
-        finally:
-            self._end(transactions)
+        receipts = self._city.ledger.receipts(list(ready))
+        found: dict[bytes, Outcome] = {receipt.tx_id: receipt for receipt in receipts if receipt is not None}
+        fresh = [transaction for tx_id, transaction in ready.items() if tx_id not in found]
+        if fresh:
+            found.update(self._run(self._sending, {"transactions": fresh}, fresh, deadline))
+        return found
 
-    def _end(self, transactions: Sequence[records.Transaction]) -> None:
-        """These are no longer being sent: what is neither committed nor journalled gives its number back."""
-        self._numbers.end(transactions, lambda: self._city.ledger.sender(self.sender), self._city.journal.is_open)
+    def _state(self) -> SenderState:
+        return self._city.ledger.sender(self.sender)
 
     def _run(
         self,
         pipeline: Pipeline,
         given: Mapping[str, Any],
         transactions: Sequence[records.Transaction],
-        deadline_s: float,
+        deadline: float,
     ) -> dict[bytes, Outcome]:
         """Runs a sending pipeline; one outcome by id."""
         outcomes: Sequence[Outcome]
@@ -440,7 +471,7 @@ class City:
         try:
             run = pipeline.run(
                 {name: every[name] for name in pipeline.inputs},
-                deadline=self._city.clock.monotonic() + deadline_s,
+                deadline=deadline,
                 on_stage=self._on_stage,
             )
             outcomes = run["outcomes"]
@@ -626,7 +657,7 @@ class City:
         left = [item for item, done in zip(pending, committed, strict=True) if not done]
         deadline = self._city.clock.monotonic() + _DEADLINE_S
         outcomes: dict[bytes, Outcome] = {}
-        self._numbers.begin([item.transaction for item in left])
+        self._numbers.begin(item.transaction.sequence for item in left)
         certified = [item.certificate for item in left if item.certificate is not None]
         if certified:
             try:
@@ -639,11 +670,12 @@ class City:
         if begun:
             transactions = [item.transaction for item in begun]
             given = {"transactions": transactions, "manifests": [item.manifest for item in begun]}
-            outcomes.update(self._run(RESUMING, given, transactions, _DEADLINE_S))
+            outcomes.update(self._run(RESUMING, given, transactions, deadline))
         receipts = [outcome for outcome in outcomes.values() if isinstance(outcome, records.Receipt)]
         refused = [tx_id for tx_id, outcome in outcomes.items() if isinstance(outcome, VerificationError)]
         self._city.journal.settle([*(receipt.tx_id for receipt in receipts), *refused])
-        self._end([item.transaction for item in left])
+        used = [(item.transaction.sequence, item.transaction.tx_id) for item in left]
+        self._numbers.end(used, self._state(), self._city.journal.is_open)
         errors = {tx_id: outcome for tx_id, outcome in outcomes.items() if isinstance(outcome, CityChainError)}
         finished = [
             receipt for receipt in self._city.ledger.receipts([p.transaction.tx_id for p in pending]) if receipt

@@ -16,7 +16,8 @@ What it promises, and what not, is said in `city_chain.proofs.dpos`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from city_chain import records
 from city_chain.errors import CityChainError, DeadlineError, ProtocolError, UnavailableError
@@ -71,9 +72,10 @@ class DposEngine:
 
         Raises:
             UnavailableError: Too few delegates voted before the deadline.
+            DeadlineError: Others' batches were still under way at the deadline.
         """
         outcomes: list[records.Receipt | records.Entry | CityChainError | None] = [None] * len(evidence)
-        with self._lock:
+        with self._turn(deadline):
             left = list(range(len(evidence)))
             while left:
                 left = self._settle(evidence, left, outcomes)
@@ -84,10 +86,20 @@ class DposEngine:
 
     def recover(self, deadline: float) -> int:
         """Carries on with what a delegate had accepted before a crash; returns how many batches were committed."""
-        with self._lock:
+        with self._turn(deadline):
             before = self._ledger.tip.height
             self._decide(None, deadline)
             return self._ledger.tip.height - before
+
+    @contextmanager
+    def _turn(self, deadline: float) -> Iterator[None]:
+        """One batch at a time; nobody waits for the others beyond its own deadline."""
+        if not self._lock.acquire(timeout=max(deadline - self._clock.monotonic(), 0.0)):
+            raise DeadlineError("commit: batches of others were still under way at the deadline")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _settle(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from city_chain.composer import stage
 from city_chain.ports import Transport
+from city_chain.stages.courier import leaving_time
 from city_chain.stages.fetcher import Fetcher, Search
 from city_chain.stages.model import Members, Sender
 from city_chain.stages.vitals import Vitals
@@ -35,5 +36,6 @@ def r3_request(
     Returns:
         The searches, with what was found in them.
     """
-    Fetcher(searches, sender, members, transport, vitals, deadline).run()
+    until = leaving_time(sender.clock.monotonic(), deadline)
+    Fetcher(searches, sender, members, transport, vitals, until).run()
     return searches

@@ -13,7 +13,7 @@ from city_chain.algorithms import ec
 from city_chain.composer import stage
 from city_chain.errors import CityChainError, UnavailableError
 from city_chain.ports import Transport
-from city_chain.stages.courier import Courier, Order, sign_requests
+from city_chain.stages.courier import Courier, Order, leaving_time, sign_requests
 from city_chain.stages.fetcher import Search
 from city_chain.stages.model import Members, Placement, Restored, Sender
 from city_chain.stages.vitals import Vitals
@@ -126,7 +126,7 @@ def _place(orders: Sequence[Order], sender: Sender, members: Members, transport:
     for order in orders:
         order.requests = [r for (owner, _), r in zip(wanted, requests, strict=True) if owner is order]
     if orders:
-        Courier(orders, sender, members, transport, deadline).run()
+        Courier(orders, sender, members, transport, leaving_time(sender.clock.monotonic(), deadline)).run()
 
 
 def _certify(result: Restored, order: Order, sender: Sender, members: Members) -> None:

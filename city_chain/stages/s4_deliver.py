@@ -15,7 +15,7 @@ from city_chain import records
 from city_chain.composer import stage
 from city_chain.ports import Request, Transport
 from city_chain.stages import messages
-from city_chain.stages.courier import PATIENCE_MAX_S, Courier, Order
+from city_chain.stages.courier import PATIENCE_MAX_S, Courier, Order, leaving_time
 from city_chain.stages.model import Behind, Delivery, Hold, Journal, Members, Sender
 
 __all__ = ["s4_deliver"]
@@ -50,7 +50,7 @@ def s4_deliver(
         One delivery each. One without its quorum carries the `UnavailableError` that says so; the others go on.
     """
     orders = [_order(hold) for hold in holds]
-    courier = Courier(orders, sender, members, transport, deadline)
+    courier = Courier(orders, sender, members, transport, leaving_time(sender.clock.monotonic(), deadline))
     courier.run()
     deliveries = [Delivery(hold, dict(order.acks), order.why()) for hold, order in zip(holds, orders, strict=True)]
     if any(order.missing for order, delivery in zip(orders, deliveries, strict=True) if delivery.error is None):
