@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 from city_chain import records
@@ -22,6 +21,14 @@ from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.composer import Pipeline, StageEvent
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError, VerificationError
+from city_chain.levels.checks import (
+    check_batch,
+    check_callback,
+    check_deadline,
+    checked_id,
+    checked_path,
+    checked_payload,
+)
 from city_chain.levels.embedded import Embedded, Parts
 from city_chain.levels.journal import Pending
 from city_chain.levels.numbers import Numbers
@@ -41,7 +48,6 @@ type Payload = Buffer | records.Transaction
 
 _BURST_BYTES_MAX = 32 << 20
 _DEADLINE_S = 10.0
-_DEADLINE_S_MAX = 86_400.0
 
 
 class City:
@@ -138,7 +144,8 @@ class City:
             >>> folder.cleanup()
         """
         wanted = Settings(**settings)
-        return cls._start(path, Parts(), lambda storage, entropy: found(storage, wanted, entropy), create=True)
+        where = checked_path(path)
+        return cls._start(where, Parts(), lambda storage, entropy: found(storage, wanted, entropy), create=True)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -154,13 +161,15 @@ class City:
             city_chain.errors.StorageError: ...
         """
 
+        where = checked_path(path)
+
         def founding(storage: Storage, _: Entropy) -> Founding:
             there = load(storage)
             if there is None:
-                raise StorageError(f"{os.fspath(path)} holds no city; make one with City.local or city-chain init")
+                raise StorageError(f"{where} holds no city; make one with City.local or city-chain init")
             return there
 
-        return cls._start(path, Parts(), founding, create=False)
+        return cls._start(where, Parts(), founding, create=False)
 
     @classmethod
     def _start(
@@ -176,13 +185,13 @@ class City:
         owner = None
         storage = given.storage
         if path is not None:
-            where = Path(path)
+            where = checked_path(path)
             if not create and not where.exists():
                 raise StorageError(f"{where} does not exist; make a city with City.local or city-chain init")
             owner = Owner(where) if where.parent.is_dir() else None
         try:
             if path is not None:
-                storage = SqliteStorage(path, create=create)
+                storage = SqliteStorage(where, create=create)
             clock = given.clock or SystemClock()
             parts = Parts(
                 storage or MemoryStorage(),
@@ -257,6 +266,7 @@ class City:
 
     def watch(self, on_stage: Callable[[StageEvent], None] | None) -> None:
         """Calls `on_stage` with every stage that ends from now on, in whatever thread it ran; None ends it."""
+        check_callback("on_stage", on_stage)
         self._on_stage = on_stage
 
     def use(self, sending: Pipeline) -> None:
@@ -382,12 +392,10 @@ class City:
             InputError: `batch` or `deadline_s` is out of range.
         """
         self._check_open()
-        _check_deadline(deadline_s)
-        if not isinstance(batch, int) or isinstance(batch, bool):
-            raise TypeError(f"batch must be an int, not {type(batch).__name__}")
-        if not 1 <= batch <= 4096:
-            raise InputError(f"batch = {batch}: 1 to 4096 is allowed")
-        items = [_checked(payload) for payload in payloads]
+        check_deadline(deadline_s)
+        check_batch(batch)
+        check_callback("on_outcome", on_outcome)
+        items = [checked_payload(payload) for payload in payloads]
         outcomes: list[Outcome] = []
         for burst in _bursts(items, batch):
             done = self._send_burst(burst, deadline_s)
@@ -497,7 +505,7 @@ class City:
             DeadlineError: They are not done within `timeout_s` seconds.
         """
         self._check_open()
-        _check_deadline(timeout_s)
+        check_deadline(timeout_s)
         self._city.behind.settle(timeout_s)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
@@ -528,6 +536,7 @@ class City:
             InputError: One of them is not committed here.
         """
         self._check_open()
+        check_deadline(deadline_s)
         outcomes: list[records.Transaction | CityChainError] = []
         for burst in self._reading_bursts(tx_ids):
             for result in self._read(RECEIVING, burst, deadline_s)["restored"]:
@@ -541,7 +550,7 @@ class City:
             InputError: No such transaction is committed here.
         """
         self._check_open()
-        receipt = self._city.ledger.receipt(_checked_id(tx_id))
+        receipt = self._city.ledger.receipt(checked_id(tx_id))
         if receipt is None:
             raise InputError(f"no transaction {tx_id.hex()} is committed here")
         return receipt
@@ -566,6 +575,8 @@ class City:
             on_progress: Called with how many were checked so far.
         """
         self._check_open()
+        check_deadline(deadline_s)
+        check_callback("on_progress", on_progress)
         found: list[TransactionHealth] = []
         for burst in self._reading_bursts(self.tx_ids() if tx_ids is None else tx_ids):
             run = self._read(HEALTH, burst, deadline_s)
@@ -589,6 +600,8 @@ class City:
             on_progress: Called with how many were seen to so far.
         """
         self._check_open()
+        check_deadline(deadline_s)
+        check_callback("on_progress", on_progress)
         report = RepairReport.of([])
         for burst in self._reading_bursts(self.tx_ids() if tx_ids is None else tx_ids):
             results: Sequence[Restored] = self._read(REPAIRING, burst, deadline_s)["results"]
@@ -598,7 +611,6 @@ class City:
         return report
 
     def _read(self, pipeline: Pipeline, wanted: Sequence[bytes], deadline_s: float) -> Mapping[str, Any]:
-        _check_deadline(deadline_s)
         given = self._city.receiving()
         run = pipeline.run(
             {"wanted": wanted, **{name: given[name] for name in pipeline.inputs if name != "wanted"}},
@@ -612,7 +624,7 @@ class City:
         burst: list[bytes] = []
         size = 0
         for tx_id in tx_ids:
-            receipt = self._city.ledger.receipt(_checked_id(tx_id))
+            receipt = self._city.ledger.receipt(checked_id(tx_id))
             length = receipt.manifest.length if receipt is not None else 0
             if burst and (len(burst) == 256 or size + length > _BURST_BYTES_MAX):
                 yield burst
@@ -689,29 +701,6 @@ class City:
     def _check_open(self) -> None:
         if self._closed:
             raise StorageError("the city is closed; open it again")
-
-
-def _checked(payload: object) -> Payload:
-    if isinstance(payload, records.Transaction):
-        return payload
-    if isinstance(payload, str) or not isinstance(payload, Buffer):
-        raise TypeError(f"a payload must be bytes or a Transaction, not {type(payload).__name__}")
-    return payload
-
-
-def _checked_id(tx_id: object) -> bytes:
-    if not isinstance(tx_id, bytes):
-        raise TypeError(f"a transaction id must be bytes, not {type(tx_id).__name__}")
-    if len(tx_id) != 32:
-        raise InputError(f"a transaction id of {len(tx_id)} bytes, exactly 32 are needed")
-    return tx_id
-
-
-def _check_deadline(deadline_s: object) -> None:
-    if not isinstance(deadline_s, int | float) or isinstance(deadline_s, bool):
-        raise TypeError(f"a deadline must be a number of seconds, not {type(deadline_s).__name__}")
-    if not 0 < deadline_s <= _DEADLINE_S_MAX:
-        raise InputError(f"a deadline of {deadline_s} s: above 0, and at most {_DEADLINE_S_MAX:.0f}, is needed")
 
 
 def _bursts(items: Sequence[Payload], batch: int) -> Iterator[list[Payload]]:

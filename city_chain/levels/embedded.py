@@ -47,6 +47,13 @@ class Parts:
     clock: Clock | None = None
     entropy: Entropy | None = None
 
+    def __post_init__(self) -> None:
+        ports = (("storage", Storage), ("presence", Presence), ("transport", Transport), ("clock", Clock))
+        for name, port in (*ports, ("entropy", Entropy)):
+            part = getattr(self, name)
+            if part is not None and not isinstance(part, port):
+                raise TypeError(f"{name} must keep the contract of ports.{port.__name__}, not {type(part).__name__}")
+
     def need_storage(self) -> Storage:
         """The storage, which must be there."""
         if self.storage is None:

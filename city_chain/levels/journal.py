@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from city_chain import records
-from city_chain.errors import StorageError
+from city_chain.errors import InputError, StorageError
 from city_chain.ports import Storage
 from city_chain.proofs import poh
 from city_chain.stages import messages
@@ -97,7 +97,10 @@ class SendJournal:
 
     def late_holders(self, tx_id: bytes) -> dict[int, bytes]:
         """Who acknowledged which fragment of a transaction late."""
-        found = (poh.Ack.from_bytes(row) for _, row in self._storage.scan(b"a" + tx_id))
+        try:
+            found = [poh.Ack.from_bytes(row) for _, row in self._storage.scan(b"a" + tx_id)]
+        except InputError as error:
+            raise StorageError(f"journal: a late ack for {tx_id.hex()} cannot be read: {error}") from error
         return {ack.index: ack.node for ack in found}
 
     def pending(self) -> list[Pending]:

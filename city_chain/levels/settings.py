@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields
 import orjson
 
 from city_chain import records
+from city_chain.composer.checks import shown
 from city_chain.errors import InputError, StorageError
 from city_chain.ports import Entropy, Storage
 from city_chain.proofs import dpos, poh
@@ -65,21 +66,21 @@ class Settings:
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise TypeError(f"{field.name} must be {kind.__name__}, not {type(value).__name__}")
         if not 1 <= len(self.name.encode(errors="replace")) <= 64 or not self.name.isprintable():
-            raise InputError(f"name: {self.name!r}; 1 to 64 printable bytes are needed")
+            raise InputError(f"name: {shown(self.name)}; 1 to 64 printable bytes are needed")
         for name, most in (("nodes", NODES_MAX), ("validators", _DELEGATES_MAX), ("districts", NODES_MAX)):
             if not 1 <= getattr(self, name) <= most:
-                raise InputError(f"{name} = {getattr(self, name)}: 1 to {most} is allowed")
+                raise InputError(f"{name} = {shown(getattr(self, name))}: 1 to {most} is allowed")
         if self.validators > self.nodes:
-            raise InputError(f"validators = {self.validators}: there are only {self.nodes} nodes")
+            raise InputError(f"validators = {shown(self.validators)}: there are only {self.nodes} nodes")
         if not 1 <= self.k <= self.n <= NODES_MAX:
-            raise InputError(f"k = {self.k}, n = {self.n}: 1 ≤ k ≤ n ≤ {NODES_MAX} is needed")
+            raise InputError(f"k = {shown(self.k)}, n = {shown(self.n)}: 1 ≤ k ≤ n ≤ {NODES_MAX} is needed")
         quorum = poh.write_quorum(self.k, self.n)
         if self.nodes < quorum:
             raise InputError(
                 f"nodes = {self.nodes}: ({self.k}, {self.n}) needs acks of {quorum} nodes for every transaction"
             )
         if self.engine != "dpos":
-            raise InputError(f'engine = {self.engine!r}: this version has "dpos"')
+            raise InputError(f'engine = {shown(self.engine)}: this version has "dpos"')
 
 
 @dataclass(frozen=True, slots=True)

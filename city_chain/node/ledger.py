@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import orjson
 
 from city_chain import records
-from city_chain.errors import InputError, StorageError, VerificationError
+from city_chain.errors import InputError, ProtocolError, StorageError, VerificationError
 from city_chain.ports import Storage
 from city_chain.stages import messages
 
@@ -147,7 +148,7 @@ class Ledger:
     def receipts(self, tx_ids: Sequence[bytes]) -> list[records.Receipt | None]:
         """The receipts of many transactions, None where one is not committed."""
         rows = self._storage.get_many([b"t" + tx_id for tx_id in tx_ids])
-        return [None if row is None else records.Receipt.from_bytes(row) for row in rows]
+        return [None if row is None else _receipt(tx_id, row) for tx_id, row in zip(tx_ids, rows, strict=True)]
 
     def committed(self, tx_ids: Sequence[bytes]) -> list[bool]:
         """Whether each transaction is committed."""
@@ -155,12 +156,14 @@ class Ledger:
 
     def repairs(self, tx_id: bytes) -> list[records.RepairCertificate]:
         """The repairs of a transaction, in their order."""
-        return [records.RepairCertificate.from_bytes(row) for _, row in self._storage.scan(b"r" + tx_id)]
+        with _reading("a repair of", tx_id):
+            return [records.RepairCertificate.from_bytes(row) for _, row in self._storage.scan(b"r" + tx_id)]
 
     def generation(self, tx_id: bytes) -> int:
         """The running number of a transaction's last repair, 0 if there was none."""
         (row,) = self._storage.get_many([b"g" + tx_id])
-        return 0 if row is None else messages.integer_of(row)
+        with _reading("the generation of", tx_id):
+            return 0 if row is None else messages.integer_of(row)
 
     def sender(self, sender: bytes) -> SenderState:
         """What is known of a sender."""
@@ -169,10 +172,13 @@ class Ledger:
             (row,) = self._storage.get_many([b"s" + sender])
             known = SenderState()
             if row is not None:
-                state = orjson.loads(row)
-                known = SenderState(
-                    bytes.fromhex(state["vrf_public"]), int(state["next_sequence"]), frozenset(state["ahead"])
-                )
+                with _reading("sender", sender):
+                    state = orjson.loads(row)
+                    known = SenderState(
+                        bytes.fromhex(state["vrf_public"]),
+                        int(state["next_sequence"]),
+                        frozenset(map(int, state["ahead"])),
+                    )
             if len(self._senders) >= 1 << 16:
                 self._senders.clear()
             self._senders[sender] = known
@@ -183,8 +189,9 @@ class Ledger:
         (row,) = self._storage.get_many([b"b" + height.to_bytes(8, "big")])
         if row is None:
             return None
-        batch, certificate = messages.answer(row, "batch", 2)
-        return Block(records.Batch.from_bytes(batch), records.CommitCertificate.from_bytes(certificate))
+        with _reading("the batch at height", str(height)):
+            batch, certificate = messages.answer(row, "batch", 2)
+            return Block(records.Batch.from_bytes(batch), records.CommitCertificate.from_bytes(certificate))
 
     def evidence(self, batch: records.Batch) -> list[Certificate]:
         """The certificates behind the entries of a committed batch, in their order."""
@@ -199,7 +206,8 @@ class Ledger:
                 (row,) = self._storage.get_many([_repair_key(entry.tx_id, entry.generation)])
                 if row is None:
                     raise StorageError(f"ledger: repair {entry.generation} of {entry.tx_id.hex()} is missing")
-                found.append(records.RepairCertificate.from_bytes(row))
+                with _reading("a repair of", entry.tx_id):
+                    found.append(records.RepairCertificate.from_bytes(row))
         return found
 
     def tx_ids(self, after: bytes | None = None, limit: int | None = None) -> Iterator[bytes]:
@@ -287,3 +295,21 @@ class Ledger:
 
 def _repair_key(tx_id: bytes, generation: int) -> bytes:
     return b"r" + tx_id + generation.to_bytes(4, "big")
+
+
+def _receipt(tx_id: bytes, row: bytes) -> records.Receipt:
+    with _reading("the receipt of", tx_id):
+        receipt = records.Receipt.from_bytes(row)
+        if receipt.tx_id != tx_id:
+            raise ValueError(f"it is of {receipt.tx_id.hex()}")
+        return receipt
+
+
+@contextmanager
+def _reading(what: str, of: bytes | str) -> Iterator[None]:
+    """A row that cannot be read is the storage's fault."""
+    try:
+        yield
+    except (ProtocolError, ValueError, KeyError, TypeError) as error:
+        shown = of if isinstance(of, str) else of.hex()
+        raise StorageError(f"ledger: {what} {shown} cannot be read, the row is damaged: {error}") from error

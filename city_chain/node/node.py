@@ -6,6 +6,7 @@ import threading
 
 from city_chain import records
 from city_chain.algorithms import tnh
+from city_chain.errors import StorageError
 from city_chain.node.holder import Holder
 from city_chain.node.ledger import Ledger
 from city_chain.node.voter import Voter
@@ -75,8 +76,7 @@ class Node:
             The lease granted, seconds.
         """
         with self._lock:
-            (row,) = self._storage.get_many([b"n"])
-            sequence = max(int.from_bytes(row or b"", "big") + 1, self._clock.now_ms())
+            sequence = max(self._last_sequence() + 1, self._clock.now_ms())
             self._storage.put_many({b"n": sequence.to_bytes(8, "big")})
             record = records.NodeRecord(
                 self._identity,
@@ -96,5 +96,13 @@ class Node:
     def log_out(self, presence: Presence) -> None:
         """Takes the node off the list."""
         with self._lock:
-            (row,) = self._storage.get_many([b"n"])
-            presence.remove(self._clock.monotonic(), self.id, int.from_bytes(row or b"", "big"))
+            presence.remove(self._clock.monotonic(), self.id, self._last_sequence())
+
+    def _last_sequence(self) -> int:
+        (row,) = self._storage.get_many([b"n"])
+        if row is None:
+            return 0
+        sequence = int.from_bytes(row, "big")
+        if len(row) != 8 or sequence >> 63:
+            raise StorageError(f"node {self.id.hex()[:16]}: its last sequence cannot be read; the row is damaged")
+        return sequence

@@ -1,0 +1,140 @@
+"""What a city checks of its arguments before anything is done: types, ranges, paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Buffer
+from pathlib import Path
+
+from city_chain import records
+from city_chain.composer.checks import shown
+from city_chain.errors import InputError, StorageError
+
+__all__ = [
+    "check_batch",
+    "check_callback",
+    "check_deadline",
+    "checked_id",
+    "checked_path",
+    "checked_payload",
+]
+
+_BATCH_MAX = 4096
+_DEADLINE_S_MAX = 86_400
+
+
+def check_deadline(deadline_s: object) -> None:
+    """Refuses what is no time to wait, in seconds.
+
+    Example:
+        >>> check_deadline(-1)
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.InputError: a deadline of -1 s: above 0, and at most 86400, is needed
+    """
+    if not isinstance(deadline_s, int | float) or isinstance(deadline_s, bool):
+        raise TypeError(f"a deadline must be a number of seconds, not {type(deadline_s).__name__}")
+    if not 0 < deadline_s <= _DEADLINE_S_MAX:
+        raise InputError(f"a deadline of {shown(deadline_s)} s: above 0, and at most {_DEADLINE_S_MAX}, is needed")
+
+
+def check_batch(batch: object) -> None:
+    """Refuses what is no number of transactions that may travel together.
+
+    Example:
+        >>> check_batch(0)
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.InputError: batch = 0: 1 to 4096 is allowed
+    """
+    if not isinstance(batch, int) or isinstance(batch, bool):
+        raise TypeError(f"batch must be an int, not {type(batch).__name__}")
+    if not 1 <= batch <= _BATCH_MAX:
+        raise InputError(f"batch = {shown(batch)}: 1 to {_BATCH_MAX} is allowed")
+
+
+def check_callback(name: str, callback: object) -> None:
+    """Refuses what is neither None nor callable, before it is needed.
+
+    Example:
+        >>> check_callback("on_outcome", 5)
+        Traceback (most recent call last):
+        ...
+        TypeError: on_outcome must be callable or None, not int
+    """
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{name} must be callable or None, not {type(callback).__name__}")
+
+
+def checked_id(tx_id: object) -> bytes:
+    """A transaction's id.
+
+    Example:
+        >>> checked_id(b"short")
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.InputError: a transaction id of 5 bytes, exactly 32 are needed
+    """
+    if not isinstance(tx_id, bytes):
+        raise TypeError(f"a transaction id must be bytes, not {type(tx_id).__name__}")
+    if len(tx_id) != 32:
+        raise InputError(f"a transaction id of {len(tx_id)} bytes, exactly 32 are needed")
+    return tx_id
+
+
+def checked_payload(payload: object) -> Buffer | records.Transaction:
+    """What can be sent: a transaction, or bytes in one piece.
+
+    Example:
+        >>> checked_payload(memoryview(b"abcd")[::2])
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.InputError: a payload must be bytes in one piece; this view skips some
+    """
+    if isinstance(payload, records.Transaction | bytes):
+        return payload
+    if not isinstance(payload, Buffer):
+        raise TypeError(f"a payload must be bytes or a Transaction, not {type(payload).__name__}")
+    try:
+        with memoryview(payload) as view:
+            unit, whole = view.format, view.c_contiguous
+    except (TypeError, ValueError, BufferError) as error:
+        raise InputError(f"a payload that cannot be read: {error}") from None
+    if unit != "B":
+        raise TypeError(f"a payload must be bytes, not {type(payload).__name__} of {unit!r}; take its memoryview as 'B'")
+    if not whole:
+        raise InputError("a payload must be bytes in one piece; this view skips some")
+    return payload
+
+
+def checked_path(path: object) -> Path:
+    """Where a city's file is or is to be: absolute.
+
+    Raises:
+        TypeError: It is no path of text.
+        InputError: It names nothing.
+        StorageError: Something else is there.
+
+    Example:
+        >>> checked_path("/")
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.StorageError: / is no file; name the city's file
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a str or a path of str, not {type(path).__name__}")
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"path must be a str or a path of str, not {type(path).__name__}")
+    if not text or "\0" in text:
+        raise InputError(f"path must name a file, not {shown(text)}")
+    try:
+        os.fsencode(text)
+        where = Path(os.path.abspath(text))
+        if where.exists() and not where.is_file():
+            raise StorageError(f"{where} is no file; name the city's file")
+    except UnicodeEncodeError:
+        raise InputError(f"path must be a name that the system can write, not {shown(text)}") from None
+    except OSError as error:
+        raise StorageError(f"{shown(text)} cannot be looked at: {error.strerror}") from None
+    return where
