@@ -1,7 +1,8 @@
-"""Runs all benchmarks once and writes the tables of `docs/benchmarks.md` to stdout.
+"""Runs all benchmarks once and writes their tables as Markdown.
 
-Run with ``python benches/report.py > tables.md`` on a quiet machine, with the package built for release (every build of
-it is). It takes about two minutes. ``--json FILE`` writes the raw figures as well, ``-k WORD`` runs a part.
+Run ``python benches/report.py`` on a quiet machine, with the package built for release (every build of it is). It takes
+about a minute. ``--page docs/benchmarks.md`` writes the tables into the page, in place of those that are there;
+``--json FILE`` keeps the raw figures; ``-k WORD`` runs a part.
 
 Percentiles are of single calls (rounds of one iteration, `statistics.quantiles`); *beside* is the sentinel, timed in
 turn with the thing itself (A/B/A/B), and *ratio* the median of the rounds' own ratios. Figures are reported, never
@@ -25,6 +26,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 BUILD = "release"
+MARK = "<!-- Below: written by benches/report.py -->\n"
 
 
 def quantile(data: Sequence[float], percent: int) -> float:
@@ -160,7 +162,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", metavar="FILE", help="write the raw figures, too")
     parser.add_argument("-k", metavar="WORD", help="only benchmarks whose name has it, as pytest -k")
-    found, printed = run(parser.parse_args())
+    parser.add_argument("--page", metavar="FILE", type=Path, help="write the tables into this page")
+    options = parser.parse_args()
+    found, printed = run(options)
     benches = [Bench(one) for one in found["benchmarks"]]
     parts: dict[str, Callable[[], str]] = {
         "The machine": lambda: facts(found["machine_info"], benches),
@@ -169,8 +173,14 @@ def main() -> None:
         "The city": lambda: city(benches),
         "The stages": lambda: stages(benches),
     }
-    for title, part in parts.items():
-        print(f"## {title}\n\n{part()}\n")
+    text = "\n".join(f"## {title}\n\n{part()}\n" for title, part in parts.items())
+    if options.page is None:
+        print(text, end="")
+        return
+    above, mark, _ = options.page.read_text(encoding="utf-8").partition(MARK)
+    if not mark:
+        sys.exit(f"{options.page} has no line {MARK.strip()!r}")
+    options.page.write_text(f"{above}{mark}\n{text}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,19 @@
-"""What the README shows works as it stands there: the Python blocks, the shell block, the two commands, the links."""
+"""What README and pages show works as it stands there: Python blocks, the shell block, the two commands, the links.
+
+A Python block with prompts (``>>>``) is a doctest, and pytest runs it with its page (``--doctest-glob``). A block
+without is a whole program, and is run here, in a process and a folder of its own. So no block goes without being run.
+"""
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,10 +25,16 @@ TASKS = {"demo", "all"}
 COMMAND = str(Path(sys.executable).with_name("city-chain"))
 
 
-def blocks(language: str) -> list[str]:
-    """The code blocks of the README in one language."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def blocks(language: str, page: Path = ROOT / "README.md") -> list[str]:
+    """The code blocks of a page in one language."""
+    text = page.read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def programs() -> list[Any]:
+    """The Python blocks of all pages that are no doctests."""
+    found = [(page, block) for page in PAGES for block in blocks("python", page) if ">>> " not in block]
+    return [pytest.param(block, id=f"{page.name}-{at}") for at, (page, block) in enumerate(found)]
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -34,12 +46,44 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_there_is_python_to_run() -> None:
     assert len(blocks("python")) >= 2
+    assert len(programs()) >= 2
 
 
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_python_block(number: int, tmp_path: Path) -> None:
-    done = run([sys.executable, "-W", "error", "-c", blocks("python")[number]], tmp_path)
+@pytest.mark.parametrize("program", programs())
+def test_program(program: str, tmp_path: Path) -> None:
+    done = run([sys.executable, "-W", "error", "-c", program], tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_other_python_block_is_a_doctest(page: Path) -> None:
+    """Doctest ends an example at a blank line: the last output of a block must not run into its fence."""
+    text = page.read_text(encoding="utf-8")
+    prompted = [block for block in blocks("python", page) if ">>> " in block]
+    assert all(block.endswith("\n\n") for block in prompted)
+    examples = doctest.DocTestParser().get_examples(text)
+    assert sum(len(re.findall(r"^>>> ", block, re.MULTILINE)) for block in prompted) == len(examples)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_the_index_names_every_page(page: Path) -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert page.name == "index.md" or f"]({page.name})" in index
+
+
+def test_every_test_that_the_page_on_testing_names_is_there() -> None:
+    text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:tests|native)/[\w/.]*\w)(?:::(\w+))?`", text)
+    assert len([test for _, test in named if test]) > 40
+    missing = [f"{file}::{test}" for file, test in named if not holds(ROOT / file, test)]
+    assert missing == []
+
+
+def holds(file: Path, test: str) -> bool:
+    """Whether there is such a file or folder, and such a test in it."""
+    return file.exists() and (
+        not test or re.search(rf"\b(def|fn) {test}\b", file.read_text(encoding="utf-8")) is not None
+    )
 
 
 def test_shell_block(tmp_path: Path) -> None:
