@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Callable
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -24,17 +24,12 @@ CALLS = 1000
 ROUNDS = 200
 PAGE = os.urandom(4096)
 MESSAGE = Message("page", [PAGE])
+MESSAGE_BYTES = MESSAGE.to_bytes()
 HLC = tnh.Hlc()
 KEY = vrf.SecretKey(bytes(32))
 PROOF = KEY.prove(b"input")
 NODES = rvh.NodeSet([index.to_bytes(32, "big") for index in range(20)])
 IDENTITY = Identity(bytes(32))
-
-
-class Measure(Protocol):
-    """The fixture `measure`."""
-
-    def __call__(self, target: Callable[..., Any], **options: Any) -> Any: ...
 
 
 def often(function: Callable[[], Any], calls: int) -> Callable[[], None]:
@@ -60,7 +55,6 @@ SHORT: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: zlib.crc32(PAGE),
     ),
 }
-MESSAGE_BYTES = MESSAGE.to_bytes()
 
 LONG: dict[str, Callable[[], Any]] = {
     "ec.encode 4 KiB, (6, 10)": lambda: ec.encode(PAGE, 6, 4),
@@ -72,14 +66,14 @@ LONG: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("what", SHORT)
-def test_short_call(measure: Measure, what: str) -> None:
+def test_short_call(measure: Any, what: str) -> None:
     function, beside = SHORT[what]
     measure(often(function, CALLS), beside=often(beside, CALLS), calls=CALLS, rounds=ROUNDS)
     assert function() is not None
 
 
 @pytest.mark.parametrize("what", LONG)
-def test_long_call(measure: Measure, what: str) -> None:
+def test_long_call(measure: Any, what: str) -> None:
     """Calls that do real work; the sentinel is the CRC of 4 KiB."""
     function = LONG[what]
     measure(often(function, 20), beside=often(lambda: zlib.crc32(PAGE), 20), calls=20, rounds=ROUNDS)

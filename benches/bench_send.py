@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -24,12 +24,6 @@ from city_chain.ports import Storage
 pytestmark = pytest.mark.bench
 
 SIZE = 4096
-
-
-class Measure(Protocol):
-    """The fixture `measure`."""
-
-    def __call__(self, target: Callable[..., Any], **options: Any) -> Any: ...
 
 
 class Counted:
@@ -111,7 +105,7 @@ def receipts(outcomes: Sequence[object]) -> list[Receipt]:
 
 
 def test_send(
-    measure: Measure, benchmark: Any, bench: Bench, commit: Callable[[], None], payloads: Callable[[int], list[bytes]]
+    measure: Any, benchmark: Any, bench: Bench, commit: Callable[[], None], payloads: Callable[[int], list[bytes]]
 ) -> None:
     """One transaction of 4 KiB, from call to receipt."""
     rounds = 1000
@@ -125,7 +119,7 @@ def test_send(
 
 @pytest.mark.parametrize("count", [1, 64, 256])
 def test_send_many(
-    measure: Measure,
+    measure: Any,
     benchmark: Any,
     bench: Bench,
     commit: Callable[[], None],
@@ -144,7 +138,7 @@ def test_send_many(
 
 
 def test_receive(
-    measure: Measure, benchmark: Any, bench: Bench, commit: Callable[[], None], payloads: Callable[[int], list[bytes]]
+    measure: Any, benchmark: Any, bench: Bench, commit: Callable[[], None], payloads: Callable[[int], list[bytes]]
 ) -> None:
     """Restoring one transaction of 4 KiB."""
     (payload,) = payloads(1)
@@ -155,7 +149,7 @@ def test_receive(
 
 
 def test_health(
-    measure: Measure, benchmark: Any, bench: Bench, commit: Callable[[], None], payloads: Callable[[int], list[bytes]]
+    measure: Any, benchmark: Any, bench: Bench, commit: Callable[[], None], payloads: Callable[[int], list[bytes]]
 ) -> None:
     """Fetching and checking all fragments of 64 transactions of 4 KiB."""
     receipts(bench.city.send_many(payloads(64)))
@@ -166,7 +160,7 @@ def test_health(
 
 
 def test_repair(
-    measure: Measure, benchmark: Any, bench: Bench, commit: Callable[[], None], payloads: Callable[[int], list[bytes]]
+    measure: Any, benchmark: Any, bench: Bench, commit: Callable[[], None], payloads: Callable[[int], list[bytes]]
 ) -> None:
     """One fragment of one transaction made anew on another node, and committed."""
     addresses: list[str] = []
@@ -185,13 +179,13 @@ def test_repair(
     assert (report.repaired, report.fragments) == (1, 1), report
 
 
-def test_verify_receipt(measure: Measure, bench: Bench, commit: Callable[[], None]) -> None:
+def test_verify_receipt(measure: Any, bench: Bench, commit: Callable[[], None]) -> None:
     """Everything that a receipt proves, from its bytes and the trust anchor."""
     kept, trust = bench.city.send(os.urandom(SIZE)).to_bytes(), bench.city.trust
     measure(lambda: Receipt.from_bytes(kept).verify(trust), beside=commit, rounds=300)
 
 
-def test_open(measure: Measure, tmp_path: Path, commit: Callable[[], None]) -> None:
+def test_open(measure: Any, tmp_path: Path, commit: Callable[[], None]) -> None:
     """Opening a city of 64 transactions, and closing it."""
     path = tmp_path / "other.db"
     with City.local(path) as city:

@@ -61,7 +61,7 @@ class Bench:
         self.beside = [taken / (self.calls if self.module == "bench_boundary" else 1) for taken in self._besides()]
 
     def _besides(self) -> list[float]:
-        return self.extra.get("beside_s", [])
+        return list(self.extra.get("beside_s", []))
 
     @property
     def ratio(self) -> str:

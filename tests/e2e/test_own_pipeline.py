@@ -8,13 +8,16 @@ import pytest
 
 from city_chain import City
 from city_chain.composer import Pipeline, Stage, stage
-from city_chain.errors import InputError, VerificationError
+from city_chain.errors import InputError, UnavailableError, VerificationError
 from city_chain.pipelines import SENDING
 from city_chain.stages.model import Dispersal
 
 pytestmark = pytest.mark.e2e
 
-SMALL = {"nodes": 4, "validators": 1, "k": 2, "n": 4}
+
+def small() -> City:
+    """A city of four nodes in memory."""
+    return City.local(nodes=4, validators=1, k=2, n=4)
 
 
 def between(function: object, inputs: Sequence[str] = ("dispersals",), output: str = "dispersals") -> Pipeline:
@@ -31,7 +34,7 @@ def test_a_stage_between_s2_and_s3_sees_every_fragment() -> None:
         seen.extend((dispersal.n, dispersal.length) for dispersal in dispersals)
         return dispersals
 
-    with City.local(**SMALL) as city:
+    with small() as city:
         city.use(SENDING.insert(audit, after="s2_encode"))
         stages: list[str] = []
         city.watch(lambda event: stages.append(event.stage))
@@ -45,7 +48,7 @@ def test_it_changes_what_is_sent_and_back_again() -> None:
     def in_two(transactions: Sequence[object], dispersals: Sequence[Dispersal]) -> Sequence[Dispersal]:
         raise VerificationError(f"no more than {len(transactions)} today")
 
-    with City.local(**SMALL) as city:
+    with small() as city:
         city.use(between(in_two, ("transactions", "dispersals")))
         outcomes = city.send_many([b"one", b"two"])
         assert [type(outcome) for outcome in outcomes] == [VerificationError] * 2
@@ -58,7 +61,7 @@ def test_an_error_of_the_stage_comes_out_and_takes_no_number() -> None:
     def broken(dispersals: Sequence[Dispersal]) -> Sequence[Dispersal]:
         raise ZeroDivisionError("of the user's own")
 
-    with City.local(**SMALL) as city:
+    with small() as city:
         city.use(between(broken))
         for _ in range(3):
             with pytest.raises(ZeroDivisionError, match="own"):
@@ -75,23 +78,23 @@ def test_fragments_that_a_stage_damaged_are_refused_by_their_holders() -> None:
         rotten = [bytes(len(memoryview(fragment))) for fragment in one.fragments]
         return [Dispersal(one.length, one.k, one.n, rotten, one.hashes)]
 
-    with City.local(**SMALL) as city:
+    with small() as city:
         city.use(between(damage))
-        with pytest.raises(Exception, match="needed 3, had 0"):
+        with pytest.raises(UnavailableError, match="needed 3, had 0"):
             city.send(b"anything", deadline_s=2)
         assert city.height == 0
 
 
 @pytest.mark.parametrize("wrong", [None, "sending", [], SENDING.stages])
 def test_no_pipeline(wrong: object) -> None:
-    with City.local(**SMALL) as city, pytest.raises(TypeError, match="must be a Pipeline"):
+    with small() as city, pytest.raises(TypeError, match="must be a Pipeline"):
         city.use(wrong)  # type: ignore[arg-type]
 
 
 def test_a_pipeline_that_does_not_fit() -> None:
     other = Pipeline("other", [Stage("s", len, inputs=("letters",), output="outcomes")], ("letters",), ("outcomes",))
     silent = Pipeline("silent", [Stage("s", len, inputs=("transactions",), output="n")], ("transactions",), ("n",))
-    with City.local(**SMALL) as city:
+    with small() as city:
         with pytest.raises(InputError, match="letters"):
             city.use(other)
         with pytest.raises(InputError, match="needs outcomes"):
