@@ -18,6 +18,7 @@ With ``CITY_CHAIN_DEBUG=1`` in the environment an error shows where it came from
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.complain("interrupted")
         status = 130
+    if status == 130 and argv is None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once more on the way out must not change the status
     return console.finish(status)
 
 

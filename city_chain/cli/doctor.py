@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for section, values in found.items():
             console.say(section)
             for name, value in values.items():
-                console.say(f"  {name:<24}{_shown(name, value)}")
+                console.say(f"  {name.replace('_', ' '):<24}{_shown(name, value)}")
     for what in wrong:
         console.complain(what)
     return 1 if wrong else 0
@@ -72,13 +72,13 @@ def examine(folder: Path, wrong: list[str]) -> dict[str, Section]:
 
 def _versions(wrong: list[str]) -> Section:
     """What of ours and of others runs here."""
-    found: Section = {"city-chain": None, "format of the city": None, "format of the file": None}
+    found: Section = {"city_chain": None, "city_format": None, "file_format": None}
     try:
         from city_chain import __version__  # noqa: PLC0415 — whether it loads is the question
         from city_chain.adapters.storage.sqlite_file import FORMAT_VERSION  # noqa: PLC0415
         from city_chain.levels.settings import VERSION  # noqa: PLC0415
 
-        found |= {"city-chain": __version__, "format of the city": VERSION, "format of the file": FORMAT_VERSION}
+        found |= {"city_chain": __version__, "city_format": VERSION, "file_format": FORMAT_VERSION}
     except ImportError as error:
         wrong.append(f"the extension of city-chain does not load: {error}")
     return {
@@ -102,9 +102,9 @@ def _machine() -> Section:
     return {
         "platform": platform.platform(),
         "architecture": platform.machine() or None,
-        "byte order": sys.byteorder,
+        "byte_order": sys.byteorder,
         "cpus": os.cpu_count(),
-        "cpu features": _cpu_features(),
+        "cpu_features": _cpu_features(),
     }
 
 
@@ -124,8 +124,8 @@ def _cpu_features(source: Path = Path("/proc/cpuinfo")) -> list[str] | None:
 
 def _storage(folder: Path, wrong: list[str]) -> Section:
     """How SQLite keeps a database in this folder, tried on one that is made for it and removed again."""
-    found: Section = {"tried in": text(folder.absolute()), "durable": None, "journal_mode": None, "synchronous": None}
-    found["synced write, ms"] = None
+    found: Section = {"tried_in": text(folder.absolute()), "durable": None, "journal_mode": None, "synchronous": None}
+    found["synced_write_ms"] = None
     try:
         from city_chain.adapters.storage.sqlite import SqliteStorage  # noqa: PLC0415 — loads nothing of the extension
         from city_chain.errors import CityChainError  # noqa: PLC0415
@@ -136,14 +136,14 @@ def _storage(folder: Path, wrong: list[str]) -> Section:
             path = Path(scratch) / "scratch.db"
             with SqliteStorage(path) as storage:
                 found["durable"] = storage.durable
-                found["synced write, ms"] = round(_median_ms(lambda: storage.put_many({b"key": bytes(4096)})), 3)
+                found["synced_write_ms"] = round(_median_ms(lambda: storage.put_many({b"key": os.urandom(4096)})), 3)
                 found |= _pragmas(path)
     except (CityChainError, OSError, sqlite3.Error) as error:
         wrong.append(f"storage in {text(folder)}: {error}")
     if found["journal_mode"] not in ("wal", None) or found["synchronous"] not in ("FULL", "EXTRA", None):
         wrong.append(f"storage in {text(folder)} would not survive the loss of power")
-    found["disk honours syncs"] = None  # only pulling the plug tells
-    found["free space, bytes"] = _or_none(lambda: shutil.disk_usage(folder).free)
+    found["disk_honours_syncs"] = None  # only pulling the plug tells
+    found["free_space_bytes"] = _or_none(lambda: shutil.disk_usage(folder).free)
     return found
 
 
@@ -163,7 +163,7 @@ def _pragmas(path: Path) -> Section:
 def _city(database: Path, wrong: list[str]) -> Section:
     """What is in the city's file, without opening the city, for another process may have it open."""
     found: Section = {"folder": text(database.parent.absolute()), "found": True}
-    found["file, bytes"] = _or_none(lambda: database.stat().st_size)
+    found["file_bytes"] = _or_none(lambda: database.stat().st_size)
     try:
         from city_chain.adapters.storage.namespaced import NamespacedStorage  # noqa: PLC0415
         from city_chain.adapters.storage.sqlite import SqliteStorage  # noqa: PLC0415
@@ -183,9 +183,9 @@ def _city(database: Path, wrong: list[str]) -> Section:
         return found
     settings = founding.settings
     found |= {"name": text(settings.name), "network": founding.epoch.network.hex(), "nodes": settings.nodes}
-    found |= {"stopped nodes": len(founding.stopped), "delegates": settings.validators}
+    found |= {"stopped_nodes": len(founding.stopped), "delegates": settings.validators}
     found |= {"fragments": f"{settings.k} of {settings.n} restore", "engine": settings.engine}
-    found["trust anchor there"] = (database.parent / "trust.anchor").is_file()
+    found["trust_anchor_there"] = (database.parent / "trust.anchor").is_file()
     return found
 
 
@@ -198,9 +198,9 @@ def _clock(wrong: list[str]) -> Section:
         wrong.append(f"the clock says {time.strftime('%Y-%m-%d', time.gmtime())}: set it")
     return {
         "utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "wall resolution, s": time.get_clock_info("time").resolution,
-        "steady resolution, s": time.get_clock_info("monotonic").resolution,
-        "apart after 50 ms, ms": round(drift_ms, 3),
+        "wall_resolution_s": time.get_clock_info("time").resolution,
+        "steady_resolution_s": time.get_clock_info("monotonic").resolution,
+        "apart_after_50_ms_ms": round(drift_ms, 3),
         "synchronised": None,  # no portable way to ask
     }
 
@@ -228,4 +228,4 @@ def _shown(name: str, value: Value) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return " ".join(value) or "none of those that matter here"
-    return size(value) if name.endswith(", bytes") and isinstance(value, int) else str(value)
+    return size(value) if name.endswith("_bytes") and isinstance(value, int) else str(value)

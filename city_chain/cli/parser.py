@@ -55,7 +55,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from city_chain import __version__  # noqa: PLC0415 — loads the extension
 
-        parser.exit(message=f"city-chain {__version__}\n")
+        print(f"city-chain {__version__}")
+        parser.exit()
 
 
 def _add_common(parser: argparse.ArgumentParser, city: str | None, *, as_json: bool | str) -> None:

@@ -37,7 +37,7 @@ FILE_BYTES_MAX = 64 << 20
 def run(args: argparse.Namespace, console: Console) -> int:
     """Sends the files; 1 if any was not sent, 130 after Ctrl-C."""
     place = Place(args.city)
-    with place.open(console) as city, _Interrupt(console) as interrupt:
+    with _Interrupt(console) as interrupt, place.open(console) as city:
         with console.progress("sending", len(args.files)) as progress:
             sending = _Sending(city, place, console, progress, as_json=args.json)
             try:
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             except KeyboardInterrupt:
                 interrupt.asked = True
         if interrupt.asked:
+            interrupt.over = True
             console.complain(sending.summary(len(args.files)))
             if sending.under_way:
                 os._exit(130)  # as a crash would end it: what is journalled stays so, and no thread is waited for
@@ -145,16 +146,22 @@ def _bursts(names: Sequence[str], sending: _Sending) -> Iterator[list[tuple[str,
     burst: list[tuple[str, bytes]] = []
     size = 0
     for name in names:
+        if burst and name == "-":  # it may be long in coming
+            yield burst
+            burst, size = [], 0
         try:
             data = read(name)
         except (InputError, OSError) as error:
             sending.fail(name, error)
             continue
-        if burst and (len(burst) == BURST_FILES_MAX or size + len(data) > BURST_BYTES_MAX):
+        if burst and size + len(data) > BURST_BYTES_MAX:
             yield burst
             burst, size = [], 0
         burst.append((name, data))
         size += len(data)
+        if len(burst) == BURST_FILES_MAX:
+            yield burst
+            burst, size = [], 0
     if burst:
         yield burst
 
@@ -174,6 +181,7 @@ class _Interrupt:
     def __init__(self, console: Console) -> None:
         self.asked = False
         self.sending = False
+        self.over = False
         self._console = console
         self._here = threading.current_thread() is threading.main_thread()
         self._before: Any = None
@@ -188,6 +196,8 @@ class _Interrupt:
             signal.signal(signal.SIGINT, self._before)
 
     def _heard(self, *_: object) -> None:
+        if self.over:
+            return  # it is ending already
         if not self.sending or self.asked:
             raise KeyboardInterrupt
         self.asked = True

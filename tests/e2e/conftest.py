@@ -1,0 +1,102 @@
+"""What the tests of the command line share: it runs as a process of its own, as a person would run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+CITY_CHAIN = [sys.executable, "-W", "error", "-m", "city_chain.cli"]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a process that finds this very package."""
+    found = {name: value for name, value in os.environ.items() if name != "CITY_CHAIN_DEBUG"}
+    path = os.pathsep.join(filter(None, [str(ROOT), found.get("PYTHONPATH")]))
+    return {**found, "PYTHONPATH": path, "PYTHONUTF8": "1", **more}
+
+
+class Cli:
+    """Runs ``city-chain`` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *words: str | Path, stdin: bytes = b"", **more: str) -> subprocess.CompletedProcess[bytes]:
+        """Runs one command to its end."""
+        command = [*CITY_CHAIN, *map(str, words)]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment(**more),
+            input=stdin,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert "CITY_CHAIN_DEBUG" in more or b"Traceback" not in done.stderr, done.stderr.decode()
+        return done
+
+    def good(self, *words: str | Path, stdin: bytes = b"") -> str:
+        """Runs one command that must succeed without a word on stderr; its output."""
+        done = self(*words, stdin=stdin)
+        assert (done.returncode, done.stderr) == (0, b""), done
+        return done.stdout.decode()
+
+    def bad(self, *words: str | Path, status: int = 1, stdin: bytes = b"", **more: str) -> str:
+        """Runs one command that must fail; what it says on stderr, in at most two lines."""
+        done = self(*words, stdin=stdin, **more)
+        said = done.stderr.decode()
+        assert done.returncode == status, done
+        assert said.startswith("city-chain: "), said
+        assert len(said.splitlines()) <= 2, said
+        return said
+
+    def start(
+        self,
+        *words: str | Path,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | IO[bytes] = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+    ) -> subprocess.Popen[bytes]:
+        """Starts one command and leaves it running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "city_chain.cli", *map(str, words)],
+            cwd=self.folder,
+            env=environment(),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """The command line, run in an empty folder."""
+    return Cli(tmp_path)
+
+
+@pytest.fixture
+def town(cli: Cli) -> Path:
+    """A small city in the folder ``town``."""
+    cli.good("init", "town", "--nodes", "8", "--validators", "1", "-k", "2", "-n", "6")
+    return cli.folder / "town"
+
+
+@pytest.fixture
+def files(cli: Cli) -> Callable[[int], Sequence[str]]:
+    """Makes some files of different bytes; their names."""
+
+    def make(count: int) -> list[str]:
+        names = [f"file{at:04}.txt" for at in range(count)]
+        for at, name in enumerate(names):
+            (cli.folder / name).write_bytes(b"%d\n" % at * (1 + at % 500))
+        return names
+
+    return make
