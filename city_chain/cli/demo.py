@@ -160,10 +160,9 @@ class Demo:
         quiet: Whether to say nothing on the way.
 
     Example:
-        >>> import sys
         >>> plan = Plan(nodes=8, validators=1, k=2, n=6)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with Demo(Path(folder), plan, Bundle([Path(sys.prefix) / "pyvenv.cfg"]), Console(), quiet=True) as demo:
+        ...     with Demo(Path(folder), plan, Bundle([Path(__file__)]), Console(), quiet=True) as demo:
         ...         demo.send()
         >>> demo.outcome.problems
         []

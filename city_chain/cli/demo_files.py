@@ -66,8 +66,8 @@ class Bundle:
 
     Example:
         >>> bundle = Bundle([Path("/nowhere/at/all")])
-        >>> list(bundle.bursts()), bundle.notes
-        ([], [(PosixPath('/nowhere/at/all'), 'No such file or directory')])
+        >>> list(bundle.bursts()), bundle.notes[0][1]
+        ([], 'No such file or directory')
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
