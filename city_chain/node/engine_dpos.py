@@ -24,6 +24,7 @@ from city_chain.errors import CityChainError, DeadlineError, ProtocolError, Unav
 from city_chain.node.judge import Case, Judge
 from city_chain.node.ledger import Ledger
 from city_chain.node.roster import Roster
+from city_chain.node.voter import ATTEMPTS_AHEAD_MAX
 from city_chain.ports import Clock, Request, Response, Transport
 from city_chain.proofs import dpos
 from city_chain.stages import messages
@@ -37,6 +38,7 @@ _BACKOFF_MIN_S = 0.002
 _BACKOFF_MAX_S = 0.25
 _ENTRIES_MAX = 4096
 _CASE_BYTES_MAX = 128 << 20
+_CATCH_UP_MAX = 64
 
 
 class DposEngine:
@@ -65,6 +67,7 @@ class DposEngine:
         self._lock = threading.Lock()
         self._pause = threading.Event()
         self._promised = 0
+        self._attempt = 0
         self._round_s = _ROUND_S
 
     def commit(self, evidence: Sequence[Evidence], deadline: float) -> Committed:
@@ -170,7 +173,7 @@ class DposEngine:
         while True:
             reports: list[dpos.Report] = []
             ours = case
-            self._promised = 0
+            self._promised, self._attempt = 0, attempt
             try:
                 if attempt:
                     reports = self._prepare(height, attempt, deadline)
@@ -298,8 +301,12 @@ class DposEngine:
         # Who is silent now is told at the next height; nobody waits for it.
         announced = [messages.integer(height)]
         tips = self._ask(everybody, "announce", announced, "tip", deadline, trouble, lambda _: True)
-        for voter, (tip, *_) in tips.items():
-            for missing in range(messages.integer_of(tip) + 1, height + 1):
+        for voter, answer in tips.items():
+            try:
+                tip = messages.integer_of(b"".join(answer))
+            except ProtocolError:
+                continue  # the batch is committed, whatever a delegate says now
+            for missing in range(tip + 1, min(height, tip + _CATCH_UP_MAX) + 1):
                 block = self._ledger.block(missing)
                 if block is None:
                     break
@@ -352,7 +359,8 @@ class DposEngine:
                 raise response.error or DeadlineError("no answer")
             answer = messages.parse(response.body)
             if answer.kind == "promised" and len(answer.parts) == 1:
-                self._promised = max(self._promised, messages.integer_of(answer.parts[0]))
+                said = messages.integer_of(answer.parts[0])
+                self._promised = max(self._promised, min(said, self._attempt + ATTEMPTS_AHEAD_MAX // 2))
             answers[node] = messages.answer(response.body, answer_kind)
         except (CityChainError, OSError) as error:
             trouble.append(f"{kind} to delegate {node.hex()[:8]}: {messages.reason(error)}")

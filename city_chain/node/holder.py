@@ -65,7 +65,11 @@ class Holder:
         self._storage = storage
 
     def hold(
-        self, asked: Sequence[tuple[poh.HoldRequest, bytes]], verdicts: Sequence[CityChainError | None], hlc: int
+        self,
+        asked: Sequence[tuple[poh.HoldRequest, bytes]],
+        verdicts: Sequence[CityChainError | None],
+        hlc: int,
+        before: Mapping[bytes, bytes],
     ) -> Holding:
         """Prepares acks. They must not leave before the holding's rows are durable.
 
@@ -73,28 +77,30 @@ class Holder:
             asked: (request, fragment) pairs.
             verdicts: Why a pair is refused already; None where it is not.
             hlc: The node's stamp.
+            before: Rows that are not written yet, of what came just before.
 
         Returns:
             The rows to write and the answers to give.
         """
         refusals = dict(enumerate(verdicts))
         keys = [fragment_key(request.tx_id, request.index) for request, _ in asked]
-        present = self._storage.get_many(keys)
-        for at, (request, fragment) in enumerate(asked):
-            refusals[at] = refusals[at] or self._refusal(request, fragment, present[at])
-        good = [pair for at, pair in enumerate(asked) if refusals[at] is None]
-        acks = iter(poh.hold_many(self._identity, good, hlc) if good else [])
+        kept = dict(zip(keys, self._storage.get_many(keys), strict=True))
+        kept.update((key, before[key]) for key in keys if key in before)
         rows: dict[bytes, bytes] = {}
         leases: dict[int, list[bytes]] = {}
-        answers = []
         for at, (request, fragment) in enumerate(asked):
+            refusals[at] = refusals[at] or self._refusal(request, fragment, kept[keys[at]])
+            row = messages.message("held", [request.to_bytes(), fragment])
+            if refusals[at] is None and row != kept[keys[at]]:
+                rows[keys[at]] = kept[keys[at]] = row
+                leases.setdefault(request.hold_until_ms, []).append(keys[at])
+        good = [pair for at, pair in enumerate(asked) if refusals[at] is None]
+        acks = iter(poh.hold_many(self._identity, good, hlc) if good else [])
+        answers = []
+        for at in range(len(asked)):
             refusal = refusals[at]
-            if refusal is not None:
-                answers.append(messages.refused(messages.reason(refusal)))
-                continue
-            rows[keys[at]] = messages.message("held", [request.to_bytes(), fragment])
-            leases.setdefault(request.hold_until_ms, []).append(keys[at])
-            answers.append(next(acks).to_bytes())
+            refused = None if refusal is None else messages.refused(messages.reason(refusal))
+            answers.append(refused or next(acks).to_bytes())
         for until, held in leases.items():
             rows[b"x" + until.to_bytes(8, "big") + held[0]] = b"".join(held)
         return Holding(asked, rows, answers)
@@ -108,7 +114,12 @@ class Holder:
             return error
         if present is not None:
             known = self._read(present)
-            if known is not None and known[0].fragment_hash != request.fragment_hash:
+            # What has rotted stands in nobody's way.
+            if (
+                known is not None
+                and known[0].fragment_hash != request.fragment_hash
+                and known[0].fragment_hash == poh.hash_fragment(known[1])
+            ):
                 return ProtocolError(f"hold request: another fragment {request.index} of the transaction is held here")
         return None
 

@@ -114,9 +114,12 @@ class Host:
             rest = iter(verdicts)
             rows: dict[bytes, bytes] = {}
             holdings: list[tuple[int, Holding]] = []
+            of_node: dict[bytes, dict[bytes, bytes]] = {}
             for at, node, pairs in asked:
-                holding = node.holder.hold(pairs, [next(rest) for _ in pairs], node.stamp())
+                own = of_node.setdefault(node.id, {})
+                holding = node.holder.hold(pairs, [next(rest) for _ in pairs], node.stamp(), own)
                 holdings.append((at, holding))
+                own.update(holding.rows)
                 rows.update((node.space + key, value) for key, value in holding.rows.items())
             if rows:
                 self._storage.put_many(rows)

@@ -16,7 +16,11 @@ from city_chain.node.ledger import Ledger
 from city_chain.ports import Storage
 from city_chain.proofs import dpos
 
-__all__ = ["Voter"]
+__all__ = ["ATTEMPTS_AHEAD_MAX", "Voter"]
+
+ATTEMPTS_AHEAD_MAX = 1024
+"""How many attempts may be skipped at once. A promise cannot be taken back: without a bound, one message could promise
+away all attempts that there are."""
 
 
 class Voter:
@@ -63,8 +67,14 @@ class Voter:
         self._delegate.propose(proposal)
 
     def prepare(self, height: int, attempt: int) -> None:
-        """Takes a later leader's question; a report will follow."""
+        """Takes a later leader's question; a report will follow.
+
+        Raises:
+            ProtocolError: The attempt is so far ahead that whoever asks wants to use them up.
+        """
         self.catch_up()
+        if attempt > self.promised + ATTEMPTS_AHEAD_MAX:
+            raise ProtocolError(f"prepare: attempt {attempt} is too far ahead of {self.promised}, the last one promised")
         self._delegate.prepare(height, attempt)
 
     def rows(self) -> dict[bytes, bytes]:
