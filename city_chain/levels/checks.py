@@ -7,6 +7,7 @@ from collections.abc import Buffer
 from pathlib import Path
 
 from city_chain import records
+from city_chain.composer import Pipeline
 from city_chain.composer.checks import shown
 from city_chain.errors import InputError, StorageError
 
@@ -14,6 +15,7 @@ __all__ = [
     "check_batch",
     "check_callback",
     "check_deadline",
+    "check_sending",
     "checked_id",
     "checked_path",
     "checked_payload",
@@ -101,7 +103,9 @@ def checked_payload(payload: object) -> Buffer | records.Transaction:
     except (TypeError, ValueError, BufferError) as error:
         raise InputError(f"a payload that cannot be read: {error}") from None
     if unit != "B":
-        raise TypeError(f"a payload must be bytes, not {type(payload).__name__} of {unit!r}; take its memoryview as 'B'")
+        raise TypeError(
+            f"a payload must be bytes, not {type(payload).__name__} of {unit!r}; take its memoryview as 'B'"
+        )
     if not whole:
         raise InputError("a payload must be bytes in one piece; this view skips some")
     return payload
@@ -138,3 +142,23 @@ def checked_path(path: object) -> Path:
     except OSError as error:
         raise StorageError(f"{shown(text)} cannot be looked at: {error.strerror}") from None
     return where
+
+
+def check_sending(pipeline: object, ours: Pipeline) -> None:
+    """Refuses what cannot stand in for a city's own sending pipeline.
+
+    Example:
+        >>> from city_chain.pipelines import RECEIVING, SENDING
+        >>> check_sending(SENDING, SENDING)
+        >>> check_sending(RECEIVING, SENDING)  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.InputError: pipeline 'receiving' takes wanted, ... and gives restored; a city gives ...
+    """
+    if not isinstance(pipeline, Pipeline):
+        raise TypeError(f"a sending pipeline must be a Pipeline, not {type(pipeline).__name__}")
+    if not set(pipeline.inputs) <= set(ours.inputs) or "outcomes" not in pipeline.outputs:
+        raise InputError(
+            f"pipeline {pipeline.name!r} takes {', '.join(pipeline.inputs)} and gives {', '.join(pipeline.outputs)}; "
+            f"a city gives {', '.join(ours.inputs)} and needs outcomes"
+        )

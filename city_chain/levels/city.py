@@ -21,10 +21,12 @@ from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.composer import Pipeline, StageEvent
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError, VerificationError
+from city_chain.levels.bursts import bursts
 from city_chain.levels.checks import (
     check_batch,
     check_callback,
     check_deadline,
+    check_sending,
     checked_id,
     checked_path,
     checked_payload,
@@ -46,7 +48,7 @@ __all__ = ["City"]
 type Outcome = records.Receipt | CityChainError
 type Payload = Buffer | records.Transaction
 
-_BURST_BYTES_MAX = 32 << 20
+_READING_MAX = 256
 _DEADLINE_S = 10.0
 
 
@@ -160,7 +162,6 @@ class City:
             ...
             city_chain.errors.StorageError: ...
         """
-
         where = checked_path(path)
 
         def founding(storage: Storage, _: Entropy) -> Founding:
@@ -294,14 +295,7 @@ class City:
             ...     receipt = city.send(b"hello")
             [10]
         """
-        if not isinstance(sending, Pipeline):
-            raise TypeError(f"a sending pipeline must be a Pipeline, not {type(sending).__name__}")
-        unknown = [name for name in sending.inputs if name not in SENDING.inputs]
-        if unknown or "outcomes" not in sending.outputs:
-            raise InputError(
-                f"pipeline {sending.name!r} takes {', '.join(sending.inputs)} and gives {', '.join(sending.outputs)}; "
-                f"a city gives {', '.join(SENDING.inputs)} and needs outcomes"
-            )
+        check_sending(sending, SENDING)
         self._sending = sending
 
     # --- sending -----------------------------------------------------------------------------------------------------
@@ -397,7 +391,7 @@ class City:
         check_callback("on_outcome", on_outcome)
         items = [checked_payload(payload) for payload in payloads]
         outcomes: list[Outcome] = []
-        for burst in _bursts(items, batch):
+        for burst in bursts(items, _size, batch):
             done = self._send_burst(burst, deadline_s)
             for outcome in done:
                 if on_outcome is not None:
@@ -620,19 +614,11 @@ class City:
         return run.outputs
 
     def _reading_bursts(self, tx_ids: Iterable[bytes]) -> Iterator[list[bytes]]:
-        """Cuts ids into bursts of at most 256 transactions and about 32 MiB."""
-        burst: list[bytes] = []
-        size = 0
-        for tx_id in tx_ids:
-            receipt = self._city.ledger.receipt(checked_id(tx_id))
-            length = receipt.manifest.length if receipt is not None else 0
-            if burst and (len(burst) == 256 or size + length > _BURST_BYTES_MAX):
-                yield burst
-                burst, size = [], 0
-            burst.append(tx_id)
-            size += length
-        if burst:
-            yield burst
+        def stored(tx_id: bytes) -> int:
+            receipt = self._city.ledger.receipt(tx_id)
+            return receipt.manifest.length if receipt is not None else 0
+
+        return bursts(map(checked_id, tx_ids), stored, _READING_MAX)
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 
@@ -703,16 +689,5 @@ class City:
             raise StorageError("the city is closed; open it again")
 
 
-def _bursts(items: Sequence[Payload], batch: int) -> Iterator[list[Payload]]:
-    """Cuts payloads into bursts of at most `batch` and about 32 MiB."""
-    burst: list[Payload] = []
-    size = 0
-    for item in items:
-        length = len(item.payload) if isinstance(item, records.Transaction) else memoryview(item).nbytes
-        if burst and (len(burst) == batch or size + length > _BURST_BYTES_MAX):
-            yield burst
-            burst, size = [], 0
-        burst.append(item)
-        size += length
-    if burst:
-        yield burst
+def _size(payload: Payload) -> int:
+    return len(payload.payload) if isinstance(payload, records.Transaction) else memoryview(payload).nbytes

@@ -83,7 +83,9 @@ class Numbers:
                 self._sending[number] += 1
                 self._remove(number)
 
-    def end(self, used: Iterable[tuple[int, bytes | None]], state: SenderState, is_open: Callable[[bytes], bool]) -> None:
+    def end(
+        self, used: Iterable[tuple[int, bytes | None]], state: SenderState, is_open: Callable[[bytes], bool]
+    ) -> None:
         """These are no longer being sent. A number is free again if nothing else uses it.
 
         Args:
