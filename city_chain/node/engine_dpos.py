@@ -97,7 +97,8 @@ class DposEngine:
     @contextmanager
     def _turn(self, deadline: float) -> Iterator[None]:
         """One batch at a time; nobody waits for the others beyond its own deadline."""
-        if not self._lock.acquire(timeout=max(deadline - self._clock.monotonic(), 0.0)):
+        left_s = min(max(deadline - self._clock.monotonic(), 0.0), threading.TIMEOUT_MAX)
+        if not self._lock.acquire(timeout=left_s):
             raise DeadlineError("commit: batches of others were still under way at the deadline")
         try:
             yield
