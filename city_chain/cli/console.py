@@ -153,6 +153,7 @@ class Progress:
         self._began = time.monotonic()
         self._next = self._began + 0.5
         self._shown = False
+        self._marks = ("█", "░") if _writes(stream, "█░") else ("#", ".")
 
     def to(self, count: int) -> None:
         """`count` of them are done."""
@@ -179,7 +180,8 @@ class Progress:
             tail += f"  {(self._total - count) / rate:.0f} s left"
         cells = max(0, min(32, width - len(self._what) - len(tail) - 6))
         full = cells * min(count, self._total) // max(1, self._total)
-        bar = "█" * full + "░" * (cells - full)
+        done, left = self._marks
+        bar = done * full + left * (cells - full)
         return f"{self._what}  {bar}  {tail}"[: width - 1]
 
     def clear(self) -> None:
@@ -201,6 +203,15 @@ class Progress:
             self._stream.flush()
         except OSError:
             self._on = False  # nobody looks
+
+
+def _writes(stream: TextIO, characters: str) -> bool:
+    """Whether a stream's encoding has these characters."""
+    try:
+        characters.encode(stream.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def _escaped(character: str) -> str:

@@ -75,7 +75,11 @@ def _read(process: subprocess.Popen[bytes], proof: Proof, on_progress: Callable[
     if process.stdout is None or process.stderr is None:
         raise RuntimeError("the second process was started without pipes")
     for count, line in enumerate(process.stdout, 1):
-        verdict = orjson.loads(line)
+        try:
+            verdict = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            proof.problems.append(f"the second process said {text(line[:200].decode(errors='replace').strip())!r}")
+            continue
         if verdict["ok"]:
             proof.right.add(bytes.fromhex(verdict["tx_id"]))
         else:

@@ -70,6 +70,7 @@ class Cli:
             [sys.executable, "-m", "city_chain.cli", *map(str, words)],
             cwd=self.folder,
             env=environment(),
+            bufsize=0,  # `communicate` knows nothing of lines that were read ahead
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
