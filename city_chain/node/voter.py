@@ -74,7 +74,9 @@ class Voter:
         """
         self.catch_up()
         if attempt > self.promised + ATTEMPTS_AHEAD_MAX:
-            raise ProtocolError(f"prepare: attempt {attempt} is too far ahead of {self.promised}, the last one promised")
+            raise ProtocolError(
+                f"prepare: attempt {attempt} is too far ahead of {self.promised}, the last one promised"
+            )
         self._delegate.prepare(height, attempt)
 
     def rows(self) -> dict[bytes, bytes]:

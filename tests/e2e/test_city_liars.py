@@ -327,7 +327,9 @@ def test_requests_that_are_signed_but_not_allowed() -> None:
         now = sender.clock.now_ms()
         fragment = b"f" * 20
 
-        def hold(identity: records.Identity, whom: bytes, deadline_ms: int, until_ms: int, fragment_hash: bytes) -> bytes:
+        def hold(
+            identity: records.Identity, whom: bytes, deadline_ms: int, until_ms: int, fragment_hash: bytes
+        ) -> bytes:
             (request,) = poh.request_many(
                 identity,
                 [(manifest, fragment_hash, whom, 1, bytes(32))],
@@ -400,10 +402,17 @@ def test_two_fragments_for_one_place_in_one_burst() -> None:
             )[0]
             for fragment in fragments
         ]
-        pairs = [part for request, fragment in zip(requests, fragments, strict=True) for part in (request.to_bytes(), fragment)]
+        pairs = [
+            part
+            for request, fragment in zip(requests, fragments, strict=True)
+            for part in (request.to_bytes(), fragment)
+        ]
         bursts = [
             [Request(node.address, messages.message("hold", pairs))],
-            [Request(node.address, messages.message("hold", pairs[:2])), Request(node.address, messages.message("hold", pairs[2:]))],
+            [
+                Request(node.address, messages.message("hold", pairs[:2])),
+                Request(node.address, messages.message("hold", pairs[2:])),
+            ],
         ]
         for burst in bursts:
             acks = [

@@ -148,9 +148,9 @@ def test_all_kinds_of_harm_at_once_and_again_after_reopening() -> None:
             assert {city._city.ledger.generation(tx_id) for tx_id in sent} == {round_ + 1}
     with opened(storage, **settings) as city:
         assert city.health().counts["whole"] == 12
-        for node in city.nodes():
-            if not node.running:
-                city.start_node(node.id)
+        for info in city.nodes():
+            if not info.running:
+                city.start_node(info.id)
         for tx_id, payload in sent.items():
             for index in range(4):
                 flip(city, tx_id, index)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not hasattr(os, "fork"), reaso
 KILLS = 200
 ROUNDS_PER_CITY = 25
 COUNT = 64
-SETTINGS = {"nodes": 12, "validators": 4}
+SETTINGS: dict[str, Any] = {"nodes": 12, "validators": 4}
 WORKER = Path(__file__).with_name("crash_worker.py")
 
 
@@ -166,7 +167,7 @@ def test_one_process_at_a_time(tmp_path: Path, server: Server) -> None:
     City.create(path, **SETTINGS).close()
     pid = server.start(path, COUNT, 1)
     assert server.line() == "open"
-    for attempt in (City.open, lambda where: City.local(where, **SETTINGS), lambda where: City.create(where)):
+    for attempt in (City.open, lambda where: City.local(where, **SETTINGS), City.create):
         started = time.monotonic()
         with pytest.raises(StorageError, match="another process"):
             attempt(path)

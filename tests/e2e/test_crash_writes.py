@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from city_chain.ports import Storage
 
 pytestmark = pytest.mark.e2e
 
-SETTINGS = {"nodes": 5, "validators": 4, "k": 2, "n": 4, "districts": 2}
+SETTINGS: dict[str, Any] = {"nodes": 5, "validators": 4, "k": 2, "n": 4, "districts": 2}
 
 
 class Crash(BaseException):
@@ -191,10 +193,8 @@ def test_any_write_of_a_founding_may_fail(how: str) -> None:
     opened(counted).close()
     for at in range(counted.writes):
         storage = Failing(MemoryStorage(), at, how)
-        try:
+        with suppress(Crash, StorageError):
             opened(storage).close()
-        except (Crash, StorageError):
-            pass
         with opened(Failing(storage.inner)) as city:
             assert city.receive(city.send(b"x").tx_id) == b"x"
 
