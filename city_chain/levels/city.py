@@ -1,14 +1,15 @@
 """The city: the unit in which transactions are dispersed, committed, restored and proven.
 
 An embedded city runs all its nodes in this process, over one storage. `City.local` makes or opens one, `City.open`
-opens one. What a city does is in its pipelines (`city_chain.pipelines`); this module puts them together with storage,
-nodes and a commit engine, numbers the sender's transactions, and finishes after a crash what was begun before.
+opens one. What a city does is in its pipelines (`city_chain.pipelines`): `sends` runs those that send, this module
+those that read; `embedded` has the nodes, the storage and the commit engine under them.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import batched
 from typing import Any, Self
 
 from city_chain import records
@@ -20,7 +21,7 @@ from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.composer import Pipeline, StageEvent
-from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError, VerificationError
+from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
 from city_chain.levels.bursts import bursts
 from city_chain.levels.checks import (
     check_batch,
@@ -32,21 +33,15 @@ from city_chain.levels.checks import (
     checked_payload,
 )
 from city_chain.levels.embedded import Embedded, Parts
-from city_chain.levels.journal import Pending
-from city_chain.levels.numbers import Numbers
 from city_chain.levels.owner import Owner
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
+from city_chain.levels.sends import Outcome, Payload, Sends
 from city_chain.levels.settings import Founding, Settings, found, load
-from city_chain.node.ledger import SenderState
-from city_chain.pipelines import HEALTH, RECEIVING, REPAIRING, RESUMING, SENDING
+from city_chain.pipelines import HEALTH, RECEIVING, REPAIRING, SENDING
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 from city_chain.stages.model import Restored
-from city_chain.stages.s5_commit import commit
 
 __all__ = ["City"]
-
-type Outcome = records.Receipt | CityChainError
-type Payload = Buffer | records.Transaction
 
 _READING_MAX = 256
 _DEADLINE_S = 10.0
@@ -68,12 +63,8 @@ class City:
         self._owner = owner
         self._closed = False
         self._city = Embedded(founding, parts)
-        self._on_stage: Callable[[StageEvent], None] | None = None
-        self._sending = SENDING
-        pending = self._city.journal.pending()
-        state = self._city.ledger.sender(self.sender)
-        self._numbers = Numbers(state, {item.transaction.sequence for item in pending})
-        self._recovery = self._recover(pending)
+        self._sends = Sends(self._city)
+        self._recovery = self._sends.recover(_DEADLINE_S)
 
     # --- making and opening ------------------------------------------------------------------------------------------
 
@@ -268,7 +259,7 @@ class City:
     def watch(self, on_stage: Callable[[StageEvent], None] | None) -> None:
         """Calls `on_stage` with every stage that ends from now on, in whatever thread it ran; None ends it."""
         check_callback("on_stage", on_stage)
-        self._on_stage = on_stage
+        self._city.on_stage = on_stage
 
     def use(self, sending: Pipeline) -> None:
         """Sends through another pipeline from now on: `pipelines.SENDING` with stages put in, replaced or left out.
@@ -296,7 +287,7 @@ class City:
             [10]
         """
         check_sending(sending, SENDING)
-        self._sending = sending
+        self._sends.pipeline = sending
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
@@ -314,29 +305,7 @@ class City:
             InputError: A field is too large or out of range.
         """
         self._check_open()
-        sequence = self._numbers.take()
-        try:
-            return self._made(sequence, payload, place, touched)
-        except BaseException:
-            self._numbers.give_back(sequence)
-            raise
-
-    def _made(
-        self,
-        sequence: int,
-        payload: Buffer,
-        place: tuple[str, int, int] | None = None,
-        touched: Iterable[bytes] = (),
-    ) -> records.Transaction:
-        return records.Transaction(
-            self._city.sender.identity,
-            network=self.network,
-            sequence=sequence,
-            hlc=self._city.sender.stamp(),
-            payload=payload,
-            place=place,
-            touched=touched,
-        )
+        return self._sends.make(payload, place, touched)
 
     def send(self, payload: Payload, *, deadline_s: float = _DEADLINE_S) -> records.Receipt:
         """Disperses and commits one transaction; returns when it is durable.
@@ -391,106 +360,13 @@ class City:
         check_callback("on_outcome", on_outcome)
         items = [checked_payload(payload) for payload in payloads]
         outcomes: list[Outcome] = []
-        for burst in bursts(items, _size, batch):
-            done = self._send_burst(burst, deadline_s)
+        for burst in bursts([(item, _size(item)) for item in items], batch):
+            done = self._sends.send(burst, deadline_s)
             for outcome in done:
                 if on_outcome is not None:
                     on_outcome(len(outcomes), outcome)
                 outcomes.append(outcome)
         return outcomes
-
-    def _send_burst(self, payloads: Sequence[Payload], deadline_s: float) -> list[Outcome]:
-        """Sends one burst; one outcome each."""
-        deadline = self._city.clock.monotonic() + deadline_s
-        outcomes: list[bytes | CityChainError | None] = [None] * len(payloads)
-        ready: dict[bytes, records.Transaction] = {}
-        for at, payload in enumerate(payloads):
-            if isinstance(payload, records.Transaction):
-                try:
-                    self._check_mine(payload)
-                    ready[payload.tx_id] = payload
-                    outcomes[at] = payload.tx_id
-                except CityChainError as error:
-                    outcomes[at] = error
-        used: list[tuple[int, bytes | None]] = [(made.sequence, tx_id) for tx_id, made in ready.items()]
-        self._numbers.begin(number for number, _ in used)
-        try:
-            self._make(payloads, outcomes, ready, used, deadline)
-            found = self._send_ready(ready, deadline)
-            return [found[outcome] if isinstance(outcome, bytes) else outcome for outcome in outcomes if outcome]
-        except CityChainError as error:
-            return [outcome if isinstance(outcome, CityChainError) else error for outcome in outcomes]
-        finally:
-            self._numbers.end(used, self._state(), self._city.journal.is_open)
-
-    def _make(
-        self,
-        payloads: Sequence[Payload],
-        outcomes: list[bytes | CityChainError | None],
-        ready: dict[bytes, records.Transaction],
-        used: list[tuple[int, bytes | None]],
-        deadline: float,
-    ) -> None:
-        """Makes a transaction of every payload that is none: puts in its id, or why there is none."""
-        raw = [at for at, payload in enumerate(payloads) if not isinstance(payload, records.Transaction)]
-        if not raw:
-            return
-        clock, begun = self._city.clock, len(used)
-        numbers = self._numbers.take_many(len(raw), begun, self._state, lambda: clock.monotonic() < deadline)
-        used += [(number, None) for number in numbers]
-        for place, (at, number) in enumerate(zip(raw, numbers, strict=True), begun):
-            payload = payloads[at]
-            try:
-                made = payload if isinstance(payload, records.Transaction) else self._made(number, payload)
-                used[place] = (number, made.tx_id)
-                ready[made.tx_id] = made
-                outcomes[at] = made.tx_id
-            except CityChainError as error:
-                outcomes[at] = error
-
-    def _send_ready(self, ready: Mapping[bytes, records.Transaction], deadline: float) -> dict[bytes, Outcome]:
-        """Sends those that are not committed yet; one outcome by id."""
-        receipts = self._city.ledger.receipts(list(ready))
-        found: dict[bytes, Outcome] = {receipt.tx_id: receipt for receipt in receipts if receipt is not None}
-        fresh = [transaction for tx_id, transaction in ready.items() if tx_id not in found]
-        if fresh:
-            found.update(self._run(self._sending, {"transactions": fresh}, fresh, deadline))
-        return found
-
-    def _state(self) -> SenderState:
-        return self._city.ledger.sender(self.sender)
-
-    def _run(
-        self,
-        pipeline: Pipeline,
-        given: Mapping[str, Any],
-        transactions: Sequence[records.Transaction],
-        deadline: float,
-    ) -> dict[bytes, Outcome]:
-        """Runs a sending pipeline; one outcome by id."""
-        outcomes: Sequence[Outcome]
-        every = {**given, **self._city.sending()}
-        try:
-            run = pipeline.run(
-                {name: every[name] for name in pipeline.inputs},
-                deadline=deadline,
-                on_stage=self._on_stage,
-            )
-            outcomes = run["outcomes"]
-        except CityChainError as error:
-            outcomes = [error] * len(transactions)
-        by_id = {transaction.tx_id: outcome for transaction, outcome in zip(transactions, outcomes, strict=True)}
-        self._city.journal.settle([tx_id for tx_id, outcome in by_id.items() if isinstance(outcome, records.Receipt)])
-        return by_id
-
-    def _check_mine(self, transaction: records.Transaction) -> None:
-        if (transaction.sender, transaction.network) != (self.sender, self.network):
-            raise InputError(
-                f"the transaction is of sender {transaction.sender.hex()[:16]} on network "
-                f"{transaction.network.hex()[:16]}; this city sends for {self.sender.hex()[:16]} on "
-                f"{self.network.hex()[:16]}"
-            )
-        transaction.verify()
 
     def settle(self, timeout_s: float = _DEADLINE_S) -> None:
         """Waits until the stragglers of everything sent so far are done, so that placements are as whole as they get.
@@ -609,16 +485,16 @@ class City:
         run = pipeline.run(
             {"wanted": wanted, **{name: given[name] for name in pipeline.inputs if name != "wanted"}},
             deadline=self._city.clock.monotonic() + deadline_s,
-            on_stage=self._on_stage,
+            on_stage=self._city.on_stage,
         )
         return run.outputs
 
     def _reading_bursts(self, tx_ids: Iterable[bytes]) -> Iterator[list[bytes]]:
-        def stored(tx_id: bytes) -> int:
-            receipt = self._city.ledger.receipt(tx_id)
-            return receipt.manifest.length if receipt is not None else 0
-
-        return bursts(map(checked_id, tx_ids), stored, _READING_MAX)
+        """Cuts ids into bursts whose transactions can be held in memory at once."""
+        for some in batched(map(checked_id, tx_ids), _READING_MAX):
+            receipts = self._city.ledger.receipts(some)
+            lengths = {receipt.tx_id: receipt.manifest.length for receipt in receipts if receipt is not None}
+            yield from bursts([(tx_id, lengths.get(tx_id, 0)) for tx_id in some], _READING_MAX)
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 
@@ -644,45 +520,6 @@ class City:
         """
         self._check_open()
         self._city.start_node(node)
-
-    # --- recovery ----------------------------------------------------------------------------------------------------
-
-    def _recover(self, pending: Sequence[Pending]) -> Recovery:
-        if not pending:
-            return Recovery()
-        committed = self._city.ledger.committed([item.transaction.tx_id for item in pending])
-        self._city.journal.settle([p.transaction.tx_id for p, done in zip(pending, committed, strict=True) if done])
-        left = [item for item, done in zip(pending, committed, strict=True) if not done]
-        deadline = self._city.clock.monotonic() + _DEADLINE_S
-        outcomes: dict[bytes, Outcome] = {}
-        self._numbers.begin(item.transaction.sequence for item in left)
-        certified = [item.certificate for item in left if item.certificate is not None]
-        if certified:
-            try:
-                self._city.engine.recover(deadline)
-            except CityChainError as error:
-                outcomes.update({certificate.manifest.tx_id: error for certificate in certified})
-            else:
-                outcomes.update(commit(certified, self._city.engine, deadline))
-        begun = [item for item in left if item.certificate is None]
-        if begun:
-            transactions = [item.transaction for item in begun]
-            given = {"transactions": transactions, "manifests": [item.manifest for item in begun]}
-            outcomes.update(self._run(RESUMING, given, transactions, deadline))
-        receipts = [outcome for outcome in outcomes.values() if isinstance(outcome, records.Receipt)]
-        refused = [tx_id for tx_id, outcome in outcomes.items() if isinstance(outcome, VerificationError)]
-        self._city.journal.settle([*(receipt.tx_id for receipt in receipts), *refused])
-        used = [(item.transaction.sequence, item.transaction.tx_id) for item in left]
-        self._numbers.end(used, self._state(), self._city.journal.is_open)
-        errors = {tx_id: outcome for tx_id, outcome in outcomes.items() if isinstance(outcome, CityChainError)}
-        finished = [
-            receipt for receipt in self._city.ledger.receipts([p.transaction.tx_id for p in pending]) if receipt
-        ]
-        return Recovery(
-            finished=finished,
-            failed={tx_id: error for tx_id, error in errors.items() if not self._city.journal.is_open(tx_id)},
-            pending={tx_id: error for tx_id, error in errors.items() if self._city.journal.is_open(tx_id)},
-        )
 
     def _check_open(self) -> None:
         if self._closed:

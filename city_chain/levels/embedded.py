@@ -14,13 +14,14 @@ prefix   what is under it
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from city_chain import records
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.algorithms import tnh
+from city_chain.composer import StageEvent
 from city_chain.errors import CityChainError, InputError, UnavailableError
 from city_chain.levels.behind import Behind
 from city_chain.levels.journal import SendJournal
@@ -83,6 +84,7 @@ class Embedded:
         self.storage = parts.need_storage()
         self.clock = parts.clock
         self.behind = Behind()
+        self.on_stage: Callable[[StageEvent], None] | None = None
         self._presence = parts.presence
         self._transport = parts.transport
         self._own = NamespacedStorage(self.storage, b"c")
@@ -170,16 +172,24 @@ class Embedded:
         }
 
     def placement(self, tx_id: bytes) -> Placement | None:
-        """Where a committed transaction's fragments are: the certificate's acks, later ones, then repairs."""
-        receipt = self.ledger.receipt(tx_id)
-        if receipt is None:
-            return None
+        """Where one transaction's fragments are; None if it is not committed here."""
+        return self.placements([tx_id])[0]
+
+    def placements(self, tx_ids: Sequence[bytes]) -> list[Placement | None]:
+        """Where committed transactions' fragments are: the certificates' acks, later ones, then repairs."""
+        receipts = self.ledger.receipts(tx_ids)
+        generations = self.ledger.generations(tx_ids)
+        return [
+            None if receipt is None else self._placement(receipt, generation)
+            for receipt, generation in zip(receipts, generations, strict=True)
+        ]
+
+    def _placement(self, receipt: records.Receipt, generation: int) -> Placement:
         holders = dict(receipt.availability.holders)
         if len(holders) < receipt.manifest.n:
-            holders = {**self.journal.late_holders(tx_id), **holders}
-        generation = self.ledger.generation(tx_id)
+            holders = {**self.journal.late_holders(receipt.tx_id), **holders}
         if generation:
-            for certificate in self.ledger.repairs(tx_id):
+            for certificate in self.ledger.repairs(receipt.tx_id):
                 holders.update(certificate.repair.moves)
         return Placement(receipt, holders, generation)
 

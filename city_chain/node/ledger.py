@@ -161,9 +161,15 @@ class Ledger:
 
     def generation(self, tx_id: bytes) -> int:
         """The running number of a transaction's last repair, 0 if there was none."""
-        (row,) = self._storage.get_many([b"g" + tx_id])
-        with _reading("the generation of", tx_id):
-            return 0 if row is None else messages.integer_of(row)
+        return self.generations([tx_id])[0]
+
+    def generations(self, tx_ids: Sequence[bytes]) -> list[int]:
+        """The running numbers of many transactions' last repairs."""
+        found = []
+        for tx_id, row in zip(tx_ids, self._storage.get_many([b"g" + tx_id for tx_id in tx_ids]), strict=True):
+            with _reading("the generation of", tx_id):
+                found.append(0 if row is None else messages.integer_of(row))
+        return found
 
     def sender(self, sender: bytes) -> SenderState:
         """What is known of a sender."""

@@ -30,8 +30,8 @@ _SKEW_MAX_MS = 5_000
 class Archive(Protocol):
     """Where committed transactions are looked up."""
 
-    def placement(self, tx_id: bytes) -> Placement | None:
-        """Where the fragments of a committed transaction are; None if it is not committed here."""
+    def placements(self, tx_ids: Sequence[bytes]) -> Sequence[Placement | None]:
+        """Where the fragments of each transaction are; None if it is not committed here."""
         ...
 
 
@@ -49,11 +49,11 @@ def r1_ingress(wanted: Sequence[bytes], archive: Archive) -> list[Placement]:
     Raises:
         InputError: An id has not 32 bytes, or no transaction of that id is committed.
     """
-    placements = []
     for tx_id in wanted:
         if len(tx_id) != 32:
             raise InputError(f"R1: a transaction id of {len(tx_id)} bytes, exactly 32 are needed")
-        placement = archive.placement(tx_id)
+    placements = []
+    for tx_id, placement in zip(wanted, archive.placements(wanted), strict=True):
         if placement is None:
             raise InputError(f"R1: no transaction {tx_id.hex()} is committed here")
         placements.append(placement)
