@@ -1,7 +1,7 @@
 """What the examples in the docstrings of the records share, as a plugin that `tests/conftest.py` registers.
 
-They go on from the example at the top of `city_chain.records`, which tells one whole way of a transaction; it is told once
-for them here. (A fixture of a `conftest.py` would reach the tests of its own folder only.)
+They go on from the example at the top of `city_chain.records`, which tells one whole way of a transaction; it is told
+once for them here. (A fixture of a `conftest.py` would reach the tests of its own folder only.)
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 
 from city_chain import records
-from city_chain.errors import CityChainError, InputError
+from city_chain.errors import CityChainError, InputError, UnavailableError
 from city_chain.ports import Clock, Presence, Storage
 from city_chain.stages.model import Members
 
@@ -83,6 +83,8 @@ class Roster:
             cookie = page.cookie
             if cookie is None:
                 break
+        if not entries:
+            raise UnavailableError(f"no holder is logged in to the region {self._region!r}", 1, 0)
         candidates = records.Candidates(self._epoch.network, self._region, entries)
         if candidates.root not in self._lists:
             if self._storage is not None:
