@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from city_chain import records
+from city_chain.algorithms import ec
 from city_chain.errors import CityChainError
 from city_chain.stages.fetcher import Search
 from city_chain.stages.model import Placement, Restored
@@ -165,7 +166,7 @@ class RepairReport:
             checked=len(results),
             repaired=len(repaired),
             fragments=sum(len(moves) for _, moves in repaired),
-            size=sum(len(moves) * -(-manifest.length // manifest.k) for manifest, moves in repaired),
+            size=sum(len(moves) * ec.fragment_len(manifest.length, manifest.k) for manifest, moves in repaired),
             errors={r.placement.manifest.tx_id: r.error for r in results if r.error is not None},
         )
 

@@ -100,28 +100,19 @@ class Ingress:
     @contextmanager
     def admit(self, bodies: Sequence[bytes]) -> Iterator[list[records.Message | CityChainError]]:
         """Lets bodies in for as long as the context lasts; each is a parsed message or why it is refused."""
-        sizes = [0] * len(bodies)
-        admitted: list[records.Message | CityChainError] = []
+        let_in = [False] * len(bodies)
         with self._lock:
             for at, body in enumerate(bodies):
                 if self._bodies < self._limits.bodies_max and self._bytes + len(body) <= self._limits.bytes_max:
-                    sizes[at] = len(body)
+                    let_in[at] = True
                     self._bodies += 1
                     self._bytes += len(body)
         try:
-            for body, size in zip(bodies, sizes, strict=True):
-                if not size:
-                    admitted.append(UnavailableError("busy: too much is under work here", 1, 0))
-                    continue
-                try:
-                    admitted.append(messages.parse(body))
-                except ProtocolError as error:
-                    admitted.append(error)
-            yield admitted
+            yield [_parsed(body) if inside else _busy() for body, inside in zip(bodies, let_in, strict=True)]
         finally:
             with self._lock:
-                self._bodies -= sum(1 for size in sizes if size)
-                self._bytes -= sum(sizes)
+                self._bodies -= sum(let_in)
+                self._bytes -= sum(len(body) for body, inside in zip(bodies, let_in, strict=True) if inside)
 
     @contextmanager
     def admit_holds(
@@ -177,6 +168,17 @@ class Ingress:
         if deadline_ms + _SKEW_MAX_MS < self._clock.now_ms():
             return ProtocolError("its deadline has passed")
         return None
+
+
+def _busy() -> CityChainError:
+    return UnavailableError("busy: too much is under work here", 1, 0)
+
+
+def _parsed(body: bytes) -> records.Message | CityChainError:
+    try:
+        return messages.parse(body)
+    except ProtocolError as error:
+        return error
 
 
 def _merge[T](

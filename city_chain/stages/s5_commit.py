@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from city_chain import records
 from city_chain.composer import stage
-from city_chain.errors import CityChainError, UnavailableError, VerificationError
+from city_chain.errors import CityChainError, DeadlineError, UnavailableError, VerificationError
 from city_chain.stages.model import CommitEngine, Delivery, Evidence, Journal
 
 __all__ = ["s5_commit"]
@@ -62,9 +62,9 @@ def commit(
     evidence = [Evidence(records.Entry.transaction(certificate.manifest), certificate) for certificate in certificates]
     try:
         committed = engine.commit(evidence, deadline).outcomes
-    except (UnavailableError, TimeoutError) as error:
+    except (UnavailableError, DeadlineError) as error:
         error.add_note("the transactions are journalled and may still be committed")
-        return {piece.entry.tx_id: error for piece in evidence if isinstance(error, CityChainError)}
+        return {piece.entry.tx_id: error for piece in evidence}
     return {
         piece.entry.tx_id: outcome
         for piece, outcome in zip(evidence, committed, strict=True)
