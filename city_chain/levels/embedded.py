@@ -28,6 +28,7 @@ from city_chain.levels.journal import SendJournal
 from city_chain.levels.reports import NodeInfo
 from city_chain.levels.settings import Founding, node_identity
 from city_chain.node import DposEngine, Host, Judge, Ledger, Node, Roster
+from city_chain.node.node import OWN_DRIFT_MAX_MS
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 from city_chain.stages.model import Placement, Sender, Terms
 from city_chain.stages.r1_ingress import Ingress
@@ -117,7 +118,7 @@ class Embedded:
     def _make_sender(self, founding: Founding, entropy: Entropy) -> Sender:
         identity = records.Identity.child(founding.master, b"sender", 0)
         # The last stamp that the ledger saw: a restart with the clock behind does not go back.
-        hlc = tnh.Hlc(last=self.ledger.tip.hlc)
+        hlc = tnh.Hlc(OWN_DRIFT_MAX_MS, last=self.ledger.tip.hlc)
         settings = founding.settings
         return Sender(
             identity=identity,
@@ -259,7 +260,7 @@ class Embedded:
                     granted.append(self._presence.renew(now, node.id, ttl=_LEASE_S))
                 except UnavailableError:
                     granted.append(node.log_in(self._presence, self.settings.name, _LEASE_S))
-                node.holder.expire(self.clock.now_ms())
+                node.holder.expire(self.clock.now_ms(), self.ledger.committed)
             self._renew_at = now + min(granted) / 2
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """The holder: keeps fragments for others and says so.
 
 A fragment is stored with the request that asked for it, so a node can show why it holds it and knows what hash it must
-have. Leases end: a burst's rows are listed under the time until which they are held, and swept after it.
+have. Leases end: a burst's rows are listed under the time until which they are held, and swept after it, save what is
+committed.
 
 =============================  ==================================================
 key (in the node's own space)  value
@@ -13,7 +14,7 @@ key (in the node's own space)  value
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from city_chain import records
@@ -148,11 +149,14 @@ class Holder:
             if pair is not None and pair[0].sender == request.requester and pair[0].hlc < request.hlc
         ]
 
-    def expire(self, now_ms: int, limit: int = 1000) -> int:
+    def expire(self, now_ms: int, committed: Callable[[Sequence[bytes]], Sequence[bool]], limit: int = 1000) -> int:
         """Deletes fragments whose lease has ended; returns how many.
+
+        Fragments of what is committed stay: a clock that is wrong for a moment must not cost them.
 
         Args:
             now_ms: The present time, UTC epoch milliseconds.
+            committed: Tells of transactions whether they are committed.
             limit: The most leases to look at in one call.
         """
         gone: list[bytes] = []
@@ -162,9 +166,10 @@ class Holder:
                 break
             gone.append(key)
             keys = [held[at : at + _KEY_LEN] for at in range(0, len(held), _KEY_LEN)]
-            for fragment, row in zip(keys, self._storage.get_many(keys), strict=True):
+            stays = committed([key[1:33] for key in keys])
+            for fragment, row, stay in zip(keys, self._storage.get_many(keys), stays, strict=True):
                 pair = None if row is None else self._read(row)
-                if pair is not None and pair[0].hold_until_ms <= now_ms:
+                if pair is not None and pair[0].hold_until_ms <= now_ms and not stay:
                     gone.append(fragment)
                     count += 1
         if gone:

@@ -12,7 +12,10 @@ from city_chain.node.ledger import Ledger
 from city_chain.node.voter import Voter
 from city_chain.ports import Clock, Presence, PresenceEntry, Storage
 
-__all__ = ["Node"]
+__all__ = ["OWN_DRIFT_MAX_MS", "Node"]
+
+OWN_DRIFT_MAX_MS = (1 << 48) - 1
+"""One's own stamps go on wherever the physical clock is set; it is the stamps of others that are held against it."""
 
 
 class Node:
@@ -57,7 +60,7 @@ class Node:
         self._network = ledger.epoch.network
         self._storage = storage
         self._clock = clock
-        self._hlc = tnh.Hlc()
+        self._hlc = tnh.Hlc(OWN_DRIFT_MAX_MS)
         self._lock = threading.Lock()
 
     def stamp(self) -> int:

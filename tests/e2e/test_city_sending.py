@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from city_chain import City, records
+from city_chain.adapters.clock import SystemClock
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.transport.inprocess import Fault, InProcessTransport
@@ -388,6 +389,57 @@ def test_some_of_a_burst_cannot_be_placed_at_all() -> None:
         assert len(sequences(bench.city)) == len(good)
         with bench.reopened() as later:
             assert len(sequences(later.city)) == len(good)
+
+
+class Stepped(SystemClock):
+    """Somebody sets the wall clock."""
+
+    ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
+
+
+def test_the_wall_clock_is_set_back_and_forth() -> None:
+    """A clock that was wrong for a while stops nobody: stamps go on from the last one."""
+    clock, storage = Stepped(), Kept()
+    year_ms = 365 * 24 * 3600 * 1000
+    receipts = []
+    for round_ in range(2):
+        with City.local(storage=storage, clock=clock, nodes=12) as city:
+            for ahead_ms in (0, 400, -400, 4000, 0, 3_600_000, 0, -3_600_000, 5 * year_ms, 0, -5 * year_ms, 0):
+                clock.ahead_ms = ahead_ms
+                receipts.append(city.send(b"%d" % ahead_ms, deadline_s=10))
+                assert city.receive(receipts[-1].tx_id) == b"%d" % ahead_ms
+                assert city.receive(receipts[0].tx_id) == b"0"
+            city.settle()
+            assert city.repair().repaired == 0
+            assert city.health().redundancy == 1
+            assert city.height == len(receipts) == 12 * (round_ + 1)
+            stamps = [receipt.header.hlc for receipt in receipts]
+            assert stamps == sorted(set(stamps))
+
+
+def test_leases_end_for_what_is_not_committed_only() -> None:
+    """A clock that is years ahead for one opening costs nothing that was acknowledged."""
+    clock, storage = Stepped(), Kept()
+    with Bench(storage, clock=clock, nodes=10) as bench:
+        receipt = bench.city.send(b"kept")
+        bench.city.settle()
+        bench.fault(bench.holders[:3], Fault(corrupt=1.0))
+        with pytest.raises(UnavailableError):
+            bench.city.send(b"in vain", deadline_s=1)
+        bench.city.settle()
+        left = sum(node.fragments for node in bench.city.nodes()) - 10
+        assert left > 0, "those whose answer did not arrive hold a fragment in vain"
+    clock.ahead_ms = 11 * 365 * 24 * 3600 * 1000
+    with Bench(storage, clock=clock, nodes=10) as bench:
+        assert sum(node.fragments for node in bench.city.nodes()) == 10
+    clock.ahead_ms = 0
+    with Bench(storage, clock=clock, nodes=10) as bench:
+        assert bench.city.receive(receipt.tx_id) == b"kept"
+        assert bench.city.health().counts["whole"] == 1
+        bench.city.send(b"later")
 
 
 # --- closing ---------------------------------------------------------------------------------------------------------
