@@ -262,6 +262,31 @@ def test_faults_everywhere(fault: Fault) -> None:
         assert sequences(bench.city) == list(range(20))
 
 
+@pytest.mark.parametrize("name", FAULTS)
+def test_many_threads_among_faults(name: str) -> None:
+    """Eight threads send, and others repair and check meanwhile, with a delegate and two holders that are not well."""
+    with Bench(nodes=16) as bench, ThreadPoolExecutor(10) as pool:
+        city = bench.city
+        kept = [city.send(b"kept %d" % at).tx_id for at in range(10)]
+        bench.fault([*bench.delegates[:1], *bench.holders[:2]], FAULTS[name])
+        sends = [
+            pool.submit(city.send_many, [b"%d/%d" % (thread, at) for at in range(6)], batch=3, deadline_s=60)
+            for thread in range(8)
+        ]
+        repairs = [pool.submit(city.repair, deadline_s=20) for _ in range(2)]
+        for sending in sends:
+            outcomes = sending.result(120)
+            assert all(isinstance(outcome, records.Receipt) for outcome in outcomes), outcomes
+        for repairing in repairs:
+            repairing.result(120)
+        bench.fault([node.id for node in city.nodes()], None)
+        city.settle(30)
+        assert sequences(city) == list(range(58))
+        city.repair()
+        assert city.health().counts["whole"] == 58
+        assert [city.receive(tx_id) for tx_id in kept] == [b"kept %d" % at for at in range(10)]
+
+
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_one_faulty_delegate(fault: Fault) -> None:
     with Bench(nodes=12) as bench:
@@ -297,6 +322,33 @@ def test_two_faulty_delegates(name: str) -> None:
             assert sorted(t.payload for t in received if isinstance(t, records.Transaction)) == [b"kept", b"left"]
             later.city.send(b"more")
             assert sequences(later.city) == [0, 1, 2]
+
+
+def test_opening_reports_what_it_cannot_finish_yet() -> None:
+    with Bench(nodes=14) as bench:
+        first = bench.city.send(b"first")
+        stopped = bench.delegates[:2]
+        for node in stopped:
+            bench.city.stop_node(node)
+        waiting = bench.city.transaction(b"waiting")
+        with pytest.raises(UnavailableError):
+            bench.city.send(waiting, deadline_s=1)
+        with timed(bench.reopened, 12) as later:
+            recovery = later.city.recovery
+            assert set(recovery.pending or {}) == {waiting.tx_id}
+            assert not recovery.failed
+            assert not recovery.finished
+            assert isinstance((recovery.pending or {})[waiting.tx_id], UnavailableError | DeadlineError)
+            assert later.city.receive(first.tx_id) == b"first"
+            for node in stopped:
+                later.city.start_node(node)
+            later.city.send(b"new").verify(later.city.trust)
+            with later.reopened() as last:
+                assert not last.city.recovery.pending
+                found = {receipt.tx_id for receipt in last.city.recovery.finished}
+                assert found <= {waiting.tx_id}
+                assert last.city.receive(waiting.tx_id) == b"waiting"
+                assert sequences(last.city) == [0, 1, 2]
 
 
 def test_a_short_deadline_does_not_wait_for_a_long_one() -> None:
