@@ -1,88 +1,156 @@
-"""A node's door: what is let in at once is bounded, and whoever leaves makes room."""
+"""A node's door: bounded, shared out, and open again when what was let in is done."""
 
 from __future__ import annotations
 
-import pytest
+import threading
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from city_chain import records
 from city_chain.adapters.clock import ManualClock
-from city_chain.errors import ProtocolError, UnavailableError
-from city_chain.proofs import poh
-from city_chain.proofs.dpos import ValidatorSet
-from city_chain.records import Candidates, Draw, Epoch, Identity, Manifest, Message, Transaction
+from city_chain.errors import ProtocolError, UnavailableError, VerificationError
+from city_chain.proofs import dpos, poh
 from city_chain.stages import messages
 from city_chain.stages.r1_ingress import Ingress, Limits
 
-NETWORK = bytes(32)
+pytestmark = pytest.mark.unit
+
+SENDER = records.Identity(b"\x01" * 32)
+STRANGER = records.Identity(b"\x02" * 32)
+NODE = records.Identity(b"\x03" * 32)
+EPOCH = records.Epoch.first("x", bytes(32), dpos.ValidatorSet(0, [(NODE.id, 1)]))
+NOW_MS = 1_700_000_000_000
 
 
-def door(limits: Limits, *, network: bytes = NETWORK) -> Ingress:
-    return Ingress(network, lambda _: True, ManualClock(now_ms=1_000), limits)
+def manifest(epoch: records.Epoch = EPOCH) -> records.Manifest:
+    transaction = records.Transaction(SENDER, network=epoch.network, sequence=0, hlc=1, payload=b"")
+    candidates = records.Candidates(epoch.network, "x", [(NODE.id, 1 << 16, "d")])
+    (selection,) = records.Draw(SENDER, epoch).select_many(candidates, SENDER.id, [0], 1)
+    return records.Manifest(
+        SENDER,
+        transaction=transaction,
+        length=len(transaction.to_bytes()),
+        k=1,
+        n=1,
+        quorum=1,
+        fragment_hashes=[bytes(32)],
+        selection=selection,
+    )
 
 
-@pytest.mark.parametrize("body", [b"", b"?", messages.message("announce", [messages.integer(1)])])
-def test_whoever_leaves_makes_room(body: bytes) -> None:
-    ingress = door(Limits(bodies_max=4, bytes_max=10_000))
-    for _ in range(50):
-        with ingress.admit([body] * 3) as admitted:
-            assert not any(isinstance(item, UnavailableError) for item in admitted)
-    with ingress.admit([messages.message("announce")] * 4) as admitted:
-        assert all(isinstance(item, Message) for item in admitted)
+def hold(
+    who: records.Identity = SENDER, epoch: records.Epoch = EPOCH, deadline_ms: int = 1000, until_ms: int = 10_000
+) -> poh.HoldRequest:
+    (request,) = poh.request_many(
+        who,
+        [(manifest(epoch), bytes(32), NODE.id, 0, bytes(32))],
+        hlc=1,
+        deadline_ms=NOW_MS + deadline_ms,
+        hold_until_ms=NOW_MS + until_ms,
+    )
+    return request
 
 
-def test_what_is_over_is_busy_and_the_rest_is_let_in() -> None:
-    good = messages.message("announce")
-    ingress = door(Limits(bodies_max=3))
-    with ingress.admit([good, b"garbage"]) as first:
-        assert isinstance(first[0], Message)
-        assert isinstance(first[1], ProtocolError)
-        with ingress.admit([good, good]) as second:
-            assert isinstance(second[0], Message)
-            assert isinstance(second[1], UnavailableError)
-            assert "busy" in str(second[1])
-    ingress = door(Limits(bytes_max=len(good) + 1))
-    with ingress.admit([good, good]) as admitted:
-        assert [type(item) for item in admitted] == [Message, UnavailableError]
+def door(limits: Limits | None = None) -> Ingress:
+    clock = ManualClock(NOW_MS)
+    return Ingress(EPOCH.network, lambda key: key == SENDER.id, clock, limits)
 
 
-def test_room_is_made_when_the_work_fails() -> None:
-    ingress = door(Limits(bodies_max=1))
-
-    def work() -> None:
-        with ingress.admit([messages.message("announce")]) as admitted:
-            assert isinstance(admitted[0], Message)
-            raise RuntimeError
-
-    for _ in range(3):
-        with pytest.raises(RuntimeError):
-            work()
+def is_fresh(ingress: Ingress) -> bool:
+    return (ingress._bodies, ingress._bytes, ingress._peers) == (0, 0, {})
 
 
-def test_every_sender_has_a_share() -> None:
-    sender, other = Identity(b"\x01" * 32), Identity(b"\x02" * 32)
-    epoch = Epoch.first("x", bytes(32), ValidatorSet(0, [(sender.id, 1)]))
-    candidates = Candidates(epoch.network, "x", [(other.id, 65536, "d")])
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 6), st.integers(1, 100))
+def test_what_is_let_in_is_bounded(sizes: list[int], bodies_max: int, bytes_max: int) -> None:
+    ingress = door(Limits(bodies_max, bytes_max, 1 << 20))
+    bodies = [bytes(size) for size in sizes]
+    with ingress.admit(bodies) as admitted:
+        let_in = [body for body, found in zip(bodies, admitted, strict=True) if not isinstance(found, UnavailableError)]
+        assert all(isinstance(found, ProtocolError | UnavailableError) for found in admitted)
+        assert len(let_in) <= bodies_max
+        assert sum(map(len, let_in)) <= bytes_max
+        assert ingress._bodies == len(let_in)
+        if sum(sizes) <= bytes_max and len(sizes) <= bodies_max:
+            assert let_in == bodies
+    assert is_fresh(ingress)
 
-    def asked(identity: Identity) -> poh.HoldRequest:
-        transaction = Transaction(identity, network=epoch.network, sequence=0, hlc=1, payload=b"p")
-        (selection,) = Draw(identity, epoch).select_many(candidates, identity.id, [0], 1)
-        fragment = b"ab"
-        manifest = Manifest(
-            identity,
-            transaction=transaction,
-            length=len(transaction.to_bytes()),
-            k=1,
-            n=1,
-            quorum=1,
-            fragment_hashes=[poh.hash_fragment(fragment)],
-            selection=selection,
-        )
-        item = (manifest, poh.hash_fragment(fragment), other.id, 0, bytes(32))
-        return poh.request_many(identity, [item], hlc=1, deadline_ms=2_000, hold_until_ms=9_000)[0]
 
-    ingress = door(Limits(peer_bytes_max=10), network=epoch.network)
-    mine, others = asked(sender), asked(other)
-    for _ in range(3):
-        with ingress.admit_holds([mine, mine, others], [6, 6, 6]) as verdicts:
-            assert [type(verdict) for verdict in verdicts] == [type(None), UnavailableError, type(None)]
-            with ingress.admit_holds([mine, others], [6, 4]) as later:
-                assert [type(verdict) for verdict in later] == [UnavailableError, type(None)]
+def test_an_empty_body_is_malformed_and_not_too_much() -> None:
+    with door().admit([b"", messages.message("announce")]) as (empty, right):
+        assert isinstance(empty, ProtocolError)
+        assert isinstance(right, records.Message)
+
+
+def test_the_door_opens_again_after_an_error() -> None:
+    ingress = door()
+    with pytest.raises(RuntimeError), ingress.admit([b"x"]), ingress.admit_holds([hold()], [10]):
+        raise RuntimeError
+    assert is_fresh(ingress)
+
+
+def test_a_second_burst_is_busy_while_the_first_is_under_work() -> None:
+    ingress = door(Limits(bodies_max=2, bytes_max=1000, peer_bytes_max=15))
+    with ingress.admit([b"a", b"b"]):
+        with ingress.admit([b"c"]) as (found,):
+            assert isinstance(found, UnavailableError)
+        with ingress.admit_holds([hold()], [10]) as (first,):
+            assert first is None
+            with ingress.admit_holds([hold()], [10]) as (second,):
+                assert isinstance(second, UnavailableError)
+                assert "this sender" in str(second)
+    with ingress.admit_holds([hold(), hold()], [10, 10]) as verdicts:
+        assert [verdict is None for verdict in verdicts] == [True, False]
+    assert is_fresh(ingress)
+
+
+def test_who_may_ask_what() -> None:
+    other = records.Epoch.first("y", bytes(32), EPOCH.validators)
+    asked = {
+        "right": hold(),
+        "stranger": hold(STRANGER),
+        "network": hold(epoch=other),
+        "late": hold(deadline_ms=-60_000),
+        "a little late": hold(deadline_ms=-1000),
+        "until the past": hold(until_ms=0),
+    }
+    with door().admit_holds(list(asked.values()), [0] * len(asked)) as found:
+        verdicts = dict(zip(asked, found, strict=True))
+    assert verdicts["right"] is None
+    assert verdicts["a little late"] is None  # clocks differ by seconds
+    assert isinstance(verdicts["stranger"], VerificationError)
+    assert isinstance(verdicts["network"], VerificationError)
+    assert isinstance(verdicts["late"], ProtocolError)
+    assert isinstance(verdicts["until the past"], ProtocolError)
+
+
+def test_signatures_are_checked_alone_and_together() -> None:
+    right = hold()
+    damaged = bytearray(right.to_bytes())
+    damaged[-1] ^= 1
+    forged = poh.HoldRequest.from_bytes(bytes(damaged))
+    for requests in ([forged], [right, forged, right]):
+        with door().admit_holds(requests, [0] * len(requests)) as verdicts:
+            assert [verdict is None for verdict in verdicts] == [request == right for request in requests]
+    with door().admit_holds([], []) as none:
+        assert none == []
+
+
+def test_from_many_threads() -> None:
+    ingress = door(Limits(bodies_max=3, bytes_max=30, peer_bytes_max=20))
+    request = hold()
+
+    def knock() -> None:
+        for _ in range(200):
+            with ingress.admit([b"0123456789"]), ingress.admit_holds([request], [10]):
+                assert ingress._bodies <= 3
+                assert ingress._bytes <= 30
+                assert ingress._peers.get(SENDER.id, 0) <= 20
+
+    threads = [threading.Thread(target=knock) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert is_fresh(ingress)
