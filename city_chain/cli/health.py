@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from city_chain.cli.console import Console
+from city_chain.cli.console import Console, text
 from city_chain.cli.place import Place, chosen
 from city_chain.levels import Health
 
@@ -13,7 +13,7 @@ __all__ = ["run", "summary"]
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Shows the health of the transactions; 1 if any is below its write quorum."""
+    """Shows the health of the transactions; 1 if any is below its write quorum or cannot be looked up."""
     with Place(args.city).open(console) as city:
         tx_ids = chosen(city, args.tx_ids)
         with console.progress("checking", len(tx_ids)) as progress:
@@ -21,13 +21,22 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.json:
         for row, transaction in zip(found.rows(), found.transactions, strict=True):
             console.json({**row, "bad": {str(index): why for index, why in transaction.bad.items()}})
+        for tx_id, error in found.errors.items():
+            console.json({"tx_id": tx_id.hex(), "state": "unknown", "error": text(str(error))})
         console.json(summary(found))
     else:
         console.say(found.table())
+    for tx_id, error in found.errors.items():
+        console.complain(f"{tx_id.hex()}: {text(str(error))}")
     counts = found.counts
-    return 1 if counts["degraded"] or counts["lost"] else 0
+    return 1 if counts["degraded"] or counts["lost"] or found.errors else 0
 
 
 def summary(health: Health) -> dict[str, Any]:
     """The counts and the redundancy, for programs."""
-    return {"transactions": len(health.transactions), **health.counts, "redundancy": round(health.redundancy, 6)}
+    return {
+        "transactions": len(health.transactions),
+        **health.counts,
+        "unknown": len(health.errors),
+        "redundancy": round(health.redundancy, 6),
+    }

@@ -6,7 +6,6 @@ import argparse
 
 from city_chain.cli.console import Console, text
 from city_chain.cli.place import Place
-from city_chain.errors import StorageError
 from city_chain.levels import City
 from city_chain.levels.settings import Settings
 
@@ -24,8 +23,6 @@ def run(args: argparse.Namespace, console: Console) -> int:
         districts=args.districts,
     )
     place = Place(args.folder)
-    if place.database.exists():
-        raise StorageError(f"there is a city in {place.name} already; choose another folder")
     place.folder.mkdir(parents=True, exist_ok=True)
     place.receipts.mkdir(exist_ok=True)
     names = ("name", "nodes", "validators", "k", "n", "districts")

@@ -30,6 +30,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
                     "domain": text(info.domain),
                     "address": text(info.address),
                     "delegate": info.delegate,
+                    "votes": info.votes,
                     "running": info.running,
                     "fragments": info.fragments,
                 }
@@ -40,5 +41,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _row(info: NodeInfo) -> list[object]:
-    role = "holder, delegate" if info.delegate else "holder"
+    role = "holder"
+    if info.delegate:
+        role += ", delegate" if info.votes else ", delegate that does not vote: its journal is damaged"
     return [info.id.hex(), text(info.domain), role, "running" if info.running else "stopped", info.fragments]

@@ -61,6 +61,13 @@ class Place:
         """The folder as it is shown."""
         return text(self.folder) if self.folder != Path() else "the current folder"
 
+    def owns(self, path: Path) -> bool:
+        """Whether a file is the city's own: its database, what lies beside it, its trust anchor."""
+        real = path.resolve()
+        return real.parent == self.folder.resolve() and (
+            real.name == self.anchor.name or real.name.startswith(self.database.name)
+        )
+
     def check(self) -> None:
         """Checks that there is a city.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from city_chain.cli.console import Console, text
 from city_chain.cli.place import Place, check_free, find_transaction, write_whole
+from city_chain.errors import InputError
 
 __all__ = ["run"]
 
@@ -16,7 +17,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     target = None if args.output in (None, "-") else Path(args.output)
     if target is not None:
         check_free(target, over=args.force)
-    with Place(args.city).open(console) as city:
+    place = Place(args.city)
+    if target is not None and place.owns(target):
+        raise InputError(f"{text(target)} is the city's own; name another file")
+    with place.open(console) as city:
         tx_id = find_transaction(city, args.tx_id)
         payload = city.receive(tx_id)
     if target is None:

@@ -134,9 +134,14 @@ def checked_path(path: object) -> Path:
         raise InputError(f"path must name a file, not {shown(text)}")
     try:
         os.fsencode(text)
-        where = Path(os.path.abspath(text))
+        # One name for one file: the lock of who owns a city lies beside it, under its name.
+        where = Path(os.path.realpath(text))
         if where.exists() and not where.is_file():
             raise StorageError(f"{where} is no file; name the city's file")
+        if where.exists() and where.stat().st_nlink > 1:
+            raise StorageError(
+                f"{where} has another name as well (a hard link), under which it could be opened twice; remove one"
+            )
     except UnicodeEncodeError:
         raise InputError(f"path must be a name that the system can write, not {shown(text)}") from None
     except OSError as error:

@@ -8,7 +8,7 @@ those that read; `embedded` has the nodes, the storage and the commit engine und
 from __future__ import annotations
 
 import os
-from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping
 from itertools import batched
 from typing import Any, Self
 
@@ -39,7 +39,6 @@ from city_chain.levels.sends import Outcome, Payload, Sends
 from city_chain.levels.settings import Founding, Settings, found, load
 from city_chain.pipelines import HEALTH, RECEIVING, REPAIRING, SENDING
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
-from city_chain.stages.model import Restored
 
 __all__ = ["City"]
 
@@ -408,8 +407,11 @@ class City:
         self._check_open()
         check_deadline(deadline_s)
         outcomes: list[records.Transaction | CityChainError] = []
-        for burst in self._reading_bursts(tx_ids):
-            for result in self._read(RECEIVING, burst, deadline_s)["restored"]:
+        for _, run in self._read(RECEIVING, tx_ids, deadline_s):
+            if isinstance(run, StorageError):
+                outcomes.append(run)
+                continue
+            for result in run["restored"]:
                 outcomes.append(result.transaction or result.error or UnavailableError("it was not restored", 1, 0))
         return outcomes
 
@@ -448,12 +450,15 @@ class City:
         check_deadline(deadline_s)
         check_callback("on_progress", on_progress)
         found: list[TransactionHealth] = []
-        for burst in self._reading_bursts(self.tx_ids() if tx_ids is None else tx_ids):
-            run = self._read(HEALTH, burst, deadline_s)
-            found += map(TransactionHealth.of, run["placements"], run["findings"])
+        errors: dict[bytes, CityChainError] = {}
+        for burst, run in self._read(HEALTH, self.tx_ids() if tx_ids is None else tx_ids, deadline_s):
+            if isinstance(run, StorageError):
+                errors.update(dict.fromkeys(burst, run))
+            else:
+                found += map(TransactionHealth.of, run["placements"], run["findings"])
             if on_progress is not None:
-                on_progress(len(found))
-        return Health(found)
+                on_progress(len(found) + len(errors))
+        return Health(found, errors)
 
     def repair(
         self,
@@ -473,28 +478,46 @@ class City:
         check_deadline(deadline_s)
         check_callback("on_progress", on_progress)
         report = RepairReport.of([])
-        for burst in self._reading_bursts(self.tx_ids() if tx_ids is None else tx_ids):
-            results: Sequence[Restored] = self._read(REPAIRING, burst, deadline_s)["results"]
-            report += RepairReport.of(results)
+        for burst, run in self._read(REPAIRING, self.tx_ids() if tx_ids is None else tx_ids, deadline_s):
+            if isinstance(run, StorageError):
+                report += RepairReport(len(burst), 0, 0, 0, dict.fromkeys(burst, run))
+            else:
+                report += RepairReport.of(run["results"])
             if on_progress is not None:
                 on_progress(report.checked)
         return report
 
-    def _read(self, pipeline: Pipeline, wanted: Sequence[bytes], deadline_s: float) -> Mapping[str, Any]:
+    def _read(
+        self, pipeline: Pipeline, tx_ids: Iterable[bytes], deadline_s: float
+    ) -> Iterator[tuple[list[bytes], Mapping[str, Any] | StorageError]]:
+        """Runs a reading pipeline over bursts: each with its outputs. A damaged row costs its own transaction only."""
+        for some in batched(map(checked_id, tx_ids), _READING_MAX):
+            for burst in bursts([(tx_id, self._length(tx_id)) for tx_id in some], _READING_MAX):
+                try:
+                    yield burst, self._read_burst(pipeline, burst, deadline_s)
+                except StorageError:
+                    for tx_id in burst:
+                        try:
+                            yield [tx_id], self._read_burst(pipeline, [tx_id], deadline_s)
+                        except StorageError as error:
+                            yield [tx_id], error
+
+    def _read_burst(self, pipeline: Pipeline, burst: list[bytes], deadline_s: float) -> Mapping[str, Any]:
         given = self._city.receiving()
         run = pipeline.run(
-            {"wanted": wanted, **{name: given[name] for name in pipeline.inputs if name != "wanted"}},
+            {"wanted": burst, **{name: given[name] for name in pipeline.inputs if name != "wanted"}},
             deadline=self._city.clock.monotonic() + deadline_s,
             on_stage=self._city.on_stage,
         )
         return run.outputs
 
-    def _reading_bursts(self, tx_ids: Iterable[bytes]) -> Iterator[list[bytes]]:
-        """Cuts ids into bursts whose transactions can be held in memory at once."""
-        for some in batched(map(checked_id, tx_ids), _READING_MAX):
-            receipts = self._city.ledger.receipts(some)
-            lengths = {receipt.tx_id: receipt.manifest.length for receipt in receipts if receipt is not None}
-            yield from bursts([(tx_id, lengths.get(tx_id, 0)) for tx_id in some], _READING_MAX)
+    def _length(self, tx_id: bytes) -> int:
+        """The bytes of a committed transaction, as far as its receipt can be read."""
+        try:
+            receipt = self._city.ledger.receipt(tx_id)
+        except StorageError:
+            return 0
+        return receipt.manifest.length if receipt is not None else 0
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 

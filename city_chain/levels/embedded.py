@@ -26,7 +26,7 @@ from city_chain.errors import CityChainError, InputError, UnavailableError
 from city_chain.levels.behind import Behind
 from city_chain.levels.journal import SendJournal
 from city_chain.levels.reports import NodeInfo
-from city_chain.levels.settings import Founding, node_identity
+from city_chain.levels.settings import Founding, node_identity, sender_identity
 from city_chain.node import DposEngine, Host, Judge, Ledger, Node, Roster
 from city_chain.node.node import OWN_DRIFT_MAX_MS
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
@@ -102,7 +102,7 @@ class Embedded:
         def authorised(key: bytes) -> bool:
             return key == self.sender.identity.id
 
-        judge = Judge(self.ledger, self._roster, region, authorised, parts.clock)
+        judge = Judge(self.ledger, self._roster, region, self.sender.terms, authorised, parts.clock)
         ingress = Ingress(founding.epoch.network, authorised, parts.clock)
         hosted = NamespacedStorage(self.storage, b"h")
         self._host = Host(hosted, self.ledger, judge, ingress)
@@ -116,7 +116,7 @@ class Embedded:
         self.engine = DposEngine(self.ledger, judge, self._roster, parts.transport, parts.clock, region)
 
     def _make_sender(self, founding: Founding, entropy: Entropy) -> Sender:
-        identity = records.Identity.child(founding.master, b"sender", 0)
+        identity = sender_identity(founding.master)
         # The last stamp that the ledger saw: a restart with the clock behind does not go back.
         hlc = tnh.Hlc(OWN_DRIFT_MAX_MS, last=self.ledger.tip.hlc)
         settings = founding.settings
@@ -172,10 +172,6 @@ class Embedded:
             "engine": self.engine,
         }
 
-    def placement(self, tx_id: bytes) -> Placement | None:
-        """Where one transaction's fragments are; None if it is not committed here."""
-        return self.placements([tx_id])[0]
-
     def placements(self, tx_ids: Sequence[bytes]) -> list[Placement | None]:
         """Where committed transactions' fragments are: the certificates' acks, later ones, then repairs."""
         receipts = self.ledger.receipts(tx_ids)
@@ -203,7 +199,8 @@ class Embedded:
                 id=node.id,
                 domain=node.domain,
                 address=node.address,
-                delegate=node.voter is not None,
+                delegate=node.is_delegate,
+                votes=node.voter is not None,
                 running=node.id not in self._stopped,
                 fragments=node.holder.count(),
             )

@@ -14,7 +14,7 @@ Rows of what is committed are deleted with the next write, so that a commit cost
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from city_chain import records
@@ -142,8 +142,3 @@ class SendJournal:
             with self._lock:
                 self._settled |= settled
             raise
-
-
-def merged(holders: dict[int, bytes], late: Callable[[], dict[int, bytes]], n: int) -> dict[int, bytes]:
-    """`holders`, with late ones where there are fewer than `n`."""
-    return {**late(), **holders} if len(holders) < n else holders

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
-from city_chain.errors import DeadlineError
+from city_chain.errors import DeadlineError, InputError
 from city_chain.node.ledger import SEQUENCE_WINDOW, SenderState
 
 __all__ = ["Numbers"]
@@ -25,7 +25,7 @@ class Numbers:
 
     Example:
         >>> numbers = Numbers(SenderState(next_sequence=3, ahead=frozenset({4})), {6})
-        >>> [numbers.take() for _ in range(3)]
+        >>> [numbers.take(below=10) for _ in range(3)]
         [3, 5, 7]
     """
 
@@ -36,10 +36,19 @@ class Numbers:
         self._free = {number for number in range(state.next_sequence, self._next) if number not in used}
         self._sending: Counter[int] = Counter()
 
-    def take(self) -> int:
-        """The lowest number that is free; it is not free any more."""
+    def take(self, below: int) -> int:
+        """The lowest number that is free; it is not free any more.
+
+        Raises:
+            InputError: It is not below `below`: so many were taken and not used.
+        """
         with self._changed:
             (number,) = self._lowest(1)
+            if number >= below:
+                raise InputError(
+                    f"so many transactions were made and not sent that number {number} would be next, and less than "
+                    f"{below} is allowed: send some of them first"
+                )
             self._remove(number)
             return number
 

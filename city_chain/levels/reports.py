@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from city_chain import records
@@ -85,9 +85,15 @@ class TransactionHealth:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How much of every transaction is there."""
+    """How much of every transaction is there.
+
+    Args:
+        transactions: What was found of each.
+        errors: Transaction id → why nothing could be found out about it: its row in the ledger is damaged.
+    """
 
     transactions: Sequence[TransactionHealth]
+    errors: dict[bytes, CityChainError] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -130,7 +136,9 @@ class Health:
     def summary(self) -> str:
         """One line."""
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
-        return f"{len(self.transactions)} transactions: {counts or 'none'}; redundancy {self.redundancy:.1%}"
+        unknown = f"; {len(self.errors)} more cannot be looked up" if self.errors else ""
+        total = len(self.transactions)
+        return f"{total} transactions: {counts or 'none'}; redundancy {self.redundancy:.1%}{unknown}"
 
     def _repr_html_(self) -> str:
         columns, rows = self._cells()
@@ -198,7 +206,8 @@ class NodeInfo:
         id: Its public key.
         domain: Its failure domain.
         address: Where it answers.
-        delegate: Whether it votes in this epoch.
+        delegate: Whether it is elected to vote in this epoch.
+        votes: Whether it does: not if its journal is damaged.
         running: Whether it is up.
         fragments: How many fragments it holds.
     """
@@ -207,6 +216,7 @@ class NodeInfo:
     domain: str
     address: str
     delegate: bool
+    votes: bool
     running: bool
     fragments: int
 

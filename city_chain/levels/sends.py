@@ -11,7 +11,7 @@ from city_chain.errors import CityChainError, InputError, VerificationError
 from city_chain.levels.embedded import Embedded
 from city_chain.levels.numbers import Numbers
 from city_chain.levels.reports import Recovery
-from city_chain.node.ledger import SenderState
+from city_chain.node.ledger import SEQUENCE_WINDOW, SenderState
 from city_chain.pipelines import RESUMING, SENDING
 from city_chain.stages.s5_commit import commit
 
@@ -40,7 +40,7 @@ class Sends:
         self, payload: Buffer, place: tuple[str, int, int] | None, touched: Iterable[bytes]
     ) -> records.Transaction:
         """A signed transaction with the sender's next number (see `City.transaction`)."""
-        sequence = self._numbers.take()
+        sequence = self._numbers.take(self._state().next_sequence + SEQUENCE_WINDOW // 2)
         try:
             return self._made(sequence, payload, place, touched)
         except BaseException:
@@ -162,6 +162,15 @@ class Sends:
                 f"the transaction is of sender {transaction.sender.hex()[:16]} on network "
                 f"{transaction.network.hex()[:16]}; this city sends for {self._sender.hex()[:16]} on "
                 f"{self._network.hex()[:16]}"
+            )
+        known = self._state()
+        if (
+            not known.next_sequence <= transaction.sequence < known.next_sequence + SEQUENCE_WINDOW
+            and not (self._city.ledger.committed([transaction.tx_id])[0])
+        ):
+            raise InputError(
+                f"the transaction has sequence {transaction.sequence}; from {known.next_sequence} on, and less than "
+                f"{SEQUENCE_WINDOW} ahead, is what can be sent"
             )
         transaction.verify()
 

@@ -22,7 +22,7 @@ from city_chain.errors import InputError, StorageError
 from city_chain.ports import Entropy, Storage
 from city_chain.proofs import dpos, poh
 
-__all__ = ["NODES_MAX", "VERSION", "Founding", "Settings", "found", "load", "node_identity"]
+__all__ = ["NODES_MAX", "VERSION", "Founding", "Settings", "found", "load", "node_identity", "sender_identity"]
 
 VERSION = 1
 """The version of what is kept; one that is higher belongs to a newer city-chain."""
@@ -106,6 +106,15 @@ def node_identity(master: bytes, index: int) -> records.Identity:
     return records.Identity.child(master, b"node", index)
 
 
+def sender_identity(master: bytes) -> records.Identity:
+    """The keys that a city sends with.
+
+    Args:
+        master: The city's master seed, 32 bytes.
+    """
+    return records.Identity.child(master, b"sender", 0)
+
+
 def found(storage: Storage, settings: Settings, entropy: Entropy) -> Founding:
     """Makes a new city in an empty storage: draws its secrets and elects its delegates.
 
@@ -116,11 +125,16 @@ def found(storage: Storage, settings: Settings, entropy: Entropy) -> Founding:
     stakes = [(node_identity(master, index).id, _STAKE) for index in range(settings.nodes)]
     validators = dpos.elect(0, stakes, [], settings.validators)
     epoch = records.Epoch.first(settings.name, entropy.bytes(32), validators)
-    row = orjson.dumps({"version": VERSION, **asdict(settings)})
+    row = orjson.dumps({"version": VERSION, **asdict(settings), **_prints(master, epoch)})
     if storage.get_many([b"settings"])[0] is not None:
         raise StorageError("there is a city here already; open it instead")
     storage.put_many({b"settings": row, b"master": master, b"epoch": epoch.to_bytes()})
     return Founding(settings, master, epoch, frozenset())
+
+
+def _prints(master: bytes, epoch: records.Epoch) -> dict[str, str]:
+    """Public things by which damage to the secrets or the epoch shows."""
+    return {"sender": sender_identity(master).id.hex(), "epoch": epoch.root.hex()}
 
 
 def load(storage: Storage) -> Founding | None:
@@ -142,6 +156,10 @@ def load(storage: Storage) -> Founding | None:
         if master is None or epoch is None or len(master) != 32:
             raise StorageError("the city is damaged: its keys or its epoch are missing")
         stopped = frozenset(key[1:] for key, _ in storage.scan(b"x"))
-        return Founding(Settings(**kept), master, records.Epoch.from_bytes(epoch), stopped)
+        first = records.Epoch.from_bytes(epoch)
+        for what, right in _prints(master, first).items():
+            if kept.pop(what) != right:
+                raise StorageError(f"the city is damaged: its {what} is not the one that it was made with")
+        return Founding(Settings(**kept), master, first, stopped)
     except (InputError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise StorageError(f"the city is damaged: {error}") from error

@@ -15,6 +15,7 @@ What it promises, and what not, is said in `city_chain.proofs.dpos`.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,9 @@ _BACKOFF_MIN_S = 0.002
 _BACKOFF_MAX_S = 0.25
 _ENTRIES_MAX = 4096
 _CASE_BYTES_MAX = 128 << 20
-_CATCH_UP_MAX = 64
+_TEACH_MAX = 16
+_TEACH_S = 0.1
+_TEACH_EVERY_S = 5.0
 
 
 class DposEngine:
@@ -68,6 +71,7 @@ class DposEngine:
         self._pause = threading.Event()
         self._promised = 0
         self._attempt = 0
+        self._taught: dict[bytes, float] = {}
         self._round_s = _ROUND_S
 
     def commit(self, evidence: Sequence[Evidence], deadline: float) -> Committed:
@@ -307,14 +311,27 @@ class DposEngine:
                 tip = messages.integer_of(b"".join(answer))
             except ProtocolError:
                 continue  # the batch is committed, whatever a delegate says now
-            for missing in range(tip + 1, min(height, tip + _CATCH_UP_MAX) + 1):
-                block = self._ledger.block(missing)
-                if block is None:
-                    break
-                evidence = [piece.to_bytes() for piece in self._ledger.evidence(block.batch)]
-                parts = [block.batch.to_bytes(), block.certificate.to_bytes(), *evidence]
-                if voter not in self._ask([voter], "append", parts, "tip", deadline, trouble):
-                    break
+            if tip < height and self._clock.monotonic() >= self._taught.get(voter, -math.inf) + _TEACH_EVERY_S:
+                self._teach(voter, tip, height)
+
+    def _teach(self, voter: bytes, tip: int, height: int) -> None:
+        """Sends a delegate that is behind the next few batches that it lacks.
+
+        Others wait for it, so it is bounded: a few batches in little time, and not again for a while. A delegate that
+        only says that it is behind cannot hold up more than that.
+        """
+        trouble: list[str] = []
+        until = self._clock.monotonic() + _TEACH_S
+        for missing in range(tip + 1, min(height, tip + _TEACH_MAX) + 1):
+            block = self._ledger.block(missing)
+            if block is None:
+                break
+            evidence = [piece.to_bytes() for piece in self._ledger.evidence(block.batch)]
+            parts = [block.batch.to_bytes(), block.certificate.to_bytes(), *evidence]
+            answer = self._ask([voter], "append", parts, "tip", until, trouble).get(voter)
+            if answer is None or b"".join(answer) != messages.integer(missing):
+                self._taught[voter] = self._clock.monotonic()
+                break
 
     def _ask(
         self,

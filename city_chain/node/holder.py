@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import batched
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError, VerificationError
@@ -26,6 +27,8 @@ from city_chain.stages import messages
 __all__ = ["Holder", "Holding", "fragment_key"]
 
 _KEY_LEN = 1 + 32 + 2
+_READ_AT_ONCE = 16
+_ANSWER_BYTES_MAX = 2 * messages.BODY_BYTES_SOFT_MAX + (32 << 20)
 
 
 def fragment_key(tx_id: bytes, index: int) -> bytes:
@@ -133,10 +136,21 @@ class Holder:
             return None
 
     def fetch(self, items: Sequence[tuple[bytes, int]]) -> list[bytes]:
-        """The fragments asked for, as they are stored; empty where there is none or its row is damaged."""
-        rows = self._storage.get_many([fragment_key(tx_id, index) for tx_id, index in items])
-        found = [None if row is None else self._read(row) for row in rows]
-        return [b"" if pair is None else pair[1] for pair in found]
+        """The fragments asked for, as they are stored; empty where there is none or its row is damaged.
+
+        Raises:
+            ProtocolError: They are more bytes than one answer may have.
+        """
+        found = []
+        size = 0
+        for some in batched(items, _READ_AT_ONCE):
+            rows = self._storage.get_many([fragment_key(tx_id, index) for tx_id, index in some])
+            pairs = [None if row is None else self._read(row) for row in rows]
+            found += [b"" if pair is None else pair[1] for pair in pairs]
+            size += sum(len(fragment) for fragment in found[-len(some) :])
+            if size > _ANSWER_BYTES_MAX:
+                raise ProtocolError(f"fetch: more than {_ANSWER_BYTES_MAX} bytes are asked for at once; ask for fewer")
+        return found
 
     def release(self, request: records.RepairRequest) -> list[bytes]:
         """The keys of those items that the requester itself asked to hold, before it asked to let go: to be deleted."""

@@ -26,8 +26,9 @@ __all__ = ["Host"]
 
 type _Item = tuple[int, Node, records.Message]
 
-_BODY = b"w"
-"""Prefix of the rows that keep what was voted on until it is committed: batch and evidence under the batch's digest."""
+_LED, _VOTED = b"v", b"w"
+"""Prefixes of the rows that keep what was led and voted on until it is committed: batch and evidence under the batch's
+digest. Two copies, because what a delegate accepted must be carried on, and nothing can make it anew."""
 
 
 class _PromisedError(ProtocolError):
@@ -55,7 +56,8 @@ class Host:
         self._ingress = ingress
         self._nodes: dict[str, Node] = {}
         self._voting = threading.RLock()
-        self._bodies = dict.fromkeys((key for key, _ in storage.scan(_BODY)), ledger.tip.height + 1)
+        kept = (key for prefix in (_LED, _VOTED) for key, _ in storage.scan(prefix))
+        self._bodies = dict.fromkeys(kept, ledger.tip.height + 1)
         self._answers: dict[str, Callable[[Sequence[_Item], list[bytes]], None]] = {
             "hold": self._hold,
             "fetch": self._fetch,
@@ -149,7 +151,10 @@ class Host:
 
     def _fetch(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         for at, node, request in self._repair_requests(items, answers):
-            answers[at] = messages.message("fragments", node.holder.fetch(request.items))
+            try:
+                answers[at] = messages.message("fragments", node.holder.fetch(request.items))
+            except ProtocolError as error:
+                answers[at] = messages.refused(messages.reason(error))
 
     def _release(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         for at, node, request in self._repair_requests(items, answers):
@@ -173,7 +178,7 @@ class Host:
             self._judge.check(Case.of(body))
             digest = records.Batch.from_bytes(body[0]).digest
             voter.lead(attempt, digest, reports)
-            bodies[_BODY + digest] = messages.message("body", body)
+            bodies[_LED + digest] = messages.message("body", body)
 
         self._speak(items, answers, "proposal", consider, bodies)
 
@@ -195,7 +200,7 @@ class Host:
             if proposal.slot.digest != digest:
                 raise ProtocolError("vote: the proposal is about another batch")
             voter.propose(proposal)
-            bodies[_BODY + digest] = body
+            bodies[_VOTED + digest] = body
 
         self._speak(items, answers, "vote", consider, bodies)
 
@@ -264,8 +269,10 @@ class Host:
 
     def _body(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         for at, _, message in items:
-            (row,) = self._storage.get_many([_BODY + b"".join(message.parts[:1])[:32]])
-            answers[at] = row or messages.refused("no such batch was voted on here")
+            digest = b"".join(message.parts[:1])[:32]
+            rows = self._storage.get_many([_LED + digest, _VOTED + digest])
+            whole = [row for row in rows if row is not None and _is_body_of(row, digest)]
+            answers[at] = whole[0] if whole else messages.refused("no such batch was voted on here")
 
     # --- the ledger --------------------------------------------------------------------------------------------------
 
@@ -290,9 +297,17 @@ class Host:
                     answers[at] = messages.refused(messages.reason(error))
 
 
+def _is_body_of(row: bytes, digest: bytes) -> bool:
+    """Whether a row is whole and the batch in it is the one of that digest."""
+    try:
+        return Case.of(messages.answer(row, "body")).batch.digest == digest
+    except CityChainError:
+        return False
+
+
 def _voter(node: Node) -> Voter:
     if node.voter is None:
-        raise ProtocolError("this node is no delegate")
+        raise ProtocolError("this node is no delegate, or its journal is damaged")
     return node.voter
 
 

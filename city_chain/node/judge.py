@@ -16,7 +16,7 @@ from city_chain.errors import CityChainError, ProtocolError, UnavailableError, V
 from city_chain.node.ledger import Certificate, Ledger, SenderState
 from city_chain.node.roster import Roster
 from city_chain.ports import Clock
-from city_chain.proofs import poh
+from city_chain.stages.model import Terms
 
 __all__ = ["Case", "Judge", "read_evidence"]
 
@@ -65,13 +65,21 @@ class Judge:
         ledger: What is committed.
         roster: Which candidate lists there were.
         unit: The name of the city.
+        terms: How transactions must be dispersed.
         authorised: Whether a key may send or repair.
         clock: Physical time.
     """
 
     def __init__(
-        self, ledger: Ledger, roster: Roster, unit: str, authorised: Callable[[bytes], bool], clock: Clock
+        self,
+        ledger: Ledger,
+        roster: Roster,
+        unit: str,
+        terms: Terms,
+        authorised: Callable[[bytes], bool],
+        clock: Clock,
     ) -> None:
+        self._terms = terms
         self._ledger = ledger
         self._roster = roster
         self._unit = unit
@@ -131,10 +139,11 @@ class Judge:
             raise VerificationError("entry: its certificate is about another transaction")
         if not self._authorised(manifest.sender):
             raise VerificationError(f"entry: {manifest.sender.hex()[:16]} may not send here")
-        quorum = poh.write_quorum(manifest.k, manifest.n)
-        if manifest.quorum < quorum:
+        terms = self._terms
+        if (manifest.k, manifest.n) != (terms.k, terms.n) or manifest.quorum < terms.quorum:
             raise VerificationError(
-                f"manifest: a quorum of {manifest.quorum}, ({manifest.k}, {manifest.n}) needs {quorum}"
+                f"manifest: k = {manifest.k}, n = {manifest.n}, quorum {manifest.quorum}; "
+                f"this city asks for k = {terms.k}, n = {terms.n}, quorum {terms.quorum} or more"
             )
         if self._ledger.committed([entry.tx_id])[0]:
             raise VerificationError(f"entry: transaction {entry.tx_id.hex()} is committed already")
@@ -182,7 +191,27 @@ class Judge:
         candidates = self._roster.candidates(repair.candidates_root)
         if candidates is None:
             raise UnavailableError(f"repair: the candidate list {repair.candidates_root.hex()} is not known here", 1, 0)
-        for index, node in repair.moves:
+        self._check_moves(piece, receipt, candidates)
+        piece.verify(self._ledger.epoch.network, receipt.availability.fragment_hashes)
+
+    def _check_moves(
+        self, piece: records.RepairCertificate, receipt: records.Receipt, candidates: records.Candidates
+    ) -> None:
+        """Every new holder is a candidate, holds nothing else of the transaction, and has acknowledged anew."""
+        holders = dict(receipt.availability.holders)
+        known = list(receipt.availability.acks)
+        for earlier in self._ledger.repairs(receipt.tx_id):
+            holders.update(earlier.repair.moves)
+            known += earlier.acks
+        holders.update(piece.repair.moves)
+        for index, node in piece.repair.moves:
             if node not in candidates:
                 raise VerificationError(f"repair: fragment {index} moved to {node.hex()[:16]}, who is no candidate")
-        piece.verify(self._ledger.epoch.network, receipt.availability.fragment_hashes)
+            if sum(1 for holder in holders.values() if holder == node) > 1:
+                raise VerificationError(f"repair: {node.hex()[:16]} would hold two fragments of the transaction")
+        now_ms = self._clock.now_ms()
+        for ack in piece.acks:
+            if ack in known:
+                raise VerificationError(f"repair: the ack for fragment {ack.index} is an earlier one")
+            if ack.hold_until_ms <= now_ms:
+                raise VerificationError(f"repair: the ack for fragment {ack.index} holds until a time that has passed")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from city_chain import records
 from city_chain.algorithms import tnh
-from city_chain.errors import StorageError
+from city_chain.errors import InputError, StorageError
 from city_chain.node.holder import Holder
 from city_chain.node.ledger import Ledger
 from city_chain.node.voter import Voter
 from city_chain.ports import Clock, Presence, PresenceEntry, Storage
 
 __all__ = ["OWN_DRIFT_MAX_MS", "Node"]
+
+_log = logging.getLogger("city_chain")
 
 OWN_DRIFT_MAX_MS = (1 << 48) - 1
 """One's own stamps go on wherever the physical clock is set; it is the stamps of others that are held against it."""
@@ -53,15 +56,24 @@ class Node:
         self.address = address
         self.stake = stake
         self.holder = Holder(identity, storage)
-        self.voter = (
-            Voter(identity, storage, ledger) if ledger.epoch.validators.position(identity.id) is not None else None
-        )
+        self.is_delegate = ledger.epoch.validators.position(identity.id) is not None
+        self.voter = self._make_voter(identity, storage, ledger)
         self._identity = identity
         self._network = ledger.epoch.network
         self._storage = storage
         self._clock = clock
         self._hlc = tnh.Hlc(OWN_DRIFT_MAX_MS)
         self._lock = threading.Lock()
+
+    def _make_voter(self, identity: records.Identity, storage: Storage, ledger: Ledger) -> Voter | None:
+        """The voting half of a delegate. One whose journal is damaged might contradict itself: it does not vote."""
+        if not self.is_delegate:
+            return None
+        try:
+            return Voter(identity, storage, ledger)
+        except InputError as error:
+            _log.error("delegate %s does not vote: its journal is damaged: %s", identity.id.hex()[:16], error)
+            return None
 
     def stamp(self) -> int:
         """The node's next stamp."""

@@ -110,7 +110,7 @@ class CityModel(RuleBasedStateMachine):
             return
         tx_id = list(self.known)[which % len(self.known)]
         self.city.settle()
-        placement = self.city._city.placement(tx_id)
+        placement = self.city._city.placements([tx_id])[0]
         assert placement is not None
         if self.rotten.get(tx_id) or self.down or len(placement.holders) < 4:
             return

@@ -28,7 +28,7 @@ def opened(storage: Kept, transport: InProcessTransport | None = None, **setting
 
 def rows_of(city: City, tx_id: bytes) -> dict[int, bytes]:
     """Index → the key under which the present holder keeps that fragment."""
-    placement = city._city.placement(tx_id)
+    placement = city._city.placements([tx_id])[0]
     assert placement is not None
     return {
         index: b"h" + city._city.node(node).space + fragment_key(tx_id, index)
@@ -134,7 +134,7 @@ def test_all_kinds_of_harm_at_once_and_again_after_reopening() -> None:
             for node in down:
                 city.stop_node(node)
             for number, tx_id in enumerate(sent):
-                placement = city._city.placement(tx_id)
+                placement = city._city.placements([tx_id])[0]
                 assert placement is not None
                 up = [index for index, node in sorted(placement.holders.items()) if node not in down]
                 for harm, index in zip((lose, flip), up[number % 3 :], strict=False):
@@ -167,7 +167,7 @@ def test_a_repair_has_nowhere_to_go() -> None:
     with opened(storage, nodes=4, validators=1, k=2, n=4) as city:
         receipt = city.send(b"x")
         city.settle()
-        placement = city._city.placement(receipt.tx_id)
+        placement = city._city.placements([receipt.tx_id])[0]
         assert placement is not None
         delegate = next(node.id for node in city.nodes() if node.delegate)
         index, node = next((i, node) for i, node in placement.holders.items() if node != delegate)
@@ -238,7 +238,7 @@ def test_one_that_is_lost_to_silence_does_not_stop_the_repair_of_others() -> Non
         sent = [city.send(b"%d" % at * 9).tx_id for at in range(12)]
         city.settle()
         lost = sent[0]
-        placement = city._city.placement(lost)
+        placement = city._city.placements([lost])[0]
         assert placement is not None
         delegate = next(node.id for node in city.nodes() if node.delegate)
         down = [node for node in placement.holders.values() if node != delegate][:2]
@@ -264,7 +264,7 @@ def test_delegates_too_few_to_commit_a_repair() -> None:
         city.settle()
         lose(city, receipt.tx_id, 0)
         delegates = [node for node in city.nodes() if node.delegate]
-        placement = city._city.placement(receipt.tx_id)
+        placement = city._city.placements([receipt.tx_id])[0]
         assert placement is not None
         for node in delegates[:2]:
             transport.set_fault(node.address, Fault(refuse=True))

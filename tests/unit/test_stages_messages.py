@@ -190,7 +190,7 @@ def test_numbers_are_given_once(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(0, 25))):
         action = data.draw(st.sampled_from(["take", "burst", "again", "commit", "fail", "journal", "return"]))
         if action == "take":
-            number = numbers.take()
+            number = numbers.take(1 << 20)
             assert number not in used | committed | journalled
             assert number == next(n for n in range(1000) if n not in used | committed | journalled)
             used.add(number)
@@ -244,9 +244,9 @@ def test_a_burst_larger_than_the_window_goes_alone() -> None:
 def test_numbers_of_an_earlier_process() -> None:
     numbers = Numbers(SenderState(), ())
     numbers.begin([3])
-    assert [numbers.take() for _ in range(4)] == [0, 1, 2, 4]
+    assert [numbers.take(1 << 20) for _ in range(4)] == [0, 1, 2, 4]
     numbers.begin([2**64 - 1])  # none of ours: nothing is set aside for it
-    assert numbers.take() == 5
+    assert numbers.take(1 << 20) == 5
 
 
 # --- settings --------------------------------------------------------------------------------------------------------

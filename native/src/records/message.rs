@@ -48,7 +48,7 @@ impl Record for Message {
 pub const WANTED_MAX: usize = 1 << 16;
 
 /// One fragment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub struct Wanted {
     /// The transaction.
     pub tx_id: Digest,
@@ -80,6 +80,15 @@ impl Record for RepairRequest {
     const VERSION: u16 = 1;
     const NAME: &'static str = "repair request";
     const LEN_MAX: usize = WANTED_MAX * 34 + 512;
+
+    fn check(&self) -> Result<()> {
+        let mut sorted: Vec<&Wanted> = self.items.iter().collect();
+        sorted.sort_unstable();
+        if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::input("repair request: a fragment is asked for twice"));
+        }
+        Ok(())
+    }
 }
 
 signed!(RepairRequest, requester, "city-chain v1 repair request");
