@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-__all__ = ["BURST_BYTES_MAX", "bursts"]
+__all__ = ["BURST_BYTES_MAX", "apart", "bursts"]
 
 BURST_BYTES_MAX = 32 << 20
 """About as many bytes as a burst holds: it ends before an item that would go beyond. One item alone may be larger."""
@@ -33,3 +33,20 @@ def bursts[T](items: Iterable[tuple[T, int]], most: int) -> Iterator[list[T]]:
         size += length
     if burst:
         yield burst
+
+
+def apart[T](items: Iterable[T]) -> Iterator[list[T]]:
+    """Runs in which nothing is there twice, in order: a node is asked once for one thing in one request.
+
+    Example:
+        >>> list(apart("abcab"))
+        [['a', 'b', 'c'], ['a', 'b']]
+    """
+    run: dict[T, None] = {}
+    for item in items:
+        if item in run:
+            yield list(run)
+            run = {}
+        run[item] = None
+    if run:
+        yield list(run)

@@ -22,7 +22,7 @@ from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.composer import Pipeline, StageEvent
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
-from city_chain.levels.bursts import bursts
+from city_chain.levels.bursts import apart, bursts
 from city_chain.levels.checks import (
     check_batch,
     check_callback,
@@ -491,8 +491,9 @@ class City:
         self, pipeline: Pipeline, tx_ids: Iterable[bytes], deadline_s: float
     ) -> Iterator[tuple[list[bytes], Mapping[str, Any] | StorageError]]:
         """Runs a reading pipeline over bursts: each with its outputs. A damaged row costs its own transaction only."""
-        for some in batched(map(checked_id, tx_ids), _READING_MAX):
-            for burst in bursts([(tx_id, self._length(tx_id)) for tx_id in some], _READING_MAX):
+        parts = (part for some in batched(map(checked_id, tx_ids), _READING_MAX) for part in apart(some))
+        for part in parts:
+            for burst in bursts([(tx_id, self._length(tx_id)) for tx_id in part], _READING_MAX):
                 try:
                     yield burst, self._read_burst(pipeline, burst, deadline_s)
                 except StorageError:
