@@ -158,7 +158,7 @@ def test_a_number_that_went_to_another_is_refused_and_forgotten() -> None:
         bench.fault(bench.holders, None)
         assert city.send(b"other").manifest.tx_id != transaction.tx_id
         for _ in range(2):
-            with pytest.raises(VerificationError, match="sequence 0 of the sender is committed already"):
+            with pytest.raises((InputError, VerificationError), match="sequence 0"):
                 city.send(transaction)
         assert all(isinstance(o, records.Receipt) for o in city.send_many([b"a", b"b"]))
         assert sequences(city) == [0, 1, 2]
