@@ -473,6 +473,10 @@ class City:
             tx_ids: Which transactions.
             deadline_s: When to give up a burst of them, seconds.
             on_progress: Called with how many were seen to so far.
+
+        Raises:
+            UnavailableError: Too few delegates vote, so no repair can be committed.
+            DeadlineError: Others' batches were still under way at the deadline.
         """
         self._check_open()
         check_deadline(deadline_s)

@@ -77,8 +77,25 @@ class SendJournal:
         self._write({b"c" + certificate.manifest.tx_id: certificate.to_bytes() for certificate in certificates})
 
     def failed(self, transactions: Sequence[records.Transaction]) -> None:
-        """Forgets transactions that were not delivered."""
-        self.settle([transaction.tx_id for transaction in transactions])
+        """Forgets transactions that will not be committed; durable when it returns.
+
+        Raises:
+            StorageError: The rows are still there, so the next opening may still send them.
+        """
+        tx_ids = [transaction.tx_id for transaction in transactions if self.is_open(transaction.tx_id)]
+        if not tx_ids:
+            return
+        self.settle(tx_ids)
+        try:
+            self._write({})
+        except Exception as error:
+            with self._lock:
+                self._settled.difference_update(tx_ids)
+                self._open.update(tx_ids)
+            raise StorageError(
+                f"{len(tx_ids)} transactions could not be sent, nor taken out of the journal: {error}; "
+                f"the next opening of the city may still send them"
+            ) from error
 
     def settle(self, tx_ids: Sequence[bytes]) -> None:
         """The end of these sends is known; their rows go with the next write."""

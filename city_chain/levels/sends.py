@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Buffer, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from city_chain import records
 from city_chain.composer import Pipeline
-from city_chain.errors import CityChainError, InputError, VerificationError
+from city_chain.errors import CityChainError, InputError, StorageError, VerificationError
 from city_chain.levels.embedded import Embedded
 from city_chain.levels.numbers import Numbers
 from city_chain.levels.reports import Recovery
@@ -203,8 +204,10 @@ class Sends:
             given = {"transactions": transactions, "manifests": [item.manifest for item in begun]}
             outcomes.update(self._run(RESUMING, given, transactions, deadline))
         receipts = [outcome for outcome in outcomes.values() if isinstance(outcome, records.Receipt)]
-        refused = [tx_id for tx_id, outcome in outcomes.items() if isinstance(outcome, VerificationError)]
-        self._city.journal.settle([*(receipt.tx_id for receipt in receipts), *refused])
+        refused = {tx_id for tx_id, outcome in outcomes.items() if isinstance(outcome, VerificationError)}
+        self._city.journal.settle([receipt.tx_id for receipt in receipts])
+        with suppress(StorageError):  # what cannot be taken out of the journal is reported as pending
+            self._city.journal.failed([item.transaction for item in left if item.transaction.tx_id in refused])
         used = [(item.transaction.sequence, item.transaction.tx_id) for item in left]
         self._numbers.end(used, self._state(), self._city.journal.is_open)
         errors = {tx_id: outcome for tx_id, outcome in outcomes.items() if isinstance(outcome, CityChainError)}

@@ -211,7 +211,11 @@ class Journal(Protocol):
         ...
 
     def failed(self, transactions: Sequence[records.Transaction]) -> None:
-        """Transactions that could not be delivered and never will be by this journal."""
+        """Transactions that will not be committed: forgotten, durably, when it returns.
+
+        Raises:
+            StorageError: They are still journalled and may still be sent.
+        """
         ...
 
     def late(self, acks: Sequence[poh.Ack]) -> None:

@@ -23,16 +23,16 @@ def r5_commit(restored: Sequence[Restored], engine: CommitEngine, deadline: floa
 
     Returns:
         The same results; a repair that was not committed is taken out and its error put in.
+
+    Raises:
+        UnavailableError: Too few delegates voted before the deadline.
+        DeadlineError: Others' batches were still under way at the deadline.
     """
     pairs = [(result, result.repair) for result in restored if result.repair is not None]
     if not pairs:
         return restored
     evidence = [Evidence(records.Entry.repair(certificate.repair), certificate) for _, certificate in pairs]
-    outcomes: Sequence[records.Receipt | records.Entry | CityChainError]
-    try:
-        outcomes = engine.commit(evidence, deadline).outcomes
-    except CityChainError as error:
-        outcomes = [error] * len(pairs)
+    outcomes = engine.commit(evidence, deadline).outcomes
     for (result, _), outcome in zip(pairs, outcomes, strict=True):
         if isinstance(outcome, CityChainError):
             result.repair, result.error = None, outcome

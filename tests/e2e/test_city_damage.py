@@ -16,7 +16,7 @@ from city_chain import City, records
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
-from city_chain.errors import InputError, StorageError, VerificationError
+from city_chain.errors import InputError, StorageError, UnavailableError, VerificationError
 from city_chain.node.ledger import SEQUENCE_WINDOW
 from city_chain.ports import Request
 from city_chain.proofs import poh
@@ -328,3 +328,55 @@ def test_the_ledgers_own_space_is_where_these_tests_look() -> None:
     with opened(storage) as city:
         receipt = city.send(b"x")
     assert NamespacedStorage(storage, b"l").get_many([b"t" + receipt.tx_id])[0] == receipt.to_bytes()
+
+
+# --- what is said to have failed stays so ----------------------------------------------------------------------------
+
+
+class Full(Kept):
+    """A storage that is full while `full` is set: what deletes only is written, as it may be, or not."""
+
+    full = False
+    deletes = True
+
+    def put_many(self, items, *, delete=()):  # type: ignore[no-untyped-def]
+        if self.full and (items or not self.deletes):
+            raise StorageError("full")
+        super().put_many(items, delete=delete)
+
+
+def test_what_failed_is_not_sent_by_the_next_opening() -> None:
+    storage = Kept()
+    with opened(storage) as city:
+        ordinary = [node.id for node in city.nodes() if not node.delegate]
+        for node in ordinary:
+            city.stop_node(node)
+        for node in [node.id for node in city.nodes() if node.delegate][:2]:
+            city.stop_node(node)
+        with pytest.raises(UnavailableError, match="acks"):
+            city.send(b"pay 100")
+        # Nothing is closed here: a process that is killed now leaves this behind.
+        assert not list(storage.scan(b"ji"))
+
+
+@pytest.mark.parametrize("deletes", [True, False])
+def test_what_a_full_disk_failed_is_not_sent_later_or_the_error_says_that_it_may_be(deletes: bool) -> None:
+    storage = Full()
+    storage.deletes = deletes
+    with opened(storage) as city:
+        begin = city._city.journal.begin
+
+        def begin_and_fill(holds):  # type: ignore[no-untyped-def]
+            begin(holds)
+            storage.full = True
+
+        city._city.journal.begin = begin_and_fill  # type: ignore[method-assign]
+        with pytest.raises(UnavailableError if deletes else StorageError, match="acks" if deletes else "may still"):
+            city.send(b"pay 100")
+        storage.full = False
+        rows = dict(storage.scan(b""))
+    again = Kept()
+    again.put_many(rows)  # as it was before it was closed
+    with opened(again) as city:
+        assert len(list(city.tx_ids())) == (0 if deletes else 1)
+        assert len(city.recovery.finished) == (0 if deletes else 1)
