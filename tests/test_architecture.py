@@ -29,7 +29,6 @@ LINES_MAX = 700
 # A part may import the parts of a lower rank. The facades follow the order of the Rust modules that they stand for.
 RANKS = {
     "_native": 0,
-    "crypto": 10,
     "algorithms": 11,
     "proofs": 12,
     "records": 13,
@@ -43,7 +42,7 @@ RANKS = {
     "__main__": 90,
 }
 LEAVES = {"errors": set[str](), "ports": {"errors"}, "composer": {"errors", "ports"}, "adapters": {"errors", "ports"}}
-FACADES = {"", "crypto", "algorithms", "proofs", "records"}
+FACADES = {"", "algorithms", "proofs", "records"}
 ADAPTERS_FOR = {"adapters", "levels", "sim", "cli"}
 BANNED = {"asyncio", "trio", "anyio", "curio"}
 RUNTIME = {"orjson"}  # what the package may need beside the standard library, outside the adapters

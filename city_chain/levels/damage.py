@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.errors import StorageError
+from city_chain.levels.embedded import HOSTED, node_space
 from city_chain.stages import messages
 
 __all__ = ["Damage", "flip_bits"]
@@ -56,7 +57,7 @@ def flip_bits(path: str | os.PathLike[str], node: int) -> Damage:
     """
     count = size = 0
     with SqliteStorage(path, create=False) as storage:
-        held = NamespacedStorage(storage, b"hn" + node.to_bytes(4, "big"))
+        held = NamespacedStorage(storage, HOSTED + node_space(node))
         changed: dict[bytes, bytes] = {}
         pending = 0
         for key, row in held.scan(b"f"):

@@ -27,16 +27,29 @@ from city_chain.levels.behind import Behind
 from city_chain.levels.journal import SendJournal
 from city_chain.levels.reports import NodeInfo
 from city_chain.levels.settings import Founding, node_identity, sender_identity
-from city_chain.node import DposEngine, Host, Judge, Ledger, Node, Roster
+from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
 from city_chain.node.node import OWN_DRIFT_MAX_MS
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 from city_chain.stages.model import Placement, Sender, Terms
 from city_chain.stages.r1_ingress import Ingress
 from city_chain.stages.vitals import Vitals
 
-__all__ = ["Embedded", "Parts"]
+__all__ = ["HOSTED", "Embedded", "Parts", "node_space"]
+
+HOSTED = b"h"
+"""The prefix under which the nodes' spaces are."""
 
 _LEASE_S = 3600.0
+
+
+def node_space(index: int) -> bytes:
+    """The prefix of a node's own space under `HOSTED`.
+
+    Example:
+        >>> node_space(258).hex()
+        '6e00000102'
+    """
+    return b"n" + index.to_bytes(4, "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +117,7 @@ class Embedded:
 
         judge = Judge(self.ledger, self._roster, region, self.sender.terms, authorised, parts.clock)
         ingress = Ingress(founding.epoch.network, authorised, parts.clock)
-        hosted = NamespacedStorage(self.storage, b"h")
+        hosted = NamespacedStorage(self.storage, HOSTED)
         self._host = Host(hosted, self.ledger, judge, ingress)
         self._nodes = self._make_nodes(founding, hosted)
         self._stopped = set(founding.stopped)
@@ -113,7 +126,8 @@ class Embedded:
                 self._serve(node)
         self._renew_at = 0.0
         self._renew()
-        self.engine = DposEngine(self.ledger, judge, self._roster, parts.transport, parts.clock, region)
+        make = ENGINES[founding.settings.engine]
+        self.engine = make(self.ledger, judge, self._roster, parts.transport, parts.clock, region)
 
     def _make_sender(self, founding: Founding, entropy: Entropy) -> Sender:
         identity = sender_identity(founding.master)
@@ -133,7 +147,7 @@ class Embedded:
         nodes = {}
         for index in range(founding.settings.nodes):
             identity = node_identity(founding.master, index)
-            space = b"n" + index.to_bytes(4, "big")
+            space = node_space(index)
             node = Node(
                 identity,
                 space,

@@ -19,6 +19,7 @@ import orjson
 from city_chain import records
 from city_chain.composer.checks import shown
 from city_chain.errors import InputError, StorageError
+from city_chain.node import ENGINES
 from city_chain.ports import Entropy, Storage
 from city_chain.proofs import dpos, poh
 
@@ -79,8 +80,8 @@ class Settings:
             raise InputError(
                 f"nodes = {self.nodes}: ({self.k}, {self.n}) needs acks of {quorum} nodes for every transaction"
             )
-        if self.engine != "dpos":
-            raise InputError(f'engine = {shown(self.engine)}: this version has "dpos"')
+        if self.engine not in ENGINES:
+            raise InputError(f"engine = {shown(self.engine)}: this version has {', '.join(ENGINES)}")
 
 
 @dataclass(frozen=True, slots=True)

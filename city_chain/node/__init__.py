@@ -1,14 +1,14 @@
 """A node and what it is made of: it holds fragments, answers requests and votes.
 
 `node.Node` is one identity; `host.Host` answers for all nodes of a process; `ledger.Ledger` is what is committed;
-`judge.Judge` says what may be; `roster.Roster` who is there; `engine_dpos.DposEngine` gets batches committed.
+`judge.Judge` says what may be; `roster.Roster` who is there; `engines.DposEngine` gets batches committed.
 """
 
-from city_chain.node.engine_dpos import DposEngine
+from city_chain.node.engines import ENGINES
 from city_chain.node.host import Host
 from city_chain.node.judge import Judge
 from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
 from city_chain.node.roster import Roster
 
-__all__ = ["DposEngine", "Host", "Judge", "Ledger", "Node", "Roster"]
+__all__ = ["ENGINES", "Host", "Judge", "Ledger", "Node", "Roster"]

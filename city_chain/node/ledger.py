@@ -30,7 +30,7 @@ from city_chain.errors import InputError, ProtocolError, StorageError, Verificat
 from city_chain.ports import Storage
 from city_chain.stages import messages
 
-__all__ = ["SEQUENCE_WINDOW", "Block", "Certificate", "Ledger", "SenderState", "Tip"]
+__all__ = ["SEQUENCE_WINDOW", "Certificate", "CommittedBatch", "Ledger", "SenderState", "Tip"]
 
 SEQUENCE_WINDOW = 1024
 """How far a sequence may run ahead of the lowest one that is not committed: a sender can leave gaps (a transaction that
@@ -55,7 +55,7 @@ class Tip:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class CommittedBatch:
     """A committed batch with its certificate."""
 
     batch: records.Batch
@@ -190,14 +190,14 @@ class Ledger:
             self._senders[sender] = known
         return known
 
-    def block(self, height: int) -> Block | None:
+    def batch(self, height: int) -> CommittedBatch | None:
         """The batch at a height with its certificate."""
         (row,) = self._storage.get_many([b"b" + height.to_bytes(8, "big")])
         if row is None:
             return None
         with _reading("the batch at height", str(height)):
             batch, certificate = messages.answer(row, "batch", 2)
-            return Block(records.Batch.from_bytes(batch), records.CommitCertificate.from_bytes(certificate))
+            return CommittedBatch(records.Batch.from_bytes(batch), records.CommitCertificate.from_bytes(certificate))
 
     def evidence(self, batch: records.Batch) -> list[Certificate]:
         """The certificates behind the entries of a committed batch, in their order."""

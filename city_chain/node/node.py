@@ -108,11 +108,6 @@ class Node:
             entry = PresenceEntry(self.id, region, sequence, record.to_bytes())
             return presence.register(self._clock.monotonic(), entry, ttl=ttl_s)[1]
 
-    def log_out(self, presence: Presence) -> None:
-        """Takes the node off the list."""
-        with self._lock:
-            presence.remove(self._clock.monotonic(), self.id, self._last_sequence())
-
     def _last_sequence(self) -> int:
         (row,) = self._storage.get_many([b"n"])
         if row is None:

@@ -21,7 +21,7 @@ SENDING = Pipeline(
 
 RESUMING = Pipeline(
     "resuming",
-    [s3_resume, s4_deliver, s5_commit],
+    [s2_encode, s3_resume, s4_deliver, s5_commit],
     inputs=("transactions", "manifests", "sender", "members", "transport", "journal", "engine", "behind"),
     outputs=("outcomes",),
 )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from city_chain import records
 from city_chain.algorithms import ec
 from city_chain.composer import stage
-from city_chain.stages.model import Dispersal, Sender
+from city_chain.stages.model import Dispersal, Sender, Terms
 
 __all__ = ["s2_encode"]
 
@@ -24,21 +24,15 @@ def s2_encode(transactions: Sequence[records.Transaction], sender: Sender) -> li
         sender: Whose terms apply.
 
     Returns:
-        One dispersal each.
+        One dispersal each: the same input gives the same fragments at any time on any machine.
 
     Raises:
         InputError: (k, n) is not a code.
     """
-    terms = sender.terms
-    return [encode(transaction, terms.k, terms.n) for transaction in transactions]
+    return [_encode(transaction, sender.terms) for transaction in transactions]
 
 
-def encode(transaction: records.Transaction, k: int, n: int) -> Dispersal:
-    """Encodes one transaction; the same input gives the same fragments at any time on any machine.
-
-    Raises:
-        InputError: (k, n) is not a code.
-    """
+def _encode(transaction: records.Transaction, terms: Terms) -> Dispersal:
     data = transaction.to_bytes()
-    encoded = ec.encode(data, k, n - k)
-    return Dispersal(length=len(data), k=k, n=n, fragments=encoded.fragments, hashes=encoded.hashes)
+    encoded = ec.encode(data, terms.k, terms.n - terms.k)
+    return Dispersal(length=len(data), k=terms.k, n=terms.n, fragments=encoded.fragments, hashes=encoded.hashes)

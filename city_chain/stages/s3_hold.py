@@ -13,7 +13,6 @@ from city_chain.composer import stage
 from city_chain.proofs import poh
 from city_chain.stages import courier
 from city_chain.stages.model import Dispersal, Hold, Journal, Sender
-from city_chain.stages.s2_encode import encode
 
 __all__ = ["s3_hold", "s3_resume"]
 
@@ -60,15 +59,16 @@ def s3_hold(
         )
         for transaction, selection, dispersal in zip(transactions, selections, dispersals, strict=True)
     ]
-    holds = _ask(transactions, manifests, dispersals, sender, deadline)
+    holds = _sign(transactions, manifests, dispersals, sender, deadline)
     journal.begin(holds)
     return holds
 
 
-@stage(inputs=("transactions", "manifests", "sender", "deadline"), output="holds", budget_ms=80)
+@stage(inputs=("transactions", "manifests", "dispersals", "sender", "deadline"), output="holds", budget_ms=80)
 def s3_resume(
     transactions: Sequence[records.Transaction],
     manifests: Sequence[records.Manifest],
+    dispersals: Sequence[Dispersal],
     sender: Sender,
     deadline: float,
 ) -> list[Hold]:
@@ -77,20 +77,22 @@ def s3_resume(
     Args:
         transactions: What was journalled.
         manifests: Their manifests, in the same order.
+        dispersals: Their dispersals, made anew (S2).
         sender: Who signs.
         deadline: Until when acks are of use, on the sender's monotonic clock.
 
     Returns:
         One hold each.
+
+    Raises:
+        VerificationError: A dispersal is not the one that its manifest describes.
     """
-    dispersals = [
-        encode(transaction, manifest.k, manifest.n)
-        for transaction, manifest in zip(transactions, manifests, strict=True)
-    ]
-    return _ask(transactions, manifests, dispersals, sender, deadline)
+    for manifest, dispersal in zip(manifests, dispersals, strict=True):
+        manifest.verify_hashes(dispersal.hashes)
+    return _sign(transactions, manifests, dispersals, sender, deadline)
 
 
-def _ask(
+def _sign(
     transactions: Sequence[records.Transaction],
     manifests: Sequence[records.Manifest],
     dispersals: Sequence[Dispersal],

@@ -6,9 +6,6 @@
 /// A 32-byte BLAKE3 output.
 pub type Digest = [u8; 32];
 
-/// Number of bytes in a [`Digest`].
-pub const DIGEST_LEN: usize = 32;
-
 /// From this many bytes on a hash uses rayon; below it the fork costs more than it brings.
 const PARALLEL_MIN: usize = 128 * 1024;
 

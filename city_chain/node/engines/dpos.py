@@ -323,11 +323,11 @@ class DposEngine:
         trouble: list[str] = []
         until = self._clock.monotonic() + _TEACH_S
         for missing in range(tip + 1, min(height, tip + _TEACH_MAX) + 1):
-            block = self._ledger.block(missing)
-            if block is None:
+            committed = self._ledger.batch(missing)
+            if committed is None:
                 break
-            evidence = [piece.to_bytes() for piece in self._ledger.evidence(block.batch)]
-            parts = [block.batch.to_bytes(), block.certificate.to_bytes(), *evidence]
+            evidence = [piece.to_bytes() for piece in self._ledger.evidence(committed.batch)]
+            parts = [committed.batch.to_bytes(), committed.certificate.to_bytes(), *evidence]
             answer = self._ask([voter], "append", parts, "tip", until, trouble).get(voter)
             if answer is None or b"".join(answer) != messages.integer(missing):
                 self._taught[voter] = self._clock.monotonic()
