@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Buffer, Iterable, Mapping, Sequence
+from collections.abc import Buffer, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +20,39 @@ __all__ = ["Outcome", "Payload", "Sends"]
 
 type Outcome = records.Receipt | CityChainError
 type Payload = Buffer | records.Transaction
+
+
+class _Burst:
+    """One burst on its way: what was given, the transactions of it, and the numbers that these use."""
+
+    def __init__(self, payloads: Sequence[Payload]) -> None:
+        self.payloads = payloads
+        self.ready: dict[bytes, records.Transaction] = {}
+        self.used: list[tuple[int, bytes | None]] = []
+        self._places: dict[int, bytes | CityChainError] = {}
+
+    def settle[**P](
+        self, at: int, make: Callable[P, records.Transaction], *args: P.args, **kwargs: P.kwargs
+    ) -> records.Transaction | None:
+        """The transaction of the payload at a place, or None where it cannot be made."""
+        try:
+            made = make(*args, **kwargs)
+        except CityChainError as error:
+            self._places[at] = error
+            return None
+        self._places[at] = made.tx_id
+        self.ready[made.tx_id] = made
+        return made
+
+    def outcomes(self, found: Mapping[bytes, Outcome], otherwise: CityChainError | None = None) -> list[Outcome]:
+        """One outcome for every payload: its own error, or what was found of its transaction."""
+        outcomes: list[Outcome] = []
+        for at in range(len(self.payloads)):
+            place = self._places.get(at, otherwise)
+            if place is None:
+                raise InputError(f"payload {at} was neither made a transaction of nor refused")
+            outcomes.append(found[place] if isinstance(place, bytes) else place)
+        return outcomes
 
 
 class Sends:
@@ -76,51 +109,33 @@ class Sends:
             One outcome each.
         """
         deadline = self._city.clock.monotonic() + deadline_s
-        outcomes: list[bytes | CityChainError | None] = [None] * len(payloads)
-        ready: dict[bytes, records.Transaction] = {}
+        burst = _Burst(payloads)
         for at, payload in enumerate(payloads):
             if isinstance(payload, records.Transaction):
-                try:
-                    self._check_mine(payload)
-                    ready[payload.tx_id] = payload
-                    outcomes[at] = payload.tx_id
-                except CityChainError as error:
-                    outcomes[at] = error
-        used: list[tuple[int, bytes | None]] = [(made.sequence, tx_id) for tx_id, made in ready.items()]
-        self._numbers.begin(number for number, _ in used)
+                burst.settle(at, self._checked, payload)
+        burst.used += [(made.sequence, tx_id) for tx_id, made in burst.ready.items()]
+        self._numbers.begin(number for number, _ in burst.used)
         try:
-            self._make(payloads, outcomes, ready, used, deadline)
-            found = self._send_ready(ready, deadline)
-            return [found[outcome] if isinstance(outcome, bytes) else outcome for outcome in outcomes if outcome]
+            self._make_rest(burst, deadline)
+            return burst.outcomes(self._send_ready(burst.ready, deadline))
         except CityChainError as error:
-            return [outcome if isinstance(outcome, CityChainError) else error for outcome in outcomes]
+            return burst.outcomes(dict.fromkeys(burst.ready, error), error)
         finally:
-            self._numbers.end(used, self._state(), self._city.journal.is_open)
+            self._numbers.end(burst.used, self._state(), self._city.journal.is_open)
 
-    def _make(
-        self,
-        payloads: Sequence[Payload],
-        outcomes: list[bytes | CityChainError | None],
-        ready: dict[bytes, records.Transaction],
-        used: list[tuple[int, bytes | None]],
-        deadline: float,
-    ) -> None:
-        """Makes a transaction of every payload that is none: puts in its id, or why there is none."""
-        raw = [at for at, payload in enumerate(payloads) if not isinstance(payload, records.Transaction)]
+    def _make_rest(self, burst: _Burst, deadline: float) -> None:
+        """Makes a transaction of every payload that is none."""
+        raw = [(at, item) for at, item in enumerate(burst.payloads) if not isinstance(item, records.Transaction)]
         if not raw:
             return
-        clock, begun = self._city.clock, len(used)
+        clock, begun = self._city.clock, len(burst.used)
         numbers = self._numbers.take_many(len(raw), begun, self._state, lambda: clock.monotonic() < deadline)
-        used += [(number, None) for number in numbers]
-        for place, (at, number) in enumerate(zip(raw, numbers, strict=True), begun):
-            payload = payloads[at]
-            try:
-                made = payload if isinstance(payload, records.Transaction) else self._made(number, payload)
-                used[place] = (number, made.tx_id)
-                ready[made.tx_id] = made
-                outcomes[at] = made.tx_id
-            except CityChainError as error:
-                outcomes[at] = error
+        burst.used += [(number, None) for number in numbers]
+        for place, (at, payload) in enumerate(raw, begun):
+            number, _ = burst.used[place]
+            made = burst.settle(at, self._made, number, payload)
+            if made is not None:
+                burst.used[place] = (number, made.tx_id)
 
     def _send_ready(self, ready: Mapping[bytes, records.Transaction], deadline: float) -> dict[bytes, Outcome]:
         """Sends those that are not committed yet; one outcome by id."""
@@ -157,7 +172,8 @@ class Sends:
         self._city.journal.settle([tx_id for tx_id, outcome in by_id.items() if isinstance(outcome, records.Receipt)])
         return by_id
 
-    def _check_mine(self, transaction: records.Transaction) -> None:
+    def _checked(self, transaction: records.Transaction) -> records.Transaction:
+        """A transaction that a caller hands in, if it can be sent here."""
         if (transaction.sender, transaction.network) != (self._sender, self._network):
             raise InputError(
                 f"the transaction is of sender {transaction.sender.hex()[:16]} on network "
@@ -174,6 +190,7 @@ class Sends:
                 f"{SEQUENCE_WINDOW} ahead, is what can be sent"
             )
         transaction.verify()
+        return transaction
 
     def recover(self, deadline_s: float) -> Recovery:
         """Finishes, or gives up and reports, what was begun and not ended before the city was opened.

@@ -15,7 +15,8 @@ R4 restore          decode, check; place anew                                   
 R5 commit           commit the new placement                                             `r5_commit`
 ==================  ===================================================================  ==========================
 
-`model` has what travels between them, `messages` what goes over the transport, `vitals` who failed lately.
+`model` has what travels between them, `messages` what goes over the transport, `vitals` who failed lately, `patience`
+how long nodes are waited for.
 """
 
 from city_chain.stages.r1_ingress import r1_ingress

@@ -19,15 +19,12 @@ from city_chain.ports import Request, Response, Transport
 from city_chain.proofs import poh
 from city_chain.stages import messages
 from city_chain.stages.model import Members, Sender
+from city_chain.stages.patience import PATIENCE_MAX_S
 
-__all__ = ["PATIENCE_MAX_S", "Courier", "Order", "leaving_time", "sign_requests"]
+__all__ = ["Courier", "Order", "sign_requests"]
 
 _REASONS_MAX = 4
 _LOOK_S = 0.25
-_LEFT_SHARE = 0.25
-_LEFT_MAX_S = 2.0
-PATIENCE_MAX_S = 60.0
-"""The longest that a fan-out is waited for, seconds, whatever its deadline."""
 
 
 @dataclass(slots=True)
@@ -107,16 +104,6 @@ def sign_requests(
         deadline_ms=now_ms + math.ceil(left_s * 1000),
         hold_until_ms=now_ms + sender.terms.hold_ms,
     )
-
-
-def leaving_time(now: float, deadline: float) -> float:
-    """When a fan-out gives up, so that the stages after it have time for what did arrive.
-
-    Example:
-        >>> leaving_time(100.0, 102.0), leaving_time(100.0, 160.0)
-        (101.5, 158.0)
-    """
-    return deadline - min(max(deadline - now, 0.0) * _LEFT_SHARE, _LEFT_MAX_S)
 
 
 class Courier:

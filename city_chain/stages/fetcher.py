@@ -15,8 +15,8 @@ from city_chain.errors import CityChainError, DeadlineError
 from city_chain.ports import Request, Response, Transport
 from city_chain.proofs import poh
 from city_chain.stages import messages
-from city_chain.stages.courier import PATIENCE_MAX_S
 from city_chain.stages.model import Members, Sender
+from city_chain.stages.patience import PATIENCE_MAX_S
 from city_chain.stages.vitals import Vitals
 
 __all__ = ["Fetcher", "Search"]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from city_chain.composer import stage
 from city_chain.ports import Transport
-from city_chain.stages.courier import leaving_time
 from city_chain.stages.fetcher import Fetcher, Search
 from city_chain.stages.model import Members, Sender
+from city_chain.stages.patience import leaving_time
 from city_chain.stages.vitals import Vitals
 
 __all__ = ["r3_request"]

@@ -13,9 +13,10 @@ from city_chain.algorithms import ec
 from city_chain.composer import stage
 from city_chain.errors import CityChainError, UnavailableError
 from city_chain.ports import Transport
-from city_chain.stages.courier import Courier, Order, leaving_time, sign_requests
+from city_chain.stages.courier import Courier, Order, sign_requests
 from city_chain.stages.fetcher import Search
 from city_chain.stages.model import Members, Placement, Restored, Sender
+from city_chain.stages.patience import leaving_time
 from city_chain.stages.vitals import Vitals
 
 __all__ = ["r4_repair", "r4_restore"]

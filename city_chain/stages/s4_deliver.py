@@ -15,8 +15,9 @@ from city_chain import records
 from city_chain.composer import stage
 from city_chain.ports import Request, Transport
 from city_chain.stages import messages
-from city_chain.stages.courier import PATIENCE_MAX_S, Courier, Order, leaving_time
+from city_chain.stages.courier import Courier, Order
 from city_chain.stages.model import Behind, Delivery, Hold, Journal, Members, Sender
+from city_chain.stages.patience import PATIENCE_MAX_S, leaving_time
 
 __all__ = ["s4_deliver"]
 

@@ -19,7 +19,7 @@ from city_chain.levels.settings import Settings
 from city_chain.node.ledger import SEQUENCE_WINDOW, SenderState
 from city_chain.proofs import dpos, poh
 from city_chain.stages import messages
-from city_chain.stages.courier import leaving_time
+from city_chain.stages.patience import leaving_time
 from city_chain.stages.vitals import Vitals
 
 pytestmark = pytest.mark.unit
