@@ -241,7 +241,7 @@ def conversation() -> tuple[Evil, dict[str, list[Request]]]:
     by_kind: dict[str, list[Request]] = {}
     for request in evil.said:
         by_kind.setdefault(messages.parse(request.body).kind, []).append(request)
-    block = city._city.ledger.block(1)
+    block = city._city.ledger.batch(1)
     assert block is not None
     address = city.nodes()[0].address
     evidence = [piece.to_bytes() for piece in city._city.ledger.evidence(block.batch)]

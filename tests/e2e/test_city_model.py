@@ -176,7 +176,7 @@ class CityModel(RuleBasedStateMachine):
             state = self.city._city.ledger.sender(self.city.sender)
             entries = []
             for height in range(1, self.city.height + 1):
-                block = self.city._city.ledger.block(height)
+                block = self.city._city.ledger.batch(height)
                 assert block is not None
                 entries += [entry.sequence for entry in block.batch.entries if entry.sequence is not None]
             assert len(entries) == len(set(entries))

@@ -100,10 +100,10 @@ def committed(city: City) -> dict[bytes, bytes]:
     ledger = city._city.ledger
     in_batches = []
     for height in range(1, city.height + 1):
-        block = ledger.block(height)
+        block = ledger.batch(height)
         assert block is not None
         in_batches += [entry.tx_id for entry in block.batch.entries]
-    assert ledger.block(city.height + 1) is None
+    assert ledger.batch(city.height + 1) is None
     assert sorted(in_batches) == ids
     found: dict[bytes, bytes] = {}
     sequences = set()

@@ -100,7 +100,7 @@ def whole(city: City) -> dict[bytes, list[int]]:
     ids = list(city.tx_ids())
     entries = []
     for height in range(1, city.height + 1):
-        block = city._city.ledger.block(height)
+        block = city._city.ledger.batch(height)
         assert block is not None
         entries += [entry.tx_id for entry in block.batch.entries if entry.generation is None]
     assert sorted(entries) == ids
