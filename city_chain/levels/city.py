@@ -8,7 +8,7 @@ those that read; `embedded` has the nodes, the storage and the commit engine und
 from __future__ import annotations
 
 import os
-from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping
+from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import batched
 from typing import Any, Self
 
@@ -406,14 +406,15 @@ class City:
         """
         self._check_open()
         check_deadline(deadline_s)
-        outcomes: list[records.Transaction | CityChainError] = []
-        for _, run in self._read(RECEIVING, tx_ids, deadline_s):
+        wanted = list(tx_ids)
+        found: dict[bytes, records.Transaction | CityChainError] = {}
+        for burst, run in self._read(RECEIVING, wanted, deadline_s):
             if isinstance(run, StorageError):
-                outcomes.append(run)
+                found.update(dict.fromkeys(burst, run))
                 continue
-            for result in run["restored"]:
-                outcomes.append(result.transaction or result.error or UnavailableError("it was not restored", 1, 0))
-        return outcomes
+            for tx_id, result in zip(burst, run["restored"], strict=True):
+                found[tx_id] = result.transaction or result.error or UnavailableError("it was not restored", 1, 0)
+        return [found[tx_id] for tx_id in wanted]
 
     def receipt(self, tx_id: bytes) -> records.Receipt:
         """The receipt of a committed transaction.
@@ -495,17 +496,13 @@ class City:
         self, pipeline: Pipeline, tx_ids: Iterable[bytes], deadline_s: float
     ) -> Iterator[tuple[list[bytes], Mapping[str, Any] | StorageError]]:
         """Runs a reading pipeline over bursts: each with its outputs. A damaged row costs its own transaction only."""
-        parts = (part for some in batched(map(checked_id, tx_ids), _READING_MAX) for part in apart(some))
-        for part in parts:
-            for burst in bursts([(tx_id, self._length(tx_id)) for tx_id in part], _READING_MAX):
-                try:
-                    yield burst, self._read_burst(pipeline, burst, deadline_s)
-                except StorageError:
-                    for tx_id in burst:
-                        try:
-                            yield [tx_id], self._read_burst(pipeline, [tx_id], deadline_s)
-                        except StorageError as error:
-                            yield [tx_id], error
+        for some in batched(map(checked_id, tx_ids), _READING_MAX):
+            lengths, damaged = self._lengths(some)
+            for tx_id, error in damaged.items():
+                yield [tx_id], error
+            for burst in bursts(lengths, _READING_MAX):
+                for once in apart(burst):
+                    yield once, self._read_burst(pipeline, once, deadline_s)
 
     def _read_burst(self, pipeline: Pipeline, burst: list[bytes], deadline_s: float) -> Mapping[str, Any]:
         given = self._city.receiving()
@@ -516,13 +513,17 @@ class City:
         )
         return run.outputs
 
-    def _length(self, tx_id: bytes) -> int:
-        """The bytes of a committed transaction, as far as its receipt can be read."""
+    def _lengths(self, tx_ids: Sequence[bytes]) -> tuple[list[tuple[bytes, int]], dict[bytes, StorageError]]:
+        """The bytes of each transaction (0 if it is not committed), and those whose rows cannot be read."""
         try:
-            receipt = self._city.ledger.receipt(tx_id)
-        except StorageError:
-            return 0
-        return receipt.manifest.length if receipt is not None else 0
+            placements = self._city.placements(tx_ids)
+            lengths = [0 if placement is None else placement.manifest.length for placement in placements]
+            return list(zip(tx_ids, lengths, strict=True)), {}
+        except StorageError as error:
+            if len(tx_ids) == 1:
+                return [], {tx_ids[0]: error}
+        parts = [self._lengths([tx_id]) for tx_id in tx_ids]
+        return [pair for good, _ in parts for pair in good], {k: v for _, bad in parts for k, v in bad.items()}
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 
