@@ -1,8 +1,8 @@
 """Carries fragments to nodes and brings their acks back: the engine of S4, and of R4 when it places fragments anew.
 
 All nodes are asked at once. A node that refuses, or stays silent for the hedge time, is given up for its fragment and
-the next spare is asked as well; whichever acks first holds it. An ack counts after it was found to answer its request
-and its signature to be right; signatures are checked in batches.
+the next spare is asked as well; whichever acks first holds it. An ack counts after it was found to answer its request,
+its proof to be over the fragment's bytes, and its signature to be right; signatures are checked in batches.
 """
 
 from __future__ import annotations
@@ -227,6 +227,7 @@ class Courier:
                 continue
             try:
                 ack.verify_answers(request)
+                ack.verify_held(order.fragments[request.index])
             except CityChainError as error:
                 order.refusals[request.index] = str(error)
                 continue

@@ -380,3 +380,40 @@ def test_what_a_full_disk_failed_is_not_sent_later_or_the_error_says_that_it_may
     with opened(again) as city:
         assert len(list(city.tx_ids())) == (0 if deletes else 1)
         assert len(city.recovery.finished) == (0 if deletes else 1)
+
+
+def test_an_ack_whose_proof_is_made_up_does_not_count() -> None:
+    """A node that knows the hash but has thrown the bytes away can sign anything but the answer to the challenge."""
+    transport = InProcessTransport()
+    with opened(Kept(), transport) as city:
+        inside = city._city
+        liars = city.nodes()
+
+        def bluff(requests: Sequence[Request]) -> list[bytes]:
+            answers = []
+            for request in requests:
+                message = messages.parse(request.body)
+                if message.kind != "hold":
+                    answers.extend(inside._host.handle([request]))
+                    continue
+                (liar,) = [node for node in liars if node.address == request.address]
+                asked = [poh.HoldRequest.from_bytes(part) for part in message.parts[::2]]
+                # Signed by the node itself, over a challenge of its own liking.
+                bluffed = [
+                    poh.hold_many(inside.node(liar.id).holder._identity, [(a, f)], 1)[0]
+                    for a, f in zip(asked, message.parts[1::2], strict=True)
+                ]
+                torn = []
+                for ack in bluffed:
+                    encoded = bytearray(ack.to_bytes())
+                    encoded[encoded.index(ack.proof)] ^= 1
+                    torn.append(bytes(encoded))
+                answers.append(messages.message("held", torn))
+            return answers
+
+        for node in liars:
+            transport.stop(node.address)
+            transport.serve(bluff, node.address)
+        with pytest.raises(UnavailableError, match="the proof is not over the fragment's bytes"):
+            city.send(b"x", deadline_s=2)
+        assert not list(city.tx_ids())
