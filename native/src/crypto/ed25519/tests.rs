@@ -247,6 +247,36 @@ fn official_cases_are_accepted_as_our_rule_says() {
     }
 }
 
+/// Two wrong signatures whose errors cancel: S + δ in one and S − δ in the other. A plain sum of the equations would hold;
+/// only unpredictable coefficients tell.
+#[test]
+fn errors_that_cancel_are_refused_in_every_batch() {
+    let delta = Scalar::from(12_345u64);
+    let shifted = |signature: [u8; 64], by: Scalar| {
+        let mut s = [0; 32];
+        s.copy_from_slice(&signature[32..]);
+        let moved = Option::<Scalar>::from(Scalar::from_canonical_bytes(s)).unwrap() + by;
+        let mut wrong = signature;
+        wrong[32..].copy_from_slice(moved.as_bytes());
+        wrong
+    };
+    for width in [2usize, 4, 5, 16, PARALLEL_MIN, PARALLEL_MIN + 7] {
+        let mut cases: Vec<Case> = (0..width)
+            .map(|at| {
+                let key = SigningKey::from_seed(&[at as u8; 32]);
+                let message = at.to_le_bytes().to_vec();
+                let signature = key.sign(&message);
+                (key.public(), message, signature)
+            })
+            .collect();
+        cases[0].2 = shifted(cases[0].2, delta);
+        cases[1].2 = shifted(cases[1].2, -delta);
+        let verdicts = verify_many(&items(&cases)).unwrap();
+        assert!(!verdicts[0] && !verdicts[1], "batch of {width}");
+        assert!(verdicts[2..].iter().all(|good| *good), "batch of {width}");
+    }
+}
+
 /// The one list of 212 numbers in the file, wherever it is.
 fn find_set(value: &serde_json::Value) -> Option<Vec<u64>> {
     match value {
