@@ -138,7 +138,7 @@ def victims(nodes: Sequence[NodeInfo], stop: int) -> tuple[list[int], int]:
         stop: How many to stop.
 
     Example:
-        >>> nodes = [NodeInfo(bytes([at]), "", "", at in (1, 2, 4, 5), True, 0) for at in range(8)]
+        >>> nodes = [NodeInfo(bytes([at]), "", "", at in (1, 2, 4, 5), True, True, 0) for at in range(8)]
         >>> victims(nodes, 3)
         ([1, 0, 3], 6)
     """
