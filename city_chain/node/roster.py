@@ -101,7 +101,8 @@ class Roster:
         """The record, if it is right: Presence keeps records and does not judge them."""
         known = self._verified.get(encoding)
         if known is not None:
-            return known
+            # A right record under another node's id would be there twice.
+            return known if known.node == node else None
         try:
             record = records.NodeRecord.from_bytes(encoding)
             if (record.node, record.network, record.region) != (node, self._epoch.network, self._region):
