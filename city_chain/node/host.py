@@ -58,6 +58,7 @@ class Host:
         self._voting = threading.RLock()
         kept = (key for prefix in (_LED, _VOTED) for key, _ in storage.scan(prefix))
         self._bodies = dict.fromkeys(kept, ledger.tip.height + 1)
+        self._owed: dict[bytes, bytes] = {}
         self._answers: dict[str, Callable[[Sequence[_Item], list[bytes]], None]] = {
             "hold": self._hold,
             "fetch": self._fetch,
@@ -256,13 +257,16 @@ class Host:
                     answers[at] = messages.message("promised", [messages.integer(promised.attempt)])
                 except CityChainError as error:
                     answers[at] = messages.refused(messages.reason(error))
-            rows.update(bodies)
+            # Should the write fail, the voters' rows are due again with the next one, and so is what they rest on.
+            self._owed.update(bodies)
+            rows.update(self._owed)
             height = self._ledger.tip.height
-            done = [key for key, at in self._bodies.items() if at <= height and key not in bodies]
+            done = [key for key, at in self._bodies.items() if at <= height and key not in self._owed]
             if rows:
                 self._storage.put_many(rows, delete=done)
                 self._bodies = {key: at for key, at in self._bodies.items() if key not in done}
-                self._bodies.update(dict.fromkeys(bodies, height + 1))
+                self._bodies.update(dict.fromkeys(self._owed, height + 1))
+                self._owed.clear()
             for at, voter in considered:
                 said = [body for what, body in voter.spoken() if what == kind]
                 answers[at] = messages.message(kind, said[-1:]) if said else messages.refused("nothing to say")

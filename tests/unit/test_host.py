@@ -1,0 +1,183 @@
+"""Nothing leaves a host before what it rests on is durable: no ack, proposal, vote or report without its row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import pytest
+
+from city_chain import City
+from city_chain.adapters.storage.memory import MemoryStorage
+from city_chain.adapters.transport.inprocess import InProcessTransport
+from city_chain.errors import CityChainError, StorageError
+from city_chain.node.holder import fragment_key
+from city_chain.ports import Handler, Request
+from city_chain.proofs import dpos, poh
+from city_chain.stages import messages
+
+pytestmark = pytest.mark.unit
+
+BINDING = {"ack", "proposal", "vote", "report"}
+"""What binds whoever says it."""
+
+
+class Disk(MemoryStorage):
+    """Counts what is written, and fails when told to: before the write, or when it is done already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails = ""
+        self.written: list[Mapping[bytes, bytes]] = []
+
+    def put_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
+        if self.fails == "before":
+            raise StorageError("the disk is full")
+        super().put_many(items, delete=delete)
+        self.written.append(dict(items))
+        if self.fails == "after":
+            raise StorageError("the disk has failed")
+
+
+class Watched:
+    """A city over such a disk, whose requests and answers are seen."""
+
+    def __init__(self) -> None:
+        self.disk = Disk()
+        self.transport = InProcessTransport()
+        self.handler: Handler | None = None
+        self.failing: dict[str, str] = {}
+        self.answered: list[tuple[Request, str, bytes, Sequence[Mapping[bytes, bytes]]]] = []
+        serve = self.transport.serve
+
+        def watched(handler: Handler, address: str | None = None) -> str:
+            self.handler = handler
+            return serve(self.handle, address)
+
+        self.transport.serve = watched  # type: ignore[method-assign]
+        self.city = City.local(storage=self.disk, transport=self.transport, nodes=12, validators=4, k=2, n=4)
+
+    def handle(self, burst: Sequence[Request]) -> Sequence[bytes]:
+        """Lets the host answer, with a disk that fails for some kinds of messages; keeps what was said."""
+        assert self.handler is not None
+        kinds = {messages.parse(request.body).kind for request in burst}
+        self.disk.fails = next((self.failing[kind] for kind in kinds if kind in self.failing), "")
+        first = len(self.disk.written)
+        try:
+            answers = self.handler(burst)
+        finally:
+            self.disk.fails = ""
+        rows = self.disk.written[first:]
+        for request, answer in zip(burst, answers, strict=True):
+            message = messages.parse(answer)
+            if message.kind == "held":
+                for part in message.parts:
+                    said = messages.ack_or_reason(part)
+                    self.answered.append((request, "ack" if isinstance(said, poh.Ack) else "refused", part, rows))
+            else:
+                self.answered.append((request, message.kind, b"".join(message.parts), rows))
+        return answers
+
+    def to(self, kind: str) -> list[str]:
+        """The kinds of the answers to messages of that kind, since the last look."""
+        found = [said for request, said, _, _ in self.answered if messages.parse(request.body).kind == kind]
+        self.answered.clear()
+        return found
+
+    def row(self, node: bytes, key: bytes) -> bytes:
+        return b"h" + self.city._city.node(node).space + key
+
+    @property
+    def delegates(self) -> list[bytes]:
+        return [node.id for node in self.city.nodes() if node.delegate]
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    found = Watched()
+    with found.city:
+        yield found
+
+
+def prepare(watched: Watched, attempt: int) -> list[str]:
+    """Asks every delegate to promise an attempt."""
+    height = watched.city.height + 1
+    body = messages.message("prepare", [messages.integer(height), messages.integer(attempt)])
+    watched.handle([Request(watched.city._city.node(node).address, body) for node in watched.delegates])
+    return watched.to("prepare")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", ["hold", "lead", "vote"])
+def test_what_could_not_be_written_is_not_said(watched: Watched, kind: str, when: str) -> None:
+    watched.failing[kind] = when
+    with pytest.raises(CityChainError):
+        watched.city.send(b"x", deadline_s=0.3)
+    said = watched.to(kind)
+    assert said
+    assert set(said) == {"refused"}
+    assert watched.city.height == 0
+    # When the disk works again, it is said: the rows that were not written are given once more.
+    watched.failing.clear()
+    watched.city.send(b"y", deadline_s=20).verify(watched.city.trust)
+    assert BINDING & set(watched.to(kind))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_promise_that_could_not_be_written_is_not_reported(watched: Watched, when: str) -> None:
+    watched.failing["prepare"] = when
+    for attempt in (1, 2):
+        assert prepare(watched, attempt) == ["refused"] * 4
+    watched.failing.clear()
+    assert prepare(watched, 3) == ["report"] * 4
+    watched.city.send(b"y", deadline_s=20).verify(watched.city.trust)
+
+
+def test_every_ack_rests_on_a_row_of_its_burst(watched: Watched) -> None:
+    watched.city.send_many([b"%d" % at for at in range(5)])
+    watched.city.settle()
+    acks = [(poh.Ack.from_bytes(body), rows) for _, said, body, rows in watched.answered if said == "ack"]
+    assert len(acks) == 20
+    for ack, rows in acks:
+        key = watched.row(ack.node, fragment_key(ack.tx_id, ack.index))
+        (row,) = [written[key] for written in rows if key in written]
+        request, fragment = messages.answer(row, "held", 2)
+        ack.verify_answers(poh.HoldRequest.from_bytes(request))
+        ack.verify_held(fragment)
+
+
+def test_every_word_of_a_delegate_rests_on_its_journal(watched: Watched) -> None:
+    """The row that was written with a word makes a delegate that stands by it, and contradicts what differs."""
+    epoch = watched.city._city.epoch
+    watched.city.send(b"x")
+    assert prepare_and_look(watched)
+    votes = proposals = 0
+    for _, said, body, rows in watched.answered:
+        if said == "vote":
+            slot, speaker = dpos.Vote.from_bytes(body).slot, dpos.Vote.from_bytes(body).voter
+            votes += 1
+        elif said == "proposal":
+            slot = dpos.Proposal.from_bytes(body).slot
+            speaker = dpos.leader(epoch.validators, epoch.seed, slot.height, slot.attempt)
+            proposals += 1
+        else:
+            continue
+        key = watched.row(speaker, b"d")
+        (row,) = [written[key] for written in rows if key in written]
+        identity = watched.city._city.node(speaker)._identity
+        delegate = dpos.Delegate.restore(identity, epoch.validators, epoch.network, epoch.seed, row)
+        assert delegate.tip[0] == slot.height - 1
+        bodies = [value for written in rows for key, value in written.items() if key[2:] == slot.digest]
+        assert bodies, "what was accepted is kept with it"
+    assert (votes, proposals) == (4, 1)
+
+
+def prepare_and_look(watched: Watched) -> bool:
+    """Whether each report of the next height came with a row in its node's journal."""
+    height = watched.city.height + 1
+    body = messages.message("prepare", [messages.integer(height), messages.integer(1)])
+    first = len(watched.answered)
+    watched.handle([Request(watched.city._city.node(node).address, body) for node in watched.delegates])
+    reports = [(dpos.Report.from_bytes(b), rows) for _, said, b, rows in watched.answered[first:] if said == "report"]
+    keys = [{key for written in rows for key in written} for _, rows in reports]
+    assert {report.voter for report, _ in reports} == set(watched.delegates)
+    return all(watched.row(report.voter, b"d") in there for (report, _), there in zip(reports, keys, strict=True))
