@@ -1,7 +1,7 @@
 """Sends in processes that are to be killed. A small server, so that a killed process costs no start of an interpreter.
 
 Reads one line for every process that is wanted: the city's file, the number of payloads, a seed. Each process is a fork
-that says what it does, one flushed line at a time: ``begin PID``, ``open``, ``ack POSITION TX_ID``, ``end``. When it is
+that says what it does, one write for each line: ``begin PID``, ``open``, ``ack POSITION TX_ID``, ``end``. When it is
 gone, the server says ``gone``. A process that has sent all keeps the city open and waits to be killed.
 """
 
@@ -25,7 +25,8 @@ def payloads(count: int, seed: int) -> list[bytes]:
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)
+    """One write for the whole line: a short one is atomic on a pipe, so a kill cannot tear it."""
+    os.write(sys.stdout.fileno(), (" ".join(map(str, words)) + "\n").encode())
 
 
 def work(path: str, count: int, seed: int) -> None:

@@ -60,10 +60,10 @@ class Server:
         return said
 
     def kill(self, pid: int) -> list[str]:
-        """Kills a process; what it had said until then."""
+        """Kills a process; what it had said until then, less a last line that was torn."""
         os.kill(pid, signal.SIGKILL)
         said = []
-        while (line := self.line()) != "gone":
+        while not (line := self.line()).endswith("gone"):
             said.append(line)
         return said
 

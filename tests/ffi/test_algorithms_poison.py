@@ -8,14 +8,16 @@ OverflowError, and all of them fail here.
 from __future__ import annotations
 
 import array
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from city_chain import cbf, ec, rvh, tnh, vrf
+from city_chain import algorithms, cbf, ec, rvh, tnh, vrf
 from city_chain.errors import InputError, ProtocolError, UnavailableError, VerificationError
 
 pytestmark = pytest.mark.ffi
@@ -260,7 +262,12 @@ def test_an_iterable_that_raises_or_never_ends_is_the_callers_own() -> None:
 def test_the_table_names_every_public_callable() -> None:
     named = {case.name for case in CASES}
     text = inspect.getsource(inspect.getmodule(test_poison))  # type: ignore[arg-type]
-    for module in (ec, rvh, vrf, cbf, tnh):
+    modules = [
+        importlib.import_module(found.name)
+        for found in pkgutil.iter_modules(algorithms.__path__, "city_chain.algorithms.")
+    ]
+    assert {ec, rvh, vrf, cbf, tnh} <= set(modules)
+    for module in modules:
         for name in module.__all__:
             thing = getattr(module, name)
             if inspect.isclass(thing):
