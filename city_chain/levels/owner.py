@@ -53,7 +53,10 @@ class Owner:
                 raise StorageError(
                     f"{path} is open in another process; close it there, or wait until it is done"
                 ) from None
-            raise StorageError(f"{beside} cannot be written: {error}") from error
+            raise StorageError(
+                f"{beside}, the lock of the city, cannot be written: {error}; "
+                "let this user write it and make files in its folder"
+            ) from error
         self._connection = connection
 
     def close(self) -> None:

@@ -38,10 +38,13 @@ _STATEMENTS_CACHED = 256
 _OPENING = Lock()
 """Held while a file is made and first opened: closing a file descriptor would drop the locks of another connection."""
 
+_NEW = "city-chain init DIR makes a city in its folder, as City.create does; create=True makes a bare storage"
+"""What to do where there is no storage yet, for whoever came by the command line or by Python."""
+
 _ADVICE = {
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
-    sqlite3.SQLITE_READONLY: "the file or its folder is read-only; allow writing or open it with read_only=True",
-    sqlite3.SQLITE_BUSY: "another process has it locked; try again or give a longer timeout_s",
+    sqlite3.SQLITE_READONLY: "the file or its folder is read-only; allow writing (read_only=True opens a bare storage)",
+    sqlite3.SQLITE_BUSY: "another process has it locked; try again when it is done (a bare storage: longer timeout_s)",
     sqlite3.SQLITE_LOCKED: "another connection has it locked; try again",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a copy",
     sqlite3.SQLITE_NOTADB: "the file is not a SQLite database, or its first page is damaged; name another file",
@@ -151,14 +154,14 @@ def _look(path: Path, *, create: bool, read_only: bool) -> None:
     if status is None or status.st_size == 0:
         if not create:
             what = "does not exist" if status is None else "is empty"
-            raise StorageError(f"{path} {what}; open it with create=True to start a new one")
+            raise StorageError(f"{path} {what}; {_NEW}")
         log = path.with_name(path.name + "-wal")
         if log.exists() and log.stat().st_size:
             raise StorageError(f"{path} is gone but its log {log.name} holds data; restore the file or remove the log")
     elif status.st_size < _DATABASE_BYTES_MIN:
         raise StorageError(f"{path} is not a SQLite database: it has only {status.st_size} bytes; name another file")
     elif not os.access(path, os.R_OK if read_only else os.R_OK | os.W_OK):
-        needed = "readable" if read_only else "writable, or open it with read_only=True"
+        needed = "readable" if read_only else "writable (read_only=True opens a bare storage)"
         raise StorageError(f"this user may not open {path}; make it {needed}")
 
 
@@ -187,7 +190,7 @@ def _os_advice(cause: OSError) -> str:
 def _check_or_lay_out(connection: sqlite3.Connection, path: Path, *, create: bool, read_only: bool) -> None:
     if _is_blank(connection):
         if read_only or not create:
-            raise StorageError(f"{path} is an empty database; open it with create=True to start a new one")
+            raise StorageError(f"{path} is an empty database; {_NEW}")
         _lay_out(connection, path)
     application = _number(connection, "application_id")
     version = _number(connection, "user_version")
