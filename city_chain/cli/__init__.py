@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
 
 from city_chain.cli.console import Console
@@ -74,7 +73,3 @@ def reason(error: CityChainError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror and not isinstance(error, CityChainError):
         return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
     return str(error) or type(error).__name__
-
-
-if __name__ == "__main__":
-    sys.exit(main())

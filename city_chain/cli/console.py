@@ -11,7 +11,9 @@ import errno
 import os
 import shutil
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -56,7 +58,7 @@ class Console:
     def __init__(self) -> None:
         self.gone = False
         self._bar: Progress | None = None
-        for stream in (sys.stdout, sys.stderr):
+        for stream in (sys.stdout, sys.stderr):  # None if the process was started without it
             reconfigure = getattr(stream, "reconfigure", None)
             if reconfigure is not None:  # names of files need not be text that the terminal knows
                 reconfigure(errors="backslashreplace")
@@ -71,6 +73,8 @@ class Console:
 
     def payload(self, data: bytes) -> None:
         """Bytes on stdout as they are, flushed."""
+        if not self._there():
+            return
         try:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
@@ -85,6 +89,8 @@ class Console:
         """A line on stderr; a progress bar that stands there makes way."""
         if self._bar is not None:
             self._bar.clear()
+        if sys.stderr is None:
+            return  # and `print` would take stdout
         with contextlib.suppress(OSError):  # nobody reads it
             print(message, file=sys.stderr, flush=True)
 
@@ -98,17 +104,43 @@ class Console:
         self._bar = Progress(what, total, sys.stderr)
         return self._bar
 
+    @contextlib.contextmanager
+    def if_long(self, seconds: float, what: str) -> Iterator[None]:
+        """Says what is being done if the block takes longer, on stderr, if that is a terminal.
+
+        Args:
+            seconds: How long it may take without a word.
+            what: What is being done.
+        """
+        if sys.stderr is None or not sys.stderr.isatty():
+            yield
+            return
+        timer = threading.Timer(seconds, self.note, [f"{what} …" if _writes(sys.stderr, "…") else f"{what} ..."])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def finish(self, status: int) -> int:
         """Ends the output; returns the exit status, 1 instead of 0 if not all of it could be written."""
-        if not self.gone:
+        if not self.gone and sys.stdout is not None:
             try:
                 sys.stdout.flush()
             except OSError as error:
                 self._leave(error)
         return status or int(self.gone)
 
+    def _there(self) -> bool:
+        """Whether stdout takes anything; says so once if the process was started without it."""
+        if sys.stdout is None and not self.gone:
+            self.gone = True
+            self.complain("stdout is closed")
+        return not self.gone
+
     def _write(self, line: str) -> None:
-        if self.gone:
+        if not self._there():
             return
         if self._bar is not None and sys.stdout.isatty():
             self._bar.clear()
@@ -137,7 +169,7 @@ class Progress:
     Args:
         what: What is being done.
         total: How many there are; None if it is not known.
-        stream: Where to show it.
+        stream: Where to show it; nowhere if None.
 
     Example:
         >>> import io
@@ -145,15 +177,15 @@ class Progress:
         ...     progress.to(3)
     """
 
-    def __init__(self, what: str, total: int | None, stream: TextIO) -> None:
+    def __init__(self, what: str, total: int | None, stream: TextIO | None) -> None:
         self._what = what
         self._total = total
         self._stream = stream
-        self._on = stream.isatty()
+        self._on = stream is not None and stream.isatty()
         self._began = time.monotonic()
         self._next = self._began + 0.5
         self._shown = False
-        self._marks = ("█", "░") if _writes(stream, "█░") else ("#", ".")
+        self._marks = ("█", "░") if stream is not None and _writes(stream, "█░") else ("#", ".")
 
     def to(self, count: int) -> None:
         """`count` of them are done."""
@@ -198,6 +230,8 @@ class Progress:
         self._on = False
 
     def _print(self, line: str) -> None:
+        if self._stream is None:
+            return
         try:
             self._stream.write(line)
             self._stream.flush()

@@ -24,8 +24,8 @@ from city_chain.cli.demo_proof import verify_apart
 from city_chain.cli.health import summary
 from city_chain.cli.place import Place
 from city_chain.cli.send import BURST_BYTES_MAX, BURST_FILES_MAX
-from city_chain.errors import CityChainError, InputError, StorageError
-from city_chain.levels import City, Health, NodeInfo, RepairReport
+from city_chain.errors import CityChainError, InputError
+from city_chain.levels import Health, NodeInfo, RepairReport
 from city_chain.levels.damage import Damage, flip_bits
 from city_chain.records import Receipt
 
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise InputError(f"--stop {plan.stop}: 0 to {plan.nodes - 1} nodes can be stopped")
     for name in args.paths:
         Path(name).stat()  # what is named must be there
-    bundle = Bundle(find(args.paths))
+    bundle = Bundle(find(args.paths), [Path(name) for name in args.paths])
     with _folder(args.keep) as folder, Demo(folder, plan, bundle, console, quiet=args.json) as demo:
         demo.play()
         outcome = demo.outcome
@@ -124,8 +124,6 @@ def _folder(keep: str | None) -> Iterator[Path]:
             yield Path(folder)
         return
     place = Place(keep)
-    if place.database.exists():
-        raise StorageError(f"there is a city in {place.name} already; choose another folder for --keep")
     place.folder.mkdir(parents=True, exist_ok=True)
     yield place.folder
 
@@ -176,8 +174,7 @@ class Demo:
         self._bundle = bundle
         self._console = console
         self._quiet = quiet
-        self.city = City.create(
-            self.place.database,
+        self.city = self.place.create(
             name="demo",
             nodes=plan.nodes,
             validators=plan.validators,
@@ -226,10 +223,14 @@ class Demo:
                         self._problem(f"{text(item.path)} was not sent: {outcome}")
                 done += len(burst)
                 progress.to(done)
+        refused = self._bundle.refused
+        for path, why in refused:
+            self._problem(f"{text(path)} was named but not sent: {why}")
         if not self.outcome.sent:
             self._problem("nothing was sent: there is no file to be read")
         self._say(
             f"sent {len(self.outcome.sent):,} files, {size(self.outcome.size)}, in {self.outcome.sending_s:.1f} s"
+            + (f"; {len(refused):,} of the files named could not be sent" if refused else "")
         )
 
     def settle(self) -> None:
@@ -328,7 +329,10 @@ class Demo:
         verdict += [("note", note) for note in _shortened(notes)]
         verdict += [("wrong", problem) for problem in _shortened(done.problems)]
         all_right = "every byte and every receipt is right"
-        verdict.append(("verdict", f"NOT right: {len(done.problems)} problems" if done.problems else all_right))
+        if refused := len(self._bundle.refused):
+            facts.insert(1, ("named, but not sent", f"{refused:,}"))
+        problems = f"NOT right: {len(done.problems):,} problem{'s' if len(done.problems) > 1 else ''}"
+        verdict.append(("verdict", problems if done.problems else all_right))
         return self.figures.table(facts, verdict)
 
     def as_json(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,7 @@ class Bundle:
 
     Args:
         paths: The files.
+        named: Those of them that somebody asked for by name: not to send them is not right.
 
     Example:
         >>> bundle = Bundle([Path("/nowhere/at/all")])
@@ -70,9 +71,11 @@ class Bundle:
         ([], 'No such file or directory')
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], named: Iterable[Path] = ()) -> None:
         self.notes: list[tuple[Path, str]] = []
+        self.refused: list[tuple[Path, str]] = []
         self._paths = paths
+        self._named = frozenset(named)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -118,20 +121,24 @@ class Bundle:
             with open(path, "rb", opener=_without_waiting) as file:
                 before = os.fstat(file.fileno())
                 if not stat.S_ISREG(before.st_mode):
-                    self.notes.append((path, "is not a regular file"))
+                    self._skip(path, "is not a regular file")
                     return None
                 data = file.read(FILE_BYTES_MAX + 1)
                 after = os.fstat(file.fileno())
         except OSError as error:
-            self.notes.append((path, error.strerror or type(error).__name__))
+            self._skip(path, error.strerror or type(error).__name__)
             return None
         if len(data) > FILE_BYTES_MAX:
-            self.notes.append((path, f"has more than {FILE_BYTES_MAX >> 20} MiB"))
+            self._skip(path, f"has more than {FILE_BYTES_MAX >> 20} MiB")
             return None
         if (before.st_mtime_ns, before.st_size, len(data)) != (after.st_mtime_ns, after.st_size, after.st_size):
-            self.notes.append((path, "changed while it was read"))
+            self._skip(path, "changed while it was read")
             return None
         return data
+
+    def _skip(self, path: Path, why: str) -> None:
+        """Notes that a file is not sent; one that was named is refused."""
+        (self.refused if path in self._named else self.notes).append((path, why))
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -179,7 +179,7 @@ def _city(database: Path, wrong: list[str]) -> Section:
         wrong.append(f"the city cannot be read: {error}")
         return found
     if founding is None:
-        wrong.append(f"{text(database)} holds no city")
+        wrong.append(f"{text(database)} holds no city; city-chain init DIR makes one")
         return found
     settings = founding.settings
     found |= {"name": text(settings.name), "network": founding.epoch.network.hex(), "nodes": settings.nodes}

@@ -1,4 +1,4 @@
-"""``city-chain init DIR``: makes a city in a folder."""
+"""``city-chain init DIR``: makes a city in a folder. One that was interrupted is simply done again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 
 from city_chain.cli.console import Console, text
 from city_chain.cli.place import Place
-from city_chain.levels import City
 from city_chain.levels.settings import Settings
 
 __all__ = ["run"]
@@ -26,7 +25,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     place.folder.mkdir(parents=True, exist_ok=True)
     place.receipts.mkdir(exist_ok=True)
     names = ("name", "nodes", "validators", "k", "n", "districts")
-    with City.create(place.database, **{name: getattr(settings, name) for name in names}) as city:
+    with place.create(**{name: getattr(settings, name) for name in names}) as city:
         place.keep_anchor(city.trust)
         network = city.network.hex()
     if args.json:

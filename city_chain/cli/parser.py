@@ -59,9 +59,25 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+def _folder(name: str) -> str:
+    """The name of a folder; an empty one, as of a variable that is not set, is not the current folder."""
+    if not name:
+        raise argparse.ArgumentTypeError("the name is empty; name a folder (the current one is .)")
+    return name
+
+
+def _named(name: str) -> str:
+    """The name of a file or a folder."""
+    if not name:
+        raise argparse.ArgumentTypeError("the name is empty; name a file or a folder")
+    return name
+
+
 def _add_common(parser: argparse.ArgumentParser, city: str | None, *, as_json: bool | str) -> None:
     """The options that every command has, before it or after it."""
-    parser.add_argument("--city", metavar="DIR", default=city, help="the city's folder (default: the current one)")
+    parser.add_argument(
+        "--city", metavar="DIR", type=_folder, default=city, help="the city's folder (default: the current one)"
+    )
     parser.add_argument("--json", action="store_true", default=as_json, help="output for programs: JSON, one a line")
 
 
@@ -84,7 +100,7 @@ def _init(commands: _Commands) -> argparse.ArgumentParser:
         "check its receipts) and receipts/.",
         "init town --nodes 20 -k 6 -n 10",
     )
-    parser.add_argument("folder", metavar="DIR", help="the folder; it is made if it is not there")
+    parser.add_argument("folder", metavar="DIR", type=_folder, help="the folder; it is made if it is not there")
     parser.add_argument("--name", default="city", help="the city's name (default: %(default)s)")
     for flags, default, what in (
         (["--nodes"], 20, "how many nodes"),
@@ -132,8 +148,9 @@ def _verify(commands: _Commands) -> argparse.ArgumentParser:
         "verify",
         "check receipts",
         "Needs only the receipts and the trust anchor: no city, no network. Without --trust the anchor is "
-        "trust.anchor in the city's folder (--city or the current one), else beside the receipts or in the folder "
-        "above them; take it from whoever runs the city, not from whoever shows you a receipt.",
+        "trust.anchor in the city's folder (--city); without that the one beside the receipts/ folder, else in the "
+        "current folder, beside the receipt, or above it; take it from whoever runs the city, not from whoever shows "
+        "you a receipt.",
         "verify receipts/3f9a….receipt --trust trust.anchor",
     )
     parser.add_argument("receipts", metavar="RECEIPT", nargs="+", help="a receipt, or a folder of *.receipt files")
@@ -208,10 +225,11 @@ def _demo(commands: _Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "paths",
         metavar="PATH",
+        type=_named,
         nargs="*",
         help="files, or folders with all that is in them (default: every .py file of Python's standard library)",
     )
-    parser.add_argument("--keep", metavar="DIR", help="make the city in DIR and leave it there")
+    parser.add_argument("--keep", metavar="DIR", type=_folder, help="make the city in DIR and leave it there")
     parser.add_argument(
         "--stop",
         metavar="N",

@@ -21,6 +21,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from city_chain.cli.console import Console, text
 from city_chain.errors import CityChainError, InputError, StorageError
@@ -37,6 +38,10 @@ ANCHOR = "trust.anchor"
 
 SUFFIX = ".receipt"
 """How the names of receipt files end."""
+
+
+_SIGN_OF_LIFE_S = 1.0
+"""How long opening a city may take before a terminal is told, seconds."""
 
 
 class Place:
@@ -81,6 +86,22 @@ class Place:
             advice = "city-chain init DIR makes one, --city DIR names one"
             raise StorageError(f"there is no city in {self.name} (it has no {self.database.name}); {advice}")
 
+    def create(self, **settings: Any) -> City:
+        """Makes a city. What an interrupted making left (an empty file, a database without a city) is made whole.
+
+        Args:
+            settings: Those of `City.local`.
+
+        Raises:
+            StorageError: There is a city already, or it cannot be made.
+        """
+        try:
+            return City.create(self.database, **settings)
+        except StorageError as error:
+            if "there is a city here already" in str(error):
+                raise StorageError(f"there is a city in {self.name} already; choose another folder") from None
+            raise
+
     @contextlib.contextmanager
     def open(self, console: Console) -> Iterator[City]:
         """The city, until the end of the block. Says what opening found unfinished, and keeps the receipts of it.
@@ -89,18 +110,31 @@ class Place:
             StorageError: There is no city, it cannot be opened, or another process has it open.
         """
         self.check()
-        with City.open(self.database) as city:
+        with self._opened(console) as city:
             if not self.anchor.exists():
                 self.keep_anchor(city.trust)
             self._recover(city, console)
             yield city
 
+    def _opened(self, console: Console) -> City:
+        try:
+            with console.if_long(
+                _SIGN_OF_LIFE_S, "opening the city takes longer: unfinished sends, or another process has it open"
+            ):
+                return City.open(self.database)
+        except StorageError as error:
+            if "holds no city" in str(error):
+                raise StorageError(f"{text(self.database)} holds no city; city-chain init DIR makes one") from None
+            raise
+
     def _recover(self, city: City, console: Console) -> None:
+        """Says what became of unfinished sends, then keeps the receipts: writing them may fail."""
         found = city.recovery
-        kept = [self.keep(receipt) for receipt in found.finished]
-        if kept or found.failed or found.pending:
-            where = f"; receipts in {text(self.receipts)}" if kept else ""
+        if found.finished or found.failed or found.pending:
+            where = f"; receipts go to {text(self.receipts)}" if found.finished else ""
             console.complain(f"opening the city found unfinished sends: {found}{where}")
+        for receipt in found.finished:
+            self.keep(receipt)
 
     def keep_anchor(self, trust: Trust) -> None:
         """Writes the trust anchor."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -32,6 +33,9 @@ BURST_BYTES_MAX = 32 << 20
 
 FILE_BYTES_MAX = 64 << 20
 """The most bytes of one file: what one transaction may carry."""
+
+_WHY_CHARACTERS_MAX = 150
+"""How much of an error is shown where a note that matters more may follow."""
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -62,9 +66,13 @@ def read(name: str) -> bytes:
     """The bytes of one file to be sent; ``-`` is stdin.
 
     Raises:
-        InputError: It is too large.
+        InputError: It is too large, or there is no name.
         OSError: It cannot be read.
     """
+    if not name:
+        raise InputError("the name is empty; name a file")
+    if name == "-" and sys.stdin is None:  # the process was started without it
+        raise OSError(errno.EBADF, "stdin is closed")
     with contextlib.nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
         data = file.read(FILE_BYTES_MAX + 1)
     if len(data) > FILE_BYTES_MAX:
@@ -127,7 +135,7 @@ class _Sending:
     def fail(self, name: str, error: CityChainError | OSError) -> None:
         """A file was not sent: says why."""
         self.failed += 1
-        self._console.complain(f"{text(name)}: {_why(error)}")
+        self._console.complain(f"{text(name) or repr(name)}: {_why(error)}")
 
     def summary(self, total: int) -> str:
         """How far it came, for whoever interrupted it."""
@@ -167,8 +175,16 @@ def _bursts(names: Sequence[str], sending: _Sending) -> Iterator[list[tuple[str,
 
 
 def _why(error: CityChainError | OSError) -> str:
-    """What to say of an error where the file is named already."""
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    """What to say of an error where the file is named already: the error, and whether its end is open yet."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    why = str(error)
+    if len(why) > _WHY_CHARACTERS_MAX:
+        why = why[: _WHY_CHARACTERS_MAX - 1] + "…"
+    notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith("in stage ")]
+    if any("journalled" in note for note in notes):
+        notes.append("the next command that opens the city finishes it, or reports it")
+    return "; ".join([why, *notes])
 
 
 class _Interrupt:

@@ -107,11 +107,13 @@ def _anchor(args: argparse.Namespace, receipt: Path) -> Path:
     """Where the trust anchor for a receipt is."""
     if args.trust is not None:
         return Path(args.trust)
-    own = Place(args.city).anchor
+    place = Place(args.city)
     if args.city is not None:
-        return own
+        return place.anchor
     beside = receipt.absolute().parent
-    for path in (own, beside / ANCHOR, beside.parent / ANCHOR):
+    above = beside.parent / ANCHOR
+    first = [above] if beside.name == place.receipts.name else []  # the receipt lies in a city: that one's
+    for path in (*first, place.anchor, beside / ANCHOR, above):
         if path.is_file():
             return path
     raise StorageError(

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,47 @@ def test_init_where_there_is_a_city(cli: Any, town: Path) -> None:
     assert (town / "city.db").read_bytes() == before
 
 
+def _empty_file(path: Path) -> None:
+    path.touch()
+
+
+def _blank_database(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+    assert path.stat().st_size > 0
+
+
+def _storage_without_a_city(path: Path) -> None:
+    SqliteStorage(path).close()
+
+
+@pytest.mark.parametrize("left", [_empty_file, _blank_database, _storage_without_a_city])
+def test_an_interrupted_init_is_completed_by_the_next(cli: Any, left: Callable[[Path], None]) -> None:
+    (cli.folder / "town").mkdir()
+    left(cli.folder / "town" / "city.db")
+    for words in [*ACTS, ["doctor"]]:
+        said = cli.bad("--city", "town", *words)
+        assert "city-chain init DIR" in said
+        assert "open it with" not in said
+    assert "made the city" in cli.good("init", "town", "--nodes", "8", "--validators", "1", "-k", "2", "-n", "6")
+    cli.good("--city", "town", "verify", cli.good("--city", "town", "send", "-", stdin=b"1").split()[2])
+
+
+def test_a_folder_without_a_name_is_not_the_current_one(cli: Any) -> None:
+    for words in (
+        ["init", ""],
+        ["--city", "", "health"],
+        ["health", "--city", ""],
+        ["demo", "--keep", ""],
+        ["demo", ""],
+    ):
+        done = cli(*words)
+        assert done.returncode == 2
+        assert b"the name is empty" in done.stderr
+    assert list(cli.folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -154,6 +197,75 @@ def test_receipts_that_cannot_be_written(cli: Any, town: Path) -> None:
     cli.good("--city", "town", "repair")
     cli.good("--city", "town", "verify", f"town/receipts/{tx_id}.receipt")
     assert cli("--city", "town", "receive", tx_id).stdout == b"kept all the same"
+
+
+def test_a_file_without_a_name(cli: Any, town: Path) -> None:
+    assert cli.bad("--city", "town", "send", "") == "city-chain: '': the name is empty; name a file\n"
+
+
+def test_no_delegate_to_commit(cli: Any, town: Path) -> None:
+    nodes = [json.loads(line) for line in cli.good("--city", "town", "nodes", "--json").splitlines()]
+    (delegate,) = (node["id"] for node in nodes if node["delegate"])
+    cli.good("--city", "town", "nodes", "--stop", delegate)
+    done = cli("--city", "town", "send", "-", stdin=b"waits for its delegate")
+    (said,) = done.stderr.decode().splitlines()
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "the transactions are journalled and may still be committed" in said
+    assert said.endswith("; the next command that opens the city finishes it, or reports it")
+    assert len(said) <= 310
+    cli("--city", "town", "nodes", "--start", delegate)
+    assert b"found unfinished sends: 1 sends finished" in cli("--city", "town", "nodes").stderr
+
+
+# --- closed streams --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+@pytest.mark.parametrize(
+    ("words", "closed", "said"),
+    [
+        ("send -", "<&-", "-: stdin is closed"),
+        ("nodes", ">&-", "stdout is closed"),
+        ("nodes --json", ">&-", "stdout is closed"),
+        ("doctor", ">&-", "stdout is closed"),
+    ],
+)
+def test_closed_streams(cli: Any, town: Path, words: str, closed: str, said: str) -> None:
+    line = f'exec "$0" -m city_chain.cli --city town {words} {closed}'
+    done = _shell(cli, line)
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (1, b"", f"city-chain: {said}\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_opening_that_takes_long_shows_a_sign_of_life_on_a_terminal(cli: Any, town: Path) -> None:
+    ours, theirs = os.openpty()
+    with City.open(town / "city.db"):  # the lock is waited for, two seconds
+        process = cli.start("--city", "town", "nodes", stderr=theirs)
+        os.close(theirs)
+        assert process.communicate() == (b"", None)
+    said = os.read(ours, 10_000).decode().splitlines()
+    os.close(ours)
+    assert process.returncode == 1
+    assert said[0].startswith("opening the city takes longer")
+    assert said[1].startswith("city-chain: ")
+    assert len(said) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+def test_without_stderr_errors_do_not_go_to_stdout(cli: Any, town: Path) -> None:
+    done = _shell(cli, 'exec "$0" -m city_chain.cli --city town send absent 2>&-')
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+
+
+def _shell(cli: Any, line: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["sh", "-c", line, sys.executable],
+        cwd=cli.folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
 
 
 # --- receive ---------------------------------------------------------------------------------------------------------
@@ -223,6 +335,38 @@ def test_anchors_that_are_none(cli: Any, town: Path, receipt: Path) -> None:
     assert "is no trust anchor" in cli.bad("verify", receipt, "--trust", receipt)
     assert "absent: No such file" in cli.bad("verify", receipt, "--trust", "absent")
     assert "without any *.receipt file" in cli.bad("verify", "--trust", "town/trust.anchor", ".")
+
+
+# --- repair ----------------------------------------------------------------------------------------------------------
+
+
+def test_repair_tells_what_it_did_before_a_receipt_stops_it(cli: Any, town: Path, receipt: Path) -> None:
+    shutil.rmtree(town / "receipts")
+    (town / "receipts").write_bytes(b"a file where a folder should be")
+    done = cli("--city", "town", "repair")
+    assert done.returncode == 1
+    assert done.stdout.startswith(b"1 transactions checked, ")
+    assert f"the receipt of {receipt.stem} could not be written: Not a directory" in done.stderr.decode()
+    done = cli("--city", "town", "repair", "--json")
+    assert (done.returncode, json.loads(done.stdout)["receipts"]) == (1, 0)
+    (town / "receipts").unlink()
+    assert "1 receipts that were missing" in cli.good("--city", "town", "repair")
+
+
+def test_why_a_transaction_was_not_repaired_is_an_error(cli: Any, town: Path, receipt: Path) -> None:
+    ids = [json.loads(line)["id"] for line in cli.good("--city", "town", "nodes", "--json").splitlines()]
+    cli.good("--city", "town", "nodes", *(word for node in ids[1:] for word in ("--stop", node)))
+    done = cli("--city", "town", "repair")
+    assert done.returncode == 1
+    assert receipt.stem not in done.stdout.decode()
+    assert f"city-chain: {receipt.stem}: " in done.stderr.decode()
+
+
+def test_the_receipts_folder_says_which_anchor(cli: Any, town: Path, receipt: Path) -> None:
+    cli.good("init", ".", "--nodes", "8", "--validators", "1", "-k", "2", "-n", "6")  # another city, here
+    cli.good("verify", receipt)
+    (town / "trust.anchor").unlink()
+    assert "1 of 1 receipts are wrong (trust anchor: trust.anchor)" in cli.bad("verify", receipt)
 
 
 # --- recovery --------------------------------------------------------------------------------------------------------

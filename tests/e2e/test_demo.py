@@ -228,6 +228,22 @@ def test_files_that_cannot_be_read_are_skipped_with_a_note(tree: Path, demo_of: 
     }
 
 
+def test_a_file_that_was_named_and_cannot_be_sent_is_not_right(cli: Any, tree: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    with (tree / "huge").open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    done = cli("demo", tree / "part0", tree / "pipe", tree / "huge")
+    said = done.stdout.decode()
+    assert done.returncode == 1
+    assert "; 2 of the files named could not be sent" in said
+    assert f"{tree / 'pipe'} was named but not sent: is not a regular file" in said
+    assert f"{tree / 'huge'} was named but not sent: has more than 64 MiB" in said
+    assert "NOT right: 2 problems" in said
+    assert "every byte and every receipt is right" not in said
+    found = json.loads(cli("demo", "--json", tree / "part0", tree / "pipe").stdout)
+    assert (found["right"], len(found["problems"]), found["files_right"]) == (False, 1, 12)
+
+
 def test_a_file_that_changes_after_it_was_sent(tree: Path, demo_of: Callable[..., Demo]) -> None:
     paths = find([str(tree / "part0")])
     with demo_of(paths) as demo:
