@@ -134,7 +134,11 @@ class Place:
             where = f"; receipts go to {text(self.receipts)}" if found.finished else ""
             console.complain(f"opening the city found unfinished sends: {found}{where}")
         for receipt in found.finished:
-            self.keep(receipt)
+            try:
+                self.keep(receipt)
+            except OSError as error:
+                advice = "city-chain repair writes the receipt when that is mended"
+                raise StorageError(f"{text(self.receipt(receipt.tx_id))}: {error.strerror}; {advice}") from error
 
     def keep_anchor(self, trust: Trust) -> None:
         """Writes the trust anchor."""

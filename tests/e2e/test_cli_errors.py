@@ -372,6 +372,22 @@ def test_the_receipts_folder_says_which_anchor(cli: Any, town: Path, receipt: Pa
 # --- recovery --------------------------------------------------------------------------------------------------------
 
 
+def test_what_was_unfinished_is_told_even_if_its_receipt_cannot_be_written(cli: Any, town: Path) -> None:
+    nodes = [json.loads(line) for line in cli.good("--city", "town", "nodes", "--json").splitlines()]
+    (delegate,) = (node["id"] for node in nodes if node["delegate"])
+    cli.good("--city", "town", "nodes", "--stop", delegate)
+    assert cli("--city", "town", "send", "-", stdin=b"waits for its delegate").returncode == 1
+    cli("--city", "town", "nodes", "--start", delegate)
+    (town / "receipts").rmdir()
+    (town / "receipts").write_bytes(b"a file where a folder should be")
+    notice, error = cli.bad("--city", "town", "nodes").splitlines()
+    assert "found unfinished sends: 1 sends finished" in notice
+    assert error.endswith("Not a directory; city-chain repair writes the receipt when that is mended")
+    (town / "receipts").unlink()
+    cli.good("--city", "town", "repair")
+    assert len(list((town / "receipts").iterdir())) == 1
+
+
 def test_a_send_cut_off_before_is_told_and_its_receipt_kept(
     cli: Any, town: Path, files: Callable[[int], Sequence[str]]
 ) -> None:
