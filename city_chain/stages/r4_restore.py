@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from city_chain import records
 from city_chain.algorithms import ec
 from city_chain.composer import stage
-from city_chain.errors import CityChainError, UnavailableError
+from city_chain.errors import CityChainError, InputError, UnavailableError, VerificationError
 from city_chain.ports import Transport
 from city_chain.stages.courier import Courier, Order, sign_requests
 from city_chain.stages.fetcher import Search
@@ -88,12 +88,20 @@ def restore(placement: Placement, found: Search) -> Restored:
                 len(found.fragments),
             )
         data = ec.decode(found.fragments, manifest.k, manifest.n - manifest.k, manifest.length)
-        transaction = records.Transaction.from_bytes(data)
+        transaction = _transaction(manifest, data)
         placement.receipt.verify_transaction(transaction)
         result.transaction = transaction
     except CityChainError as error:
         result.error = error
     return result
+
+
+def _transaction(manifest: records.Manifest, data: bytes) -> records.Transaction:
+    """What good fragments decode to is the sender's doing: what is no transaction is not the one of the manifest."""
+    try:
+        return records.Transaction.from_bytes(data)
+    except InputError as error:
+        raise VerificationError(f"the fragments of {manifest.tx_id.hex()} decode to no transaction: {error}") from error
 
 
 def _order(placement: Placement, found: Search, missing: Sequence[int], members: Members, vitals: Vitals) -> Order:

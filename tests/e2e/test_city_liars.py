@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 
-from city_chain import City, records
+from city_chain import City, ec, records
 from city_chain.adapters.storage.memory import MemoryStorage
-from city_chain.adapters.transport.inprocess import InProcessTransport
-from city_chain.errors import CityChainError, DeadlineError, UnavailableError
+from city_chain.adapters.transport.inprocess import Fault, InProcessTransport
+from city_chain.errors import CityChainError, DeadlineError, UnavailableError, VerificationError
+from city_chain.node.engines.dpos import DposEngine
 from city_chain.ports import Handler, Request
 from city_chain.proofs import dpos, poh
 from city_chain.stages import messages
+from city_chain.stages.model import Dispersal
+from city_chain.stages.s1_select import s1_select
+from city_chain.stages.s2_encode import s2_encode
+from city_chain.stages.s3_hold import s3_hold
+from city_chain.stages.s4_deliver import s4_deliver
+from city_chain.stages.s5_commit import s5_commit
 
 pytestmark = pytest.mark.e2e
 
@@ -157,17 +164,68 @@ def test_lying_holders(lie: Lie) -> None:
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_a_lying_delegate(lie: Lie) -> None:
-    """Each of the four in turn, whichever leads."""
-    OLD.clear()
+    """Each of the four in turn, also where it is the one that leads."""
     with Evil() as evil:
-        evil.turn(evil.delegates[:1], lie)
-        outcomes = [evil.city.send(b"%d" % at, deadline_s=20) for at in range(6)]
-        for receipt in outcomes:
-            receipt.verify(evil.city.trust)
-        assert evil.city.height == 6
+        engine = evil.city._city.engine
+        assert isinstance(engine, DposEngine)
+        assert len(evil.delegates) == 4
+        led = set()
+        for liar in evil.delegates:
+            OLD.clear()
+            evil.turn([liar], lie)
+            for number in range(2):
+                led.add((liar, engine._leader(evil.city.height + 1, 0) == liar))
+                evil.city.send(b"%d" % number, deadline_s=20).verify(evil.city.trust)
+            # It goes on lying until it was its turn to lead.
+            while (liar, True) not in led:
+                led.add((liar, engine._leader(evil.city.height + 1, 0) == liar))
+                evil.city.send(b"more", deadline_s=20).verify(evil.city.trust)
+            evil.turn([liar], lambda _, honest: honest)
+        height = evil.city.height
+        assert height >= 8
+        assert {liar for liar, leads in led if leads} == set(evil.delegates)
         storage = evil.storage
-    with Evil(storage) as again:  # nothing that the liar said has stayed
+    with Evil(storage) as again:  # nothing that the liars said has stayed
         again.city.send(b"later", deadline_s=5).verify(again.city.trust)
+        assert again.city.height == height + 1
+
+
+def test_a_delegate_that_gives_another_batch_is_not_believed() -> None:
+    """A batch that was accepted is asked for; the liars give another one, well-formed, and are the first to answer."""
+    with Evil() as evil:
+        city = evil.city
+        city.send(b"first")
+        city.send(b"second")
+        engine, ledger = city._city.engine, city._city.ledger
+        assert isinstance(engine, DposEngine)
+        first, second = ledger.batch(1), ledger.batch(2)
+        assert first is not None
+        assert second is not None
+        evidence = [piece.to_bytes() for piece in ledger.evidence(first.batch)]
+        other = messages.message("body", [first.batch.to_bytes(), *evidence])
+        addresses = {node.id: node.address for node in city.nodes()}
+        asked: list[bytes] = []
+
+        def lie(message: records.Message, honest: bytes) -> bytes:
+            if message.kind == "body":
+                asked.append(honest)
+                return other
+            return honest
+
+        for count in (1, 3, 4):
+            evil.turn(evil.delegates[:count], lie)
+            for node in evil.delegates[count:]:
+                evil.transport.set_fault(addresses[node], Fault(latency_ms=50))
+            asked.clear()
+            until = city._city.clock.monotonic() + 5
+            if count < 4:
+                assert engine._case(second.batch.digest, None, until).batch == second.batch
+            else:
+                with pytest.raises(UnavailableError, match="nobody has it"):
+                    engine._case(second.batch.digest, None, until)
+            assert len(asked) == count
+            for node in evil.delegates:
+                evil.transport.set_fault(addresses[node], None)
 
 
 def test_two_lying_delegates_commit_nothing() -> None:
@@ -222,6 +280,59 @@ def test_a_leader_that_proposes_another_batch() -> None:
         assert city.height == 8
 
 
+def test_a_sender_that_disperses_something_else() -> None:
+    """Its key is right, and every hash fits the manifest it signed: only who restores it can tell."""
+    with Evil() as evil:
+        city, inside = evil.city, evil.city._city
+        until = inside.clock.monotonic() + 20
+        sender, given = inside.sender, inside.sending()
+        terms = sender.terms
+        transactions = [
+            records.Transaction(
+                sender.identity, network=city.network, sequence=100 + at, hlc=sender.stamp(), payload=b"%d" % at
+            )
+            for at in range(5)
+        ]
+        honest = s2_encode(transactions, sender)
+        forged = records.Transaction(sender.identity, network=city.network, sequence=100, hlc=1, payload=b"?")
+        contents = [
+            forged.to_bytes(),  # a right transaction, but another one
+            transactions[0].to_bytes(),
+            DICE.randbytes(honest[2].length),  # no transaction at all
+            transactions[3].to_bytes()[:-1] + bytes([transactions[3].to_bytes()[-1] ^ 1]),  # its signature is wrong
+        ]
+        dispersals = list(honest)
+        for at, data in enumerate(contents):
+            assert len(data) == honest[at].length
+            encoded = ec.encode(data, terms.k, terms.n - terms.k)
+            dispersals[at] = Dispersal(len(data), terms.k, terms.n, encoded.fragments, encoded.hashes)
+        # Fragments that are of no code word: whoever decodes others of them gets another thing.
+        torn = list(honest[4].fragments)
+        torn[: terms.k] = [bytes(len(bytes(fragment))) for fragment in torn[: terms.k]]
+        hashes = [poh.hash_fragment(fragment) for fragment in torn]
+        dispersals[4] = Dispersal(honest[4].length, terms.k, terms.n, torn, hashes)
+        selections = s1_select(transactions, sender, given["members"])
+        holds = s3_hold(transactions, selections, dispersals, sender, inside.journal, until)
+        deliveries = s4_deliver(
+            holds, sender, given["members"], given["transport"], inside.journal, inside.behind, until
+        )
+        receipts = s5_commit(deliveries, inside.journal, inside.engine, until)
+        assert all(isinstance(receipt, records.Receipt) for receipt in receipts), receipts
+        city.settle()
+        for transaction, outcome in zip(
+            transactions, city.receive_many([transaction.tx_id for transaction in transactions]), strict=True
+        ):
+            assert isinstance(outcome, VerificationError), (transaction.sequence, outcome)
+            with pytest.raises(VerificationError):
+                city.receive(transaction.tx_id)
+        before = evil.state()
+        report = city.repair()
+        assert report.repaired == 0, report
+        assert evil.state() == before
+        good = city.send(b"still well")
+        assert city.receive(good.tx_id) == b"still well"
+
+
 # --- hostile messages to honest nodes --------------------------------------------------------------------------------
 
 
@@ -233,7 +344,9 @@ def conversation() -> tuple[Evil, dict[str, list[Request]]]:
     city.settle()
     city.receive(receipt.tx_id)
     # A delegate that answers nothing makes the others go through a second attempt.
-    quiet = next(node for node in city.nodes() if node.id == city._city.engine._leader(2, 0))
+    engine = city._city.engine
+    assert isinstance(engine, DposEngine)
+    quiet = next(node for node in city.nodes() if node.id == engine._leader(2, 0))
     city.stop_node(quiet.id)
     city.send(b"y", deadline_s=20)
     city.start_node(quiet.id)
