@@ -37,7 +37,7 @@ class Watched:
             self.gathers.append(deadline)
             return gather(requests, deadline)
 
-        transport.gather = watched  # type: ignore[method-assign]
+        transport.gather = watched  # type: ignore[method-assign,assignment]
         self.city = City.local(clock=clock, transport=transport, nodes=6, validators=4, k=2, n=4)
         self.city.use(SENDING.insert(self._look("dispersals"), after="s2_encode"))
         for name, pipeline in (("RECEIVING", RECEIVING), ("HEALTH", HEALTH), ("REPAIRING", REPAIRING)):
