@@ -274,7 +274,8 @@ def test_evidence_with_a_forged_signature(court: Court) -> None:
 
 
 def test_a_transaction_that_is_committed_already(court: Court, receipt: records.Receipt) -> None:
-    court.refused(court.batch([receipt.availability]), VerificationError, "is committed already")
+    words = f"transaction {receipt.tx_id.hex()} is committed already"
+    court.refused(court.batch([receipt.availability]), VerificationError, words)
 
 
 def test_one_sequence_twice(court: Court) -> None:
