@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import array
+import dataclasses
+import inspect
 import os
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,18 +22,30 @@ from city_chain import City, Receipt, records
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError, VerificationError
+from city_chain.levels import Settings
 
 pytestmark = pytest.mark.e2e
 
 SMALL: dict[str, Any] = {"nodes": 5, "validators": 4, "k": 2, "n": 4, "districts": 2}
 HUGE = 10**5000  # longer than Python writes out
-ANY = object()
 
-WRONG: list[object] = [
-    None, True, -1, 0, 1.5, float("nan"), float("inf"), HUGE, -HUGE, 2**64, "", "text", "\ud800", b"", b"x", b"\0" * 31,
-    bytes(33), bytearray(32), memoryview(b"x" * 64)[::2], array.array("I", [1, 2]), [], [1], [None], {}, (), {1: 2},
-    object(), int, lambda: None, iter([b""]), [b"x" * 32, "y"], 1j, range(3),
+WRONG: list[Callable[[], object]] = [
+    *(
+        lambda value=value: value
+        for value in (
+            None, True, -1, 0, 1.5, float("nan"), float("inf"), HUGE, -HUGE, 2**64, "", "text", "\ud800", b"", b"x",
+            b"\0" * 31, bytes(33), bytearray(32), memoryview(b"x" * 64)[::2], array.array("I", [1, 2]), [], [1], [None],
+            {}, (), {1: 2}, object(), int, lambda *_: None, [b"x" * 32, "y"], 1j, range(3),
+        )
+    ),
+    lambda: iter([b""]),
+    lambda: iter([]),
+    lambda: (b"x", 5),
 ]  # fmt: skip
+"""Makers of what is wrong for nearly every argument. What an iterator gives is gone when it was looked at once."""
+
+PARTS = ("storage", "presence", "transport", "clock", "entropy")
+SETTINGS = ("name", "nodes", "validators", "k", "n", "districts", "engine")
 
 
 class Kept(MemoryStorage):
@@ -44,57 +58,133 @@ def everything(city: City) -> dict[bytes, bytes]:
     return dict(city._city.storage.scan(b""))
 
 
-def wrong_calls(city: City, value: Any) -> list[tuple[str, Callable[[], object]]]:
-    """Every public function with one argument that is wrong (or happens to be right)."""
-    tx_id = next(city.tx_ids())
-    return [
-        ("send", lambda: city.send(value)),
-        ("send deadline", lambda: city.send(b"x", deadline_s=value)),
-        ("send_many", lambda: city.send_many(value)),
-        ("send_many of one", lambda: city.send_many([value])),
-        ("send_many batch", lambda: city.send_many([b"x"], batch=value)),
-        ("send_many deadline", lambda: city.send_many([b"x"], deadline_s=value)),
-        ("send_many on_outcome", lambda: city.send_many([b"x"], on_outcome=value)),
-        ("transaction", lambda: city.transaction(value)),
-        ("transaction place", lambda: city.transaction(b"x", place=value)),
-        ("transaction place parts", lambda: city.transaction(b"x", place=("a", value, 0))),
-        ("transaction touched", lambda: city.transaction(b"x", touched=value)),
-        ("receive", lambda: city.receive(value)),
-        ("receive deadline", lambda: city.receive(tx_id, deadline_s=value)),
-        ("receive_many", lambda: city.receive_many(value)),
-        ("receive_many of one", lambda: city.receive_many([value])),
-        ("receipt", lambda: city.receipt(value)),
-        ("health", lambda: city.health(value)),
-        ("health of one", lambda: city.health([value])),
-        ("health deadline", lambda: city.health(deadline_s=value)),
-        ("health on_progress", lambda: city.health(on_progress=value)),
-        ("repair", lambda: city.repair(value)),
-        ("repair of one", lambda: city.repair([value])),
-        ("repair deadline", lambda: city.repair(deadline_s=value)),
-        ("repair on_progress", lambda: city.repair(on_progress=value)),
-        ("settle", lambda: city.settle(value)),
-        ("stop_node", lambda: city.stop_node(value)),
-        ("start_node", lambda: city.start_node(value)),
-        ("watch", lambda: city.watch(value)),
-    ]
+type Call = Callable[[City, Any], object]
+type Right = Callable[[Any], bool]
 
 
-def test_wrong_values_into_every_function_of_a_city() -> None:
+def never(_: object) -> bool:
+    """None of the values is right."""
+    return False
+
+
+def is_payload(value: object) -> bool:
+    """Bytes in one piece."""
+    return isinstance(value, bytes | bytearray)
+
+
+def is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 86_400
+
+
+def is_name(value: object) -> bool:
+    return value in ("", "text")
+
+
+def is_degree(value: object) -> bool:
+    """In steps of 1e-7."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 900_000_000
+
+
+def is_callback(value: object) -> bool:
+    return value is None or callable(value)
+
+
+def each(is_right: Right) -> Right:
+    """An iterable of nothing but what is right; it may be empty."""
+    return lambda value: isinstance(value, Iterable) and all(map(is_right, value))
+
+
+def or_none(is_right: Right) -> Right:
+    return lambda value: value is None or is_right(value)
+
+
+CALLS: dict[str, tuple[Call, Right]] = {
+    "transaction payload": (lambda city, value: city.transaction(value), is_payload),
+    "transaction place": (lambda city, value: city.transaction(b"x", place=value), or_none(never)),
+    "transaction touched": (lambda city, value: city.transaction(b"x", touched=value), or_none(each(is_payload))),
+    "send payload": (lambda city, value: city.send(value), is_payload),
+    "send deadline_s": (lambda city, value: city.send(b"x", deadline_s=value), is_time),
+    "send_many payloads": (lambda city, value: city.send_many(value), each(is_payload)),
+    "send_many batch": (lambda city, value: city.send_many([b"x"], batch=value), never),
+    "send_many deadline_s": (lambda city, value: city.send_many([b"x"], deadline_s=value), is_time),
+    "settle timeout_s": (lambda city, value: city.settle(value), is_time),
+    "receive tx_id": (lambda city, value: city.receive(value), never),
+    "receive deadline_s": (lambda city, value: city.receive(next(city.tx_ids()), deadline_s=value), is_time),
+    "receive_many tx_ids": (lambda city, value: city.receive_many(value), each(never)),
+    "receive_many deadline_s": (lambda city, value: city.receive_many(city.tx_ids(), deadline_s=value), is_time),
+    "receipt tx_id": (lambda city, value: city.receipt(value), never),
+    "health tx_ids": (lambda city, value: city.health(value), or_none(each(never))),
+    "health deadline_s": (lambda city, value: city.health(deadline_s=value), is_time),
+    "repair tx_ids": (lambda city, value: city.repair(value), or_none(each(never))),
+    "repair deadline_s": (lambda city, value: city.repair(deadline_s=value), is_time),
+    "stop_node node": (lambda city, value: city.stop_node(value), never),
+    "start_node node": (lambda city, value: city.start_node(value), never),
+    "use sending": (lambda city, value: city.use(value), never),
+    "watch on_stage": (lambda city, value: city.watch(value), is_callback),
+    # Of what is callable only that it is taken is checked here.
+    "send_many on_outcome": (lambda city, value: city.send_many([], on_outcome=value), is_callback),
+    "health on_progress": (lambda city, value: city.health([], on_progress=value), is_callback),
+    "repair on_progress": (lambda city, value: city.repair([], on_progress=value), is_callback),
+}
+"""For every argument of every public function of a city: a call with a value for it, and which values are right."""
+
+DEEPER: dict[str, tuple[Call, Right]] = {
+    "send_many of one": (lambda city, value: city.send_many([value]), is_payload),
+    "transaction place's region": (lambda city, value: city.transaction(b"x", place=(value, 0, 0)), is_name),
+    "transaction place's latitude": (lambda city, value: city.transaction(b"x", place=("a", value, 0)), is_degree),
+    "transaction place's longitude": (lambda city, value: city.transaction(b"x", place=("a", 0, value)), is_degree),
+    "transaction touched of one": (lambda city, value: city.transaction(b"x", touched=[value]), is_payload),
+    "receive_many of one": (lambda city, value: city.receive_many([value]), never),
+    "health of one": (lambda city, value: city.health([value]), never),
+    "repair of one": (lambda city, value: city.repair([value]), never),
+}
+
+MAKERS = {"local", "create", "open"}
+"""These make cities: `test_wrong_settings`, `test_wrong_parts` and `test_wrong_paths` are about their arguments."""
+
+
+def test_the_calls_name_every_argument_of_every_public_function() -> None:
+    public = {name: getattr(City, name) for name in vars(City) if not name.startswith("_")}
+    functions = {name: thing for name, thing in public.items() if callable(thing)}
+    arguments = {
+        f"{name} {argument}"
+        for name, function in functions.items()
+        for argument in inspect.signature(function).parameters
+        if name not in MAKERS and argument != "self"
+    }
+    assert functions.keys() >= MAKERS
+    assert arguments == CALLS.keys()
+    assert set(inspect.signature(City.local).parameters) == {"path", *SETTINGS, *PARTS}
+    assert set(inspect.signature(City.create).parameters) == {"path", "settings"}
+    assert set(inspect.signature(City.open).parameters) == {"path"}
+    assert {field.name for field in dataclasses.fields(Settings)} == set(SETTINGS)
+
+
+@pytest.mark.parametrize("name", [*CALLS, *DEEPER])
+def test_wrong_values_into_every_function_of_a_city(name: str) -> None:
+    call, is_right = {**CALLS, **DEEPER}[name]
+    accepted = set()
     with City.local(storage=Kept(), **SMALL) as city:
         receipt = city.send(b"kept")
-        for value in WRONG:
-            for name, call in wrong_calls(city, value):
-                try:
-                    outcome = call()
-                    if isinstance(outcome, list):
-                        for piece in outcome:
-                            assert not isinstance(piece, Exception) or isinstance(piece, CityChainError), (name, piece)
-                except (TypeError, CityChainError) as error:
-                    assert len(str(error)) < 2000, name  # noqa: PT017
-                except Exception as error:
-                    pytest.fail(f"{name}({type(value).__name__}): {type(error).__name__}: {error}")
-                finally:
-                    city.watch(None)
+        for at, make in enumerate(WRONG):
+            right = is_right(make())
+            before = None if right else everything(city)
+            try:
+                outcome = call(city, make())
+            except (TypeError, CityChainError) as error:
+                assert not right, (name, at, error)  # noqa: PT017
+                assert 0 < len(str(error)) < 2000  # noqa: PT017
+                assert everything(city) == before
+                continue
+            except Exception as error:
+                pytest.fail(f"{name} = a {type(make()).__name__}: {type(error).__name__}: {error}")
+            finally:
+                city.watch(None)
+            assert right, f"{name} = value {at}, a {type(make()).__name__}, was accepted: {outcome!r:.200}"
+            if isinstance(outcome, list):
+                assert not any(isinstance(piece, Exception) for piece in outcome), outcome
+            accepted.add(at)
+        assert len(accepted) < len(WRONG)
         assert city.receive(receipt.tx_id) == b"kept"
         assert city.receive(city.send(b"later").tx_id) == b"later"
 
@@ -151,28 +241,32 @@ def test_too_large_a_payload_stops_no_other() -> None:
         assert city._city.ledger.sender(city.sender).next_sequence == 3
 
 
-def test_wrong_settings(tmp_path: Path) -> None:
-    names = ["name", "nodes", "validators", "k", "n", "districts", "engine"]
-    for name in names:
-        for value in [*WRONG, "x" * 10**6, 10**9, 1025, "a\nb"]:
-            for place in ((), (tmp_path / "none.db",)):
-                make: Callable[..., City] = City.create if place else City.local
-                try:
-                    make(*place, **{**SMALL, name: value}).close()
-                    (tmp_path / "none.db").unlink(missing_ok=True)
-                except (TypeError, InputError) as error:
-                    assert len(str(error)) < 3000, (name, len(str(error)))  # noqa: PT017
-                except CityChainError:
-                    raise
-                except Exception as error:
-                    pytest.fail(f"{name} = a {type(value).__name__}: {type(error).__name__}: {error}")
+@pytest.mark.parametrize("name", SETTINGS)
+def test_wrong_settings(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "none.db"
+    wrong = [*(make() for make in WRONG), "x" * 10**6, 10**9, 1025, "a\nb"]
+    right = {"text", "a\nb"} if name == "name" else set()
+    for value in wrong:
+        for place in ((), (path,)):
+            make_city: Callable[..., City] = City.create if place else City.local
+            try:
+                make_city(*place, **{**SMALL, name: value}).close()
+            except (TypeError, InputError) as error:
+                assert 0 < len(str(error)) < 3000  # noqa: PT017
+                continue
+            except Exception as error:
+                pytest.fail(f"{name} = a {type(value).__name__}: {type(error).__name__}: {error}")
+            finally:
+                path.unlink(missing_ok=True)
+            assert isinstance(value, str), f"{name} = a {type(value).__name__} was accepted"
+            assert value in right
     with pytest.raises(TypeError):
-        City.create(tmp_path / "none.db", unknown=1)
-    assert sorted(path.name for path in tmp_path.iterdir() if path.stat().st_size) in ([], ["none.db-owner"])
+        City.create(path, unknown=1)
+    assert sorted(found.name for found in tmp_path.iterdir() if found.stat().st_size) in ([], ["none.db-owner"])
 
 
 def test_wrong_parts() -> None:
-    for name in ("storage", "presence", "transport", "clock", "entropy"):
+    for name in PARTS:
         for value in (5, "x", object(), int, {}):
             with pytest.raises((TypeError, InputError)):
                 City.local(**{**SMALL, name: value})
@@ -414,7 +508,8 @@ READ_ONLY = """
 import os, sys
 from city_chain import City
 from city_chain.errors import CityChainError, StorageError
-os.setgid(65534); os.setuid(65534)
+if os.geteuid() == 0:  # modes bind everybody but root
+    os.setgid(65534); os.setuid(65534)
 for make in (City.open, lambda path: City.local(path, nodes=5, validators=4, k=2, n=4, districts=2)):
     try:
         with make(sys.argv[1]) as city:
@@ -425,7 +520,7 @@ for make in (City.open, lambda path: City.local(path, nodes=5, validators=4, k=2
 """
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs to become another user")
+@pytest.mark.skipif(os.name != "posix", reason="modes of files and folders are POSIX's")
 @pytest.mark.parametrize(("file_mode", "folder_mode"), [(0o444, 0o777), (0o666, 0o555), (0o000, 0o777), (0o444, 0o555)])
 def test_a_read_only_file(file_mode: int, folder_mode: int) -> None:
     with tempfile.TemporaryDirectory() as outer:  # the folders of tmp_path are private
@@ -445,9 +540,9 @@ def test_a_read_only_file(file_mode: int, folder_mode: int) -> None:
         lines = done.stdout.splitlines()
         assert len(lines) == 2
         assert all(line.startswith("StorageError") for line in lines), lines
-        assert path.read_bytes() == before
         folder.chmod(0o755)
         for file in folder.iterdir():
             file.chmod(0o644)
+        assert path.read_bytes() == before
         with City.open(path) as city:
             assert [city.receipt(receipt.tx_id) for receipt in receipts] == receipts
