@@ -1,11 +1,10 @@
-"""What the documentation shows runs: the doctests of the algorithms, native classes included, and their examples."""
+"""What the documentation shows runs: the doctests of the algorithms, native classes included."""
 
 from __future__ import annotations
 
 import doctest
 import subprocess
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -13,8 +12,6 @@ import pytest
 from city_chain import cbf, ec, rvh, tnh, vrf
 
 pytestmark = pytest.mark.ffi
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize("module", [cbf, ec, rvh, tnh, vrf], ids=lambda module: module.__name__)
@@ -31,15 +28,6 @@ def test_doctests(module: ModuleType) -> None:
     failed, attempted = doctest.testmod(module)
     assert not failed
     assert attempted >= 5
-
-
-@pytest.mark.parametrize("name", ["cbf", "ec", "rvh", "tnh", "vrf"])
-def test_examples(name: str) -> None:
-    program = EXAMPLES / f"{name}_alone.py"
-    ran = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip()
-    assert not ran.stderr
 
 
 def test_names_load_lazily() -> None:
