@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 from city_chain.cli.console import Console
 from city_chain.cli.parser import parse
+from city_chain.cli.reasons import reason
 from city_chain.errors import CityChainError
 
 __all__ = ["main"]
@@ -61,15 +62,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     if status == 130 and argv is None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once more on the way out must not change the status
     return console.finish(status)
-
-
-def reason(error: CityChainError | OSError) -> str:
-    """An error in one line or two, as a person can use it.
-
-    Example:
-        >>> reason(FileNotFoundError(2, "No such file or directory", "letter.txt"))
-        'letter.txt: No such file or directory'
-    """
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, CityChainError):
-        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__

@@ -23,9 +23,10 @@ from city_chain.cli.demo_files import Bundle, Item, find
 from city_chain.cli.demo_proof import verify_apart
 from city_chain.cli.health import summary
 from city_chain.cli.place import Place
-from city_chain.cli.send import BURST_BYTES_MAX, BURST_FILES_MAX
+from city_chain.cli.send import BURST_FILES_MAX
 from city_chain.errors import CityChainError, InputError
 from city_chain.levels import Health, NodeInfo, RepairReport
+from city_chain.levels.bursts import bursts
 from city_chain.levels.damage import Damage, flip_bits
 from city_chain.records import Receipt
 
@@ -376,16 +377,7 @@ class Demo:
 
 def _parts(sent: dict[bytes, Item]) -> Iterator[list[bytes]]:
     """Cuts the transactions into parts of at most 256 and about 32 MiB, so that memory stays bounded."""
-    part: list[bytes] = []
-    volume = 0
-    for tx_id, item in sent.items():
-        if part and (len(part) == 256 or volume + item.size > BURST_BYTES_MAX):
-            yield part
-            part, volume = [], 0
-        part.append(tx_id)
-        volume += item.size
-    if part:
-        yield part
+    return bursts(((tx_id, item.size) for tx_id, item in sent.items()), 256)
 
 
 def _shortened(lines: Sequence[str]) -> list[str]:

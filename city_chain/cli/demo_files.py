@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from city_chain.cli.send import BURST_BYTES_MAX, BURST_FILES_MAX, FILE_BYTES_MAX
+from city_chain.cli.parser import FILE_BYTES_MAX
+from city_chain.cli.send import BURST_FILES_MAX
+from city_chain.levels.bursts import bursts
 
 __all__ = ["Bundle", "Item", "find"]
 
@@ -82,19 +84,13 @@ class Bundle:
 
     def bursts(self) -> Iterator[list[tuple[Item, bytes]]]:
         """The files with their bytes, at most 64 files and about 32 MiB at a time. What cannot be read is skipped."""
-        burst: list[tuple[Item, bytes]] = []
-        size = 0
+        return bursts(self._items(), BURST_FILES_MAX)
+
+    def _items(self) -> Iterator[tuple[tuple[Item, bytes], int]]:
         for path in self._paths:
             data = self._read(path)
-            if data is None:
-                continue
-            if burst and (len(burst) == BURST_FILES_MAX or size + len(data) > BURST_BYTES_MAX):
-                yield burst
-                burst, size = [], 0
-            burst.append((Item(path, len(data), hashlib.sha256(data).digest()), data))
-            size += len(data)
-        if burst:
-            yield burst
+            if data is not None:
+                yield (Item(path, len(data), hashlib.sha256(data).digest()), data), len(data)
 
     def same(self, item: Item, payload: bytes) -> bool:
         """Whether every byte of `payload` is that of the file.

@@ -6,7 +6,10 @@ import argparse
 import textwrap
 from collections.abc import Sequence
 
-__all__ = ["build", "parse"]
+__all__ = ["FILE_BYTES_MAX", "build", "parse"]
+
+FILE_BYTES_MAX = 64 << 20
+"""The most bytes of one file: what one transaction may carry."""
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -122,7 +125,7 @@ def _send(commands: _Commands) -> argparse.ArgumentParser:
         "tx_id, file, receipt. A file that cannot be sent is reported on stderr; the others are sent all the same.",
         "--city town send letter.txt photo.jpg",
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="at most 64 MiB each; - is stdin")
+    parser.add_argument("files", metavar="FILE", nargs="+", help=f"at most {FILE_BYTES_MAX >> 20} MiB each; - is stdin")
     return parser
 
 

@@ -1,6 +1,7 @@
 """``city-chain send FILE…``: each file becomes one transaction.
 
-Files are read in bursts, so a long list needs no more memory than a short one. Ctrl-C ends after the burst under way; a
+Files are read in bursts, so a long list needs no more memory than a short one. What has to be waited for (stdin, a
+pipe) is read while the city is not open, so that others can use it meanwhile. Ctrl-C ends after the burst under way; a
 second one ends at once, and the next opening of the city finishes or reports what was journalled and writes the
 receipts of it.
 """
@@ -14,52 +15,97 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 from typing import Any, Self
 
 from city_chain.cli.console import Console, Progress, text
-from city_chain.cli.place import Place
+from city_chain.cli.parser import FILE_BYTES_MAX
+from city_chain.cli.place import Place, is_special
+from city_chain.cli.reasons import why
 from city_chain.errors import CityChainError, InputError
 from city_chain.levels import City
+from city_chain.levels.bursts import bursts
 from city_chain.records import Receipt
 
-__all__ = ["BURST_BYTES_MAX", "BURST_FILES_MAX", "FILE_BYTES_MAX", "read", "run"]
+__all__ = ["BURST_FILES_MAX", "read", "run"]
+
+type _Item = tuple[str, bytes]
 
 BURST_FILES_MAX = 64
 """The most files that travel together."""
-
-BURST_BYTES_MAX = 32 << 20
-"""The most bytes of files that travel together, unless one file alone has more."""
-
-FILE_BYTES_MAX = 64 << 20
-"""The most bytes of one file: what one transaction may carry."""
-
-_WHY_CHARACTERS_MAX = 150
-"""How much of an error is shown where a note that matters more may follow."""
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Sends the files; 1 if any was not sent, 130 after Ctrl-C."""
     place = Place(args.city)
-    with _Interrupt(console) as interrupt, place.open(console) as city:
-        with console.progress("sending", len(args.files)) as progress:
-            sending = _Sending(city, place, console, progress, as_json=args.json)
+    place.check()  # before anything is waited for
+    total = len(args.files)
+    with _Interrupt(console) as interrupt, console.progress("sending", total) as progress:
+        sending = _Sending(place, console, progress, as_json=args.json)
+        for run in _runs(args.files):
             try:
-                for burst in _bursts(args.files, sending):
-                    interrupt.sending = True
-                    sending.send(burst)
-                    interrupt.sending = False
-                    if console.gone or interrupt.asked:
-                        break
+                awaited = list(sending.read(run.awaited))
             except KeyboardInterrupt:
                 interrupt.asked = True
+                break
+            if awaited or run.names:
+                with sending.left_out(total), place.open(console) as city:
+                    _send(city, sending, chain(awaited, sending.read(run.names)), interrupt)
+                    interrupt.over = interrupt.asked
+                    if interrupt.asked and sending.under_way:
+                        console.complain(sending.summary(total))
+                        os._exit(
+                            130
+                        )  # as a crash would end it: what is journalled stays so, and no thread is waited for
+            if interrupt.asked or console.gone:
+                break
         if interrupt.asked:
             interrupt.over = True
-            console.complain(sending.summary(len(args.files)))
-            if sending.under_way:
-                os._exit(130)  # as a crash would end it: what is journalled stays so, and no thread is waited for
+            console.complain(sending.summary(total))
             return 130
     return 1 if sending.failed or console.gone else 0
+
+
+def _send(city: City, sending: _Sending, items: Iterable[_Item], interrupt: _Interrupt) -> None:
+    """Sends what is read, burst by burst, until Ctrl-C or until nobody listens any more."""
+    try:
+        for burst in bursts(((item, len(item[1])) for item in items), BURST_FILES_MAX):
+            interrupt.sending = True
+            sending.send(city, burst)
+            interrupt.sending = False
+            if sending.gone or interrupt.asked:
+                return
+    except KeyboardInterrupt:
+        interrupt.asked = interrupt.over = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Files for which the city is opened once.
+
+    Args:
+        awaited: What is read before, for it may be long in coming: at most one.
+        names: What is read as it is needed.
+    """
+
+    awaited: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
+def _runs(names: Sequence[str]) -> Iterator[_Run]:
+    """Cuts the files before each that has to be waited for."""
+    run = _Run()
+    for name in names:
+        if name == "-" or is_special(Path(name)):
+            if run.awaited or run.names:
+                yield run
+            run = _Run(awaited=[name])
+        else:
+            run.names.append(name)
+    yield run
 
 
 def read(name: str) -> bytes:
@@ -84,25 +130,36 @@ class _Sending:
     """Sends bursts and tells of each file what became of it.
 
     Args:
-        city: Where to send.
         place: Where receipts are kept.
         console: Where to tell.
         progress: How far it is.
         as_json: Whether to tell it in JSON.
     """
 
-    def __init__(self, city: City, place: Place, console: Console, progress: Progress, *, as_json: bool) -> None:
+    def __init__(self, place: Place, console: Console, progress: Progress, *, as_json: bool) -> None:
         self.committed = 0
         self.failed = 0
         self.under_way = 0
-        self._city = city
         self._place = place
         self._console = console
         self._progress = progress
         self._as_json = as_json
 
-    def send(self, burst: Sequence[tuple[str, bytes]]) -> None:
-        """Sends one burst of (name, bytes)."""
+    @property
+    def gone(self) -> bool:
+        """Whether nobody listens any more."""
+        return self._console.gone
+
+    def read(self, names: Iterable[str]) -> Iterator[_Item]:
+        """Reads files as they are needed; those that cannot be read are reported and left out."""
+        for name in names:
+            try:
+                yield name, read(name)
+            except (InputError, OSError) as error:
+                self.fail(name, error)
+
+    def send(self, city: City, burst: Sequence[_Item]) -> None:
+        """Sends one burst."""
         self.under_way = len(burst)
 
         def tell(at: int, outcome: Receipt | CityChainError) -> None:
@@ -113,7 +170,7 @@ class _Sending:
                 self.fail(burst[at][0], outcome)
             self._progress.to(self.committed + self.failed)
 
-        self._city.send_many([data for _, data in burst], batch=BURST_FILES_MAX, on_outcome=tell)
+        city.send_many([data for _, data in burst], batch=BURST_FILES_MAX, on_outcome=tell)
 
     def _tell(self, name: str, receipt: Receipt) -> None:
         tx_id = receipt.tx_id.hex()
@@ -122,7 +179,7 @@ class _Sending:
         except (CityChainError, OSError) as error:
             self.failed += 1
             self._console.complain(
-                f"{text(name)}: committed as {tx_id}, but its receipt could not be written: {_why(error)}; "
+                f"{text(name)}: committed as {tx_id}, but its receipt could not be written: {why(error)}; "
                 "city-chain repair writes it when that is mended"
             )
             return
@@ -132,10 +189,20 @@ class _Sending:
         else:
             self._console.say(f"{tx_id}  {text(name)}  {where}")
 
+    @contextlib.contextmanager
+    def left_out(self, total: int) -> Iterator[None]:
+        """If the block fails when some files are sent already, says how many were not."""
+        try:
+            yield
+        except (CityChainError, OSError):
+            if self.committed:
+                self._console.complain(f"{total - self.committed} of {total} files were not sent")
+            raise
+
     def fail(self, name: str, error: CityChainError | OSError) -> None:
         """A file was not sent: says why."""
         self.failed += 1
-        self._console.complain(f"{text(name) or repr(name)}: {_why(error)}")
+        self._console.complain(f"{text(name) or repr(name)}: {why(error)}")
 
     def summary(self, total: int) -> str:
         """How far it came, for whoever interrupted it."""
@@ -147,44 +214,6 @@ class _Sending:
                 "is finished or reported when the city is next opened"
             )
         return lines
-
-
-def _bursts(names: Sequence[str], sending: _Sending) -> Iterator[list[tuple[str, bytes]]]:
-    """Reads files as they are needed; those that cannot be read are reported and left out."""
-    burst: list[tuple[str, bytes]] = []
-    size = 0
-    for name in names:
-        if burst and name == "-":  # it may be long in coming
-            yield burst
-            burst, size = [], 0
-        try:
-            data = read(name)
-        except (InputError, OSError) as error:
-            sending.fail(name, error)
-            continue
-        if burst and size + len(data) > BURST_BYTES_MAX:
-            yield burst
-            burst, size = [], 0
-        burst.append((name, data))
-        size += len(data)
-        if len(burst) == BURST_FILES_MAX:
-            yield burst
-            burst, size = [], 0
-    if burst:
-        yield burst
-
-
-def _why(error: CityChainError | OSError) -> str:
-    """What to say of an error where the file is named already: the error, and whether its end is open yet."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    why = str(error)
-    if len(why) > _WHY_CHARACTERS_MAX:
-        why = why[: _WHY_CHARACTERS_MAX - 1] + "…"
-    notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith("in stage ")]
-    if any("journalled" in note for note in notes):
-        notes.append("the next command that opens the city finishes it, or reports it")
-    return "; ".join([why, *notes])
 
 
 class _Interrupt:
