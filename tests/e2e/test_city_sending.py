@@ -26,7 +26,8 @@ from city_chain.errors import (
 
 pytestmark = pytest.mark.e2e
 
-MARGIN_S = 4.0  # a busy machine may be late; what is tested is that nobody waits without end
+MARGIN_S = 4.0
+"""A busy machine may be late. Here nobody waits without end; which deadline they keep is in `test_city_deadlines`."""
 
 
 class Kept(MemoryStorage):
