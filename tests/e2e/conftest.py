@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ class Cli:
         stdout: int | IO[bytes] = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
     ) -> subprocess.Popen[bytes]:
-        """Starts one command and leaves it running."""
+        """Starts one command and leaves it running, hearing Ctrl-C even where the tests' own shell has it ignored."""
         return subprocess.Popen(
             [sys.executable, "-m", "city_chain.cli", *map(str, words)],
             cwd=self.folder,
@@ -74,7 +75,13 @@ class Cli:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
+            preexec_fn=hear_interrupts if os.name == "posix" else None,
         )
+
+
+def hear_interrupts() -> None:
+    """Undoes what a shell does to a job in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
