@@ -75,7 +75,7 @@ class Cli:
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            preexec_fn=hear_interrupts if os.name == "posix" else None,
+            preexec_fn=hear_interrupts if os.name == "posix" else None,  # noqa: PLW1509 — one call, no lock
         )
 
 
