@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from city_chain.cli.console import Console, size, text
+from city_chain.cli.reasons import why
+from city_chain.errors import CityChainError
 
 __all__ = ["examine", "run"]
 
@@ -128,7 +130,6 @@ def _storage(folder: Path, wrong: list[str]) -> Section:
     found["synced_write_ms"] = None
     try:
         from city_chain.adapters.storage.sqlite import SqliteStorage  # noqa: PLC0415 — loads nothing of the extension
-        from city_chain.errors import CityChainError  # noqa: PLC0415
     except ImportError:
         return found
     try:
@@ -139,7 +140,7 @@ def _storage(folder: Path, wrong: list[str]) -> Section:
                 found["synced_write_ms"] = round(_median_ms(lambda: storage.put_many({b"key": os.urandom(4096)})), 3)
                 found |= _pragmas(path)
     except (CityChainError, OSError, sqlite3.Error) as error:
-        wrong.append(f"storage in {text(folder)}: {error}")
+        wrong.append(f"storage in {text(folder)} cannot be tried: {_why(error)}")
     if found["journal_mode"] not in ("wal", None) or found["synchronous"] not in ("FULL", "EXTRA", None):
         wrong.append(f"storage in {text(folder)} would not survive the loss of power")
     found["disk_honours_syncs"] = None  # only pulling the plug tells
@@ -167,7 +168,6 @@ def _city(database: Path, wrong: list[str]) -> Section:
     try:
         from city_chain.adapters.storage.namespaced import NamespacedStorage  # noqa: PLC0415
         from city_chain.adapters.storage.sqlite import SqliteStorage  # noqa: PLC0415
-        from city_chain.errors import CityChainError  # noqa: PLC0415
         from city_chain.levels.settings import load  # noqa: PLC0415
     except ImportError:
         return found
@@ -176,7 +176,7 @@ def _city(database: Path, wrong: list[str]) -> Section:
             founding = load(NamespacedStorage(storage, b"c"))
         found |= _pragmas(database)
     except (CityChainError, OSError, sqlite3.Error) as error:
-        wrong.append(f"the city cannot be read: {error}")
+        wrong.append(f"the city cannot be read: {_why(error)}")
         return found
     if founding is None:
         wrong.append(f"{text(database)} holds no city; city-chain init DIR makes one")
@@ -219,6 +219,10 @@ def _or_none[T](call: Callable[[], T]) -> T | None:
         return call()
     except OSError:
         return None
+
+
+def _why(error: CityChainError | OSError | sqlite3.Error) -> str:
+    return str(error) if isinstance(error, sqlite3.Error) else why(error)
 
 
 def _shown(name: str, value: Value) -> str:

@@ -167,7 +167,8 @@ def _health(commands: _Commands) -> argparse.ArgumentParser:
         "health",
         "fetch and check every fragment",
         "Whole: all n fragments are right; healthy: the write quorum or more; degraded: k or more, so it can be "
-        "restored; lost: fewer. Exit status 1 if any transaction is degraded or lost.",
+        "restored; lost: fewer can be fetched now, and nodes that come back bring theirs. Exit status 1 if any "
+        "transaction is degraded or lost.",
         "--city town health",
     )
     return _with_ids(parser)

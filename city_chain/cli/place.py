@@ -111,8 +111,6 @@ class Place:
         """
         self.check()
         with self._opened(console) as city:
-            if not self.anchor.exists():
-                self.keep_anchor(city.trust)
             self._recover(city, console)
             yield city
 
@@ -128,7 +126,7 @@ class Place:
             raise
 
     def _recover(self, city: City, console: Console) -> None:
-        """Says what became of unfinished sends, then keeps the receipts: writing them may fail."""
+        """Says what became of unfinished sends, then keeps receipts and anchor; it goes on if they cannot be written."""
         found = city.recovery
         if found.finished or found.failed or found.pending:
             where = f"; receipts go to {text(self.receipts)}" if found.finished else ""
@@ -137,8 +135,16 @@ class Place:
             try:
                 self.keep(receipt)
             except OSError as error:
-                advice = "city-chain repair writes the receipt when that is mended"
-                raise StorageError(f"{text(self.receipt(receipt.tx_id))}: {error.strerror}; {advice}") from error
+                advice = "city-chain repair writes the receipts when that is mended"
+                console.complain(f"{text(self.receipt(receipt.tx_id))}: {error.strerror}; {advice}")
+                break
+        if not self.anchor.exists():
+            try:
+                self.keep_anchor(city.trust)
+            except OSError as error:
+                console.complain(
+                    f"{text(self.anchor)}: {error.strerror}; the next command writes it when that is mended"
+                )
 
     def keep_anchor(self, trust: Trust) -> None:
         """Writes the trust anchor."""
@@ -184,15 +190,19 @@ def write_whole(path: Path, data: bytes, *, over: bool = True, sync: bool = True
         ...
         city_chain.errors.StorageError: …/a is there already
     """
+    try:
+        _write_whole(path, data, over=over, sync=sync)
+    except OSError as error:  # the name of the file that is wanted says more than that of the one beside it, or none
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def _write_whole(path: Path, data: bytes, *, over: bool, sync: bool) -> None:
     if is_special(path):
         path.write_bytes(data)
         return
     check_free(path, over=over)
     path = Path(os.path.realpath(path))  # through a link to the file, not over the link
-    try:
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=".part", dir=path.parent)
-    except OSError as error:  # the name of the file that is wanted says more than that of the one beside it
-        raise type(error)(error.errno, error.strerror, os.fspath(path)) from None
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=".part", dir=path.parent)
     try:
         with open(handle, "wb") as file:
             file.write(data)
@@ -310,3 +320,20 @@ def chosen(city: City, asked: Iterable[str]) -> list[bytes]:
     """
     wanted = dict.fromkeys(find_transaction(city, digits) for digits in asked)
     return list(wanted) or list(city.tx_ids())
+
+
+def stopped(city: City) -> str | None:
+    """What to say of the nodes that are stopped; None if all run.
+
+    Example:
+        >>> with City.local(nodes=4, validators=1, k=2, n=4) as city:
+        ...     stopped(city)
+        ...     city.stop_node(city.nodes()[0].id)
+        ...     print(stopped(city))
+        1 of 4 nodes is stopped: city-chain nodes lists them, nodes --start ID starts one
+    """
+    nodes = city.nodes()
+    count = sum(not node.running for node in nodes)
+    are = "is" if count == 1 else "are"
+    advice = "city-chain nodes lists them, nodes --start ID starts one"
+    return f"{count} of {len(nodes)} nodes {are} stopped: {advice}" if count else None

@@ -11,7 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from city_chain.cli.console import Console, text
-from city_chain.cli.place import Place, chosen
+from city_chain.cli.place import Place, chosen, stopped
+from city_chain.cli.reasons import brief, why
 from city_chain.errors import CityChainError
 from city_chain.levels import City
 
@@ -28,7 +29,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
         if not args.json:
             console.say(str(replace(report, errors={})))
         for tx_id, error in report.errors.items():
-            console.complain(f"{tx_id.hex()}: {text(str(error))}")
+            console.complain(f"{tx_id.hex()}: {text(brief(str(error)))}")
+        if report.errors and (advice := stopped(city)):
+            console.complain(advice)
         receipts, kept = _keep_all(place, city, tx_ids, report.errors, console)
     if args.json:
         console.json(
@@ -68,9 +71,8 @@ def _keep_all(
         except (CityChainError, OSError) as error:
             if tx_id in told and isinstance(error, CityChainError):
                 continue
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             console.complain(
-                f"the receipt of {tx_id.hex()} could not be written: {why}; repair again when that is mended"
+                f"the receipt of {tx_id.hex()} could not be written: {why(error)}; repair again when that is mended"
             )
             return written, False
     return written, True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +99,7 @@ def _files(names: Sequence[str]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(path.glob(f"*{SUFFIX}"))
+        found = sorted(entry for entry in path.iterdir() if entry.name.endswith(SUFFIX))
         if not found:
             raise StorageError(f"{text(path)} is a folder without any *{SUFFIX} file; name receipts")
         yield from found
@@ -116,6 +118,8 @@ def _anchor(args: argparse.Namespace, receipt: Path) -> Path:
     for path in (*first, place.anchor, beside / ANCHOR, above):
         if path.is_file():
             return path
+    if not os.path.lexists(receipt):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(receipt))
     raise StorageError(
         f"there is no {ANCHOR} here, nor beside {text(receipt)}, nor above it; name it with --trust FILE"
     )

@@ -11,9 +11,12 @@ import os
 import sqlite3
 from pathlib import Path
 
+from city_chain.adapters.storage.sqlite_file import denied, os_advice, storage_error
 from city_chain.errors import StorageError
 
 __all__ = ["Owner"]
+
+_ADVICE = "it must be this user's to write"
 
 
 class Owner:
@@ -44,19 +47,22 @@ class Owner:
         try:
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            if not os.access(beside, os.R_OK | os.W_OK):  # SQLite would open it for reading, and two could share that
+                raise StorageError(f"{beside}, the lock of the city, cannot be written: {denied(beside)}; {_ADVICE}")
             connection = sqlite3.connect(beside, timeout=timeout_s, isolation_level=None, check_same_thread=False)
             connection.execute("BEGIN EXCLUSIVE")
-        except (sqlite3.Error, OSError) as error:
+        except OSError as error:
+            raise StorageError(
+                f"{beside}, the lock of the city, cannot be made: {error.strerror}; {os_advice(error)}"
+            ) from error
+        except sqlite3.Error as error:
             if connection is not None:
                 connection.close()
             if "locked" in str(error):
                 raise StorageError(
                     f"{path} is open in another process; close it there, or wait until it is done"
                 ) from None
-            raise StorageError(
-                f"{beside}, the lock of the city, cannot be written: {error}; "
-                "let this user write it and make files in its folder"
-            ) from error
+            raise storage_error(beside, "locking the city with", error) from error
         self._connection = connection
 
     def close(self) -> None:

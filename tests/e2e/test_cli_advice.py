@@ -94,3 +94,83 @@ def test_who_takes_the_city_meanwhile_is_told_with_what_was_not_sent(cli: Any, t
     assert process.returncode == 1
     assert left == "city-chain: 2 of 3 files were not sent"
     assert "is open in another process" in open_
+
+
+# --- stopped nodes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def still_town(cli: Any, town: Path) -> Path:
+    """A city with one transaction and no running node."""
+    cli.good("--city", "town", "send", "-", stdin=b"letter")
+    nodes = [json.loads(line)["id"] for line in cli.good("--city", "town", "nodes", "--json").splitlines()]
+    cli.good("--city", "town", "nodes", *(word for node in nodes for word in ("--stop", node)))
+    return town
+
+
+def test_health_has_its_table_even_if_no_node_runs(cli: Any, still_town: Path) -> None:
+    done = cli("--city", "town", "health")
+    lines = done.stdout.decode().splitlines()
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert lines[0] == "1 transactions: 1 lost; redundancy 0.0%"
+    assert "  lost   0/6" in lines[2]
+    assert lines[-1] == "8 of 8 nodes are stopped: city-chain nodes lists them, nodes --start ID starts one"
+    row, total = (json.loads(line) for line in cli("--city", "town", "health", "--json").stdout.splitlines())
+    assert (row["state"], row["good"], sorted(row["bad"])) == ("lost", 0, [str(at) for at in range(6)])
+    assert (total["transactions"], total["lost"], total["redundancy"]) == (1, 1, 0)
+
+
+def test_where_no_node_runs_it_is_said_how_to_start_one(cli: Any, still_town: Path) -> None:
+    (receipt,) = (still_town / "receipts").iterdir()
+    for words in (["receive", receipt.stem], ["send", "-"]):
+        assert cli.bad("--city", "town", *words).endswith(f"; {NODES}\n")
+
+
+def test_what_cannot_be_repaired_says_that_nodes_are_stopped(cli: Any, town: Path) -> None:
+    cli.good("--city", "town", "send", "-", stdin=b"letter")
+    nodes = [json.loads(line) for line in cli.good("--city", "town", "nodes", "--json").splitlines()]
+    holders = [node["id"] for node in nodes if not node["delegate"]][:6]
+    cli.good("--city", "town", "nodes", *(word for node in holders for word in ("--stop", node)))
+    done = cli("--city", "town", "repair")
+    error, advice = done.stderr.decode().splitlines()
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
+    assert "needed " in error
+    assert advice.startswith("city-chain: 6 of 8 nodes are stopped: city-chain nodes lists them")
+
+
+# --- files that cannot be written or read ----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_names_the_file(cli: Any, town: Path) -> None:
+    tx_id = cli.good("--city", "town", "send", "-", stdin=b"letter").split()[0]
+    assert cli.bad("--city", "town", "receive", tx_id, "-o", "/dev/full") == (
+        "city-chain: /dev/full: No space left on device\n"
+    )
+
+
+def test_modes_that_forbid(cli: Any, town: Path) -> None:
+    (cli.folder / "probe").touch(0)
+    if os.access(cli.folder / "probe", os.R_OK):
+        pytest.skip("this user may read and write everything")
+    cli.good("--city", "town", "send", "-", stdin=b"letter")
+    for name, said in (("city.db", "its mode is 000"), ("city.db-owner", "its mode is 000")):
+        mode = (town / name).stat().st_mode
+        (town / name).chmod(0)
+        assert said in cli.bad("--city", "town", "nodes")
+        (town / name).chmod(mode)
+    (town / "receipts").chmod(0o300)
+    assert cli.bad("verify", "town/receipts") == "city-chain: town/receipts: Permission denied\n"
+    (town / "receipts").chmod(0o700)
+
+
+def test_a_lock_that_is_a_folder_is_named(cli: Any, town: Path) -> None:
+    (town / "city.db-owner").unlink()
+    (town / "city.db-owner").mkdir()
+    said = cli.bad("--city", "town", "nodes")
+    assert "city.db-owner" in said
+    assert "its folder must exist and let this user make files in it" in said
+
+
+def test_a_receipt_that_is_not_there(cli: Any) -> None:
+    assert cli.bad("verify", "absent.receipt") == "city-chain: absent.receipt: No such file or directory\n"

@@ -18,7 +18,16 @@ from threading import Lock
 
 from city_chain.errors import StorageError
 
-__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "PAGE_BYTES", "connect", "prepare", "storage_error"]
+__all__ = [
+    "APPLICATION_ID",
+    "FORMAT_VERSION",
+    "PAGE_BYTES",
+    "connect",
+    "denied",
+    "os_advice",
+    "prepare",
+    "storage_error",
+]
 
 APPLICATION_ID = int.from_bytes(b"CITY", "big")
 """Written into every file, so that a database of another program is never touched."""
@@ -124,7 +133,7 @@ def prepare(path: Path, *, create: bool, read_only: bool, timeout_s: float) -> s
             if not path.exists():
                 _make(path)
         except OSError as cause:
-            raise StorageError(f"opening {path} failed: {cause.strerror}; {_os_advice(cause)}") from cause
+            raise StorageError(f"opening {path} failed: {cause.strerror}; {os_advice(cause)}") from cause
         try:
             connection = connect(path, read_only=read_only, query_only=read_only, timeout_s=timeout_s)
         except sqlite3.Error as cause:
@@ -162,7 +171,7 @@ def _look(path: Path, *, create: bool, read_only: bool) -> None:
         raise StorageError(f"{path} is not a SQLite database: it has only {status.st_size} bytes; name another file")
     elif not os.access(path, os.R_OK if read_only else os.R_OK | os.W_OK):
         needed = "readable" if read_only else "writable (read_only=True opens a bare storage)"
-        raise StorageError(f"this user may not open {path}; make it {needed}")
+        raise StorageError(f"this user may not open {path}: {denied(path)}; make it {needed}")
 
 
 def _make(path: Path) -> None:
@@ -179,10 +188,35 @@ def _make(path: Path) -> None:
             os.close(folder)
 
 
-def _os_advice(cause: OSError) -> str:
+def denied(path: Path) -> str:
+    """Why a file that is there cannot be opened or written, as far as the system tells.
+
+    Args:
+        path: The file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     denied(Path(file.name)).partition(" is ")[0]
+        'its mode'
+    """
+    if hasattr(os, "statvfs") and os.statvfs(path).f_flag & os.ST_RDONLY:
+        return "its file system is mounted read-only"
+    return f"its mode is {stat.S_IMODE(path.stat().st_mode):03o}"
+
+
+def os_advice(cause: OSError) -> str:
+    """What to do about a file that could not be made.
+
+    Example:
+        >>> os_advice(OSError(errno.ENOSPC, "No space left on device"))
+        'free some space and try again'
+    """
     if cause.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "free some space and try again"
-    if cause.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+    if cause.errno == errno.EROFS:
+        return "mount its file system for writing, or name a file elsewhere"
+    if cause.errno in {errno.EACCES, errno.EPERM}:
         return "the folder must let this user make files in it"
     return "name a file in a folder that exists and is writable"
 
