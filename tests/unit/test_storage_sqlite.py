@@ -492,6 +492,21 @@ def test_put_if_between_processes(tmp_path: Path) -> None:
         assert storage.get_many([b"counter"]) == [b"200"]
 
 
+OPENER = """
+import sys
+from city_chain.adapters.storage.sqlite import SqliteStorage
+SqliteStorage(sys.argv[1]).close()
+"""
+
+
+def test_processes_that_make_the_file_at_the_same_moment(tmp_path: Path) -> None:
+    """SQLite gives up at once where two lay the same file out: whoever opens it tries again."""
+    for at in range(12):
+        command = [sys.executable, "-c", OPENER, str(tmp_path / f"{at}.db")]
+        workers = [subprocess.Popen(command) for _ in range(4)]
+        assert [worker.wait(120) for worker in workers] == [0, 0, 0, 0]
+
+
 BATCHES = """
 import sys
 from city_chain.adapters.storage.sqlite import SqliteStorage

@@ -13,6 +13,7 @@ import errno
 import os
 import sqlite3
 import stat
+import time
 from pathlib import Path
 from threading import Lock
 
@@ -37,6 +38,8 @@ FORMAT_VERSION = 1
 
 PAGE_BYTES = 4096
 """Page size of new files, bytes."""
+
+_BUSY_PAUSE_S = 0.01
 
 _DATABASE_BYTES_MIN = 512
 """Smallest SQLite database: one page of the smallest size. SQLite would take anything shorter for an empty one."""
@@ -134,19 +137,26 @@ def prepare(path: Path, *, create: bool, read_only: bool, timeout_s: float) -> s
                 _make(path)
         except OSError as cause:
             raise StorageError(f"opening {path} failed: {cause.strerror}; {os_advice(cause)}") from cause
-        try:
-            connection = connect(path, read_only=read_only, query_only=read_only, timeout_s=timeout_s)
-        except sqlite3.Error as cause:
-            raise storage_error(path, "opening", cause) from cause
-        try:
-            _check_or_lay_out(connection, path, create=create, read_only=read_only)
-        except sqlite3.Error as cause:
-            connection.close()
-            raise storage_error(path, "opening", cause) from cause
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                return _opened(path, create=create, read_only=read_only, timeout_s=timeout_s)
+            except sqlite3.Error as cause:
+                # Two who lay the file out at the same moment get this at once: SQLite waits for no lock it needs whole.
+                busy = getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() >= until:
+                    raise storage_error(path, "opening", cause) from cause
+                time.sleep(_BUSY_PAUSE_S)
+
+
+def _opened(path: Path, *, create: bool, read_only: bool, timeout_s: float) -> sqlite3.Connection:
+    connection = connect(path, read_only=read_only, query_only=read_only, timeout_s=timeout_s)
+    try:
+        _check_or_lay_out(connection, path, create=create, read_only=read_only)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _look(path: Path, *, create: bool, read_only: bool) -> None:
