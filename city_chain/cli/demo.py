@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from city_chain.cli.demo_files import Bundle, Item, find
 from city_chain.cli.demo_proof import verify_apart
 from city_chain.cli.health import summary
 from city_chain.cli.place import Place
+from city_chain.cli.reasons import brief, reason
 from city_chain.cli.send import BURST_FILES_MAX
 from city_chain.errors import CityChainError, InputError
 from city_chain.levels import Health, NodeInfo, RepairReport
@@ -104,8 +106,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise InputError(f"--stop {plan.stop}: 0 to {plan.nodes - 1} nodes can be stopped")
     for name in args.paths:
         Path(name).stat()  # what is named must be there
-    bundle = Bundle(find(args.paths), [Path(name) for name in args.paths])
-    with _folder(args.keep) as folder, Demo(folder, plan, bundle, console, quiet=args.json) as demo:
+    bundle = Bundle(find(args.paths), asked=bool(args.paths))
+    with _folder(args.keep, console) as folder, Demo(folder, plan, bundle, console, quiet=args.json) as demo:
         demo.play()
         outcome = demo.outcome
     if args.json:
@@ -118,11 +120,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 @contextlib.contextmanager
-def _folder(keep: str | None) -> Iterator[Path]:
-    """Where the city is made: a folder to be kept, or one that is gone afterwards."""
+def _folder(keep: str | None, console: Console) -> Iterator[Path]:
+    """Where the city is made: a folder to be kept, or one that is gone afterwards; if it is not, says where it is."""
     if keep is None:
-        with tempfile.TemporaryDirectory(prefix="city-chain-demo-") as folder:
+        folder = tempfile.mkdtemp(prefix="city-chain-demo-")
+        try:
             yield Path(folder)
+        finally:
+            try:
+                shutil.rmtree(folder)
+            except BaseException as error:  # one more Ctrl-C, for instance
+                why = error.strerror if isinstance(error, OSError) else "interrupted"
+                console.complain(f"the temporary folder {text(folder)} is left ({why}): remove it")
+                if not isinstance(error, OSError):
+                    raise
         return
     place = Place(keep)
     place.folder.mkdir(parents=True, exist_ok=True)
@@ -198,14 +209,27 @@ class Demo:
             f"a city of {plan.nodes} nodes in {plan.districts} districts, {plan.validators} of them delegates; "
             f"{plan.k} of {plan.n} fragments restore a file; one SQLite file in {text(self.place.folder)}"
         )
-        self.send()
-        self.settle()
-        self.damage()
-        self.check("after the damage")
-        self.receive()
-        self.repair()
-        self.check("after the repair")
-        self.verify()
+        for act in (
+            self.send,
+            self.settle,
+            self.damage,
+            self._check_damage,
+            self.receive,
+            self.repair,
+            self._check_repair,
+        ):
+            if not self._goes_on(act):
+                return
+        self._goes_on(self.verify)
+
+    def _goes_on(self, act: Callable[[], None]) -> bool:
+        """Plays one act; whether another can follow. One that the machine does not allow (a full disk) is the last."""
+        try:
+            act()
+        except (CityChainError, OSError) as error:
+            self._problem(f"the demo ends here: {reason(error)}")
+            return False
+        return bool(self.outcome.sent)
 
     def send(self) -> None:
         """Sends every file and keeps its receipt."""
@@ -218,20 +242,22 @@ class Demo:
                 self.outcome.sending_s += time.perf_counter() - began
                 for (item, _), outcome in zip(burst, outcomes, strict=True):
                     if isinstance(outcome, Receipt):
-                        self.place.keep(outcome)
                         self.outcome.sent[outcome.tx_id] = item
+                        self.place.keep(outcome)
                     else:
-                        self._problem(f"{text(item.path)} was not sent: {outcome}")
+                        self._problem(f"{text(item.path)} was not sent: {brief(str(outcome))}")
                 done += len(burst)
                 progress.to(done)
         refused = self._bundle.refused
         for path, why in refused:
-            self._problem(f"{text(path)} was named but not sent: {why}")
+            self._problem(f"{text(path)} was left out: {why}")
         if not self.outcome.sent:
-            self._problem("nothing was sent: there is no file to be read")
+            self._problem(
+                "nothing was sent" if self.outcome.problems else "nothing was sent: there is no file to be read"
+            )
         self._say(
             f"sent {len(self.outcome.sent):,} files, {size(self.outcome.size)}, in {self.outcome.sending_s:.1f} s"
-            + (f"; {len(refused):,} of the files named could not be sent" if refused else "")
+            + (f"; {len(refused):,} could not be sent, and were left out" if refused else "")
         )
 
     def settle(self) -> None:
@@ -262,6 +288,12 @@ class Demo:
             f"fragments that another holds ({size(self.outcome.damage.size)})"
         )
 
+    def _check_damage(self) -> None:
+        self.check(_STATES[1])
+
+    def _check_repair(self) -> None:
+        self.check(_STATES[2])
+
     def check(self, state: str) -> None:
         """Looks at the health; below the quorum is a problem once it is repaired."""
         found = self._health()
@@ -278,7 +310,7 @@ class Demo:
                 for tx_id, outcome in zip(ids, self.city.receive_many(ids), strict=True):
                     item = self.outcome.sent[tx_id]
                     if isinstance(outcome, CityChainError):
-                        self._problem(f"{text(item.path)} did not come back: {outcome}")
+                        self._problem(f"{text(item.path)} did not come back: {brief(str(outcome))}")
                     elif self._bundle.same(item, outcome.payload):
                         self.outcome.right += 1
                     else:
@@ -292,7 +324,7 @@ class Demo:
         with self._console.progress("repairing", len(self.outcome.sent)) as progress:
             self.outcome.repair = report = self.city.repair(on_progress=progress.to)
         for tx_id, error in report.errors.items():
-            self._problem(f"{tx_id.hex()} could not be repaired: {error}")
+            self._problem(f"{tx_id.hex()} could not be repaired: {brief(str(error))}")
         self._say(f"repaired {report.repaired:,} files: {report.fragments:,} fragments, {size(report.size)}")
 
     def verify(self) -> None:
@@ -331,7 +363,7 @@ class Demo:
         verdict += [("wrong", problem) for problem in _shortened(done.problems)]
         all_right = "every byte and every receipt is right"
         if refused := len(self._bundle.refused):
-            facts.insert(1, ("named, but not sent", f"{refused:,}"))
+            facts.insert(1, ("left out", f"{refused:,} that could not be sent"))
         problems = f"NOT right: {len(done.problems):,} problem{'s' if len(done.problems) > 1 else ''}"
         verdict.append(("verdict", problems if done.problems else all_right))
         return self.figures.table(facts, verdict)
@@ -359,6 +391,7 @@ class Demo:
             },
             "receipts_right": done.verified,
             "notes": [{"file": text(path), "note": why} for path, why in self._bundle.notes],
+            "left_out": [{"file": text(path), "why": why} for path, why in self._bundle.refused],
             "problems": done.problems,
             "right": not done.problems,
         }

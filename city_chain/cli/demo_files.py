@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import sysconfig
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,8 @@ class Item:
 def find(paths: Sequence[str]) -> list[Path]:
     """The files to send: those named, all that is in the folders named, or the standard library's.
 
-    Links that lead to folders are not followed. What is named and is not there is in the list: reading it says so.
+    Links that lead to folders are not followed. What is named and is not there, and a folder that cannot be looked
+    into, is in the list: reading it says so.
 
     Example:
         >>> all(path.suffix == ".py" for path in find([]))
@@ -57,7 +58,9 @@ def _standard_library() -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    return [Path(root) / name for root, _, names in sorted(os.walk(folder)) for name in sorted(names)]
+    closed: list[Path] = []
+    found = sorted(os.walk(folder, onerror=lambda error: closed.append(Path(os.fsdecode(error.filename)))))
+    return [*(Path(root) / name for root, _, names in found for name in sorted(names)), *closed]
 
 
 class Bundle:
@@ -65,7 +68,7 @@ class Bundle:
 
     Args:
         paths: The files.
-        named: Those of them that somebody asked for by name: not to send them is not right.
+        asked: Whether somebody asked for them: not to send one of them is not right then.
 
     Example:
         >>> bundle = Bundle([Path("/nowhere/at/all")])
@@ -73,11 +76,11 @@ class Bundle:
         ([], 'No such file or directory')
     """
 
-    def __init__(self, paths: Sequence[Path], named: Iterable[Path] = ()) -> None:
+    def __init__(self, paths: Sequence[Path], *, asked: bool = False) -> None:
         self.notes: list[tuple[Path, str]] = []
         self.refused: list[tuple[Path, str]] = []
         self._paths = paths
-        self._named = frozenset(named)
+        self._asked = asked
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -133,8 +136,8 @@ class Bundle:
         return data
 
     def _skip(self, path: Path, why: str) -> None:
-        """Notes that a file is not sent; one that was named is refused."""
-        (self.refused if path in self._named else self.notes).append((path, why))
+        """Notes that a file is not sent; one that was asked for is refused."""
+        (self.refused if self._asked else self.notes).append((path, why))
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -126,7 +126,7 @@ class Place:
             raise
 
     def _recover(self, city: City, console: Console) -> None:
-        """Says what became of unfinished sends, then keeps receipts and anchor; it goes on if they cannot be written."""
+        """Says what became of unfinished sends, then keeps receipts and anchor; goes on if they cannot be written."""
         found = city.recovery
         if found.finished or found.failed or found.pending:
             where = f"; receipts go to {text(self.receipts)}" if found.finished else ""

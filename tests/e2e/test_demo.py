@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from city_chain.cli.console import Console
 from city_chain.cli.demo import Demo, Plan
 from city_chain.cli.demo_files import Bundle, Item, find
 from city_chain.cli.demo_proof import verify_apart
+from city_chain.errors import StorageError
 from city_chain.levels.damage import flip_bits
 from city_chain.stages import messages
 
@@ -232,16 +236,69 @@ def test_a_file_that_was_named_and_cannot_be_sent_is_not_right(cli: Any, tree: P
     os.mkfifo(tree / "pipe")
     with (tree / "huge").open("wb") as file:
         file.truncate((64 << 20) + 1)
-    done = cli("demo", tree / "part0", tree / "pipe", tree / "huge")
-    said = done.stdout.decode()
-    assert done.returncode == 1
-    assert "; 2 of the files named could not be sent" in said
-    assert f"{tree / 'pipe'} was named but not sent: is not a regular file" in said
-    assert f"{tree / 'huge'} was named but not sent: has more than 64 MiB" in said
-    assert "NOT right: 2 problems" in said
-    assert "every byte and every receipt is right" not in said
+    for words in ([tree / "part0", tree / "pipe", tree / "huge"], [tree]):  # named, or found in a folder that is
+        done = cli("demo", *words)
+        said = done.stdout.decode()
+        assert done.returncode == 1
+        assert "; 2 could not be sent, and were left out" in said
+        assert f"{tree / 'pipe'} was left out: is not a regular file" in said
+        assert f"{tree / 'huge'} was left out: has more than 64 MiB" in said
+        assert re.search("^left out +2 that could not be sent$", said, re.MULTILINE)
+        assert "NOT right: 2 problems" in said
+        assert "every byte and every receipt is right" not in said
     found = json.loads(cli("demo", "--json", tree / "part0", tree / "pipe").stdout)
     assert (found["right"], len(found["problems"]), found["files_right"]) == (False, 1, 12)
+    assert found["left_out"] == [{"file": str(tree / "pipe"), "why": "is not a regular file"}]
+
+
+@pytest.mark.parametrize("where", ["sending", "keeping"])
+def test_a_full_disk_ends_the_demo_with_the_reason(
+    where: str,
+    tree: Path,
+    demo_of: Callable[..., Demo],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    full = StorageError("writing city.db failed: the disk is full; free some space and try again")
+    with demo_of(find([str(tree / "part0")])) as demo:
+        if where == "sending":
+            monkeypatch.setattr(demo.city, "send_many", lambda payloads, **_: [full] * len(payloads))
+        else:
+            monkeypatch.setattr("city_chain.cli.place.os.replace", no_space)
+        demo.play()
+        outcome = demo.outcome
+        assert (outcome.right, outcome.verified, len(outcome.health), outcome.stopped) == (0, 0, 0, [])
+        if where == "sending":
+            assert len(outcome.problems) == 13
+            assert all("the disk is full" in problem for problem in outcome.problems[:12])
+            assert outcome.problems[-1] == "nothing was sent"
+        else:
+            assert outcome.problems == [f"the demo ends here: {demo.place.anchor}: No space left on device"]
+        assert "NOT right" in demo.table()
+
+
+def test_a_temporary_folder_that_is_left_is_named(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left: list[str] = []
+
+    def interrupted(folder: str) -> None:
+        left.append(folder)
+        raise KeyboardInterrupt
+
+    remove = shutil.rmtree
+    with monkeypatch.context() as patched:
+        patched.setattr("city_chain.cli.demo.shutil.rmtree", interrupted)
+        patched.setattr(Demo, "settle", lambda _: interrupted("not this one"))
+        assert main(["demo", str(tree / "part0")]) == 130
+    assert capsys.readouterr().err.splitlines() == [
+        f"city-chain: the temporary folder {left[1]} is left (interrupted): remove it",
+        "city-chain: interrupted",
+    ]
+    assert Path(left[1]).is_dir()
+    remove(left[1])
 
 
 def test_a_file_that_changes_after_it_was_sent(tree: Path, demo_of: Callable[..., Demo]) -> None:
