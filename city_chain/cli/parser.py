@@ -151,7 +151,7 @@ def _verify(commands: _Commands) -> argparse.ArgumentParser:
         "verify",
         "check receipts",
         "Needs only the receipts and the trust anchor: no city, no network. Without --trust the anchor is "
-        "trust.anchor in the city's folder (--city); without that the one beside the receipts/ folder, else in the "
+        "trust.anchor in the city's folder (--city); without that the one beside the folder of receipts, else in the "
         "current folder, beside the receipt, or above it; take it from whoever runs the city, not from whoever shows "
         "you a receipt.",
         "verify receipts/3f9a….receipt --trust trust.anchor",

@@ -59,8 +59,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     anchors: dict[Path, Trust] = {}
     wrong = 0
     with console.progress("verifying", len(files)) as progress:
-        for at, file in enumerate(files, 1):
-            path = _anchor(args, file)
+        for at, (file, of_folder) in enumerate(files, 1):
+            path = _anchor(args, file, of_folder=of_folder)
             if path not in anchors:
                 anchors[path] = _trust(path)
             verdict = check(file, anchors[path])
@@ -92,20 +92,20 @@ def check(file: Path, trust: Trust) -> Verdict:
     return Verdict(file, receipt, None)
 
 
-def _files(names: Sequence[str]) -> Iterator[Path]:
-    """The receipt files; of a folder all that are in it."""
+def _files(names: Sequence[str]) -> Iterator[tuple[Path, bool]]:
+    """The receipt files, and whether the folder that they lie in was named: all that are in it then."""
     for name in names:
         path = Path(name)
         if not path.is_dir():
-            yield path
+            yield path, False
             continue
         found = sorted(entry for entry in path.iterdir() if entry.name.endswith(SUFFIX))
         if not found:
             raise StorageError(f"{text(path)} is a folder without any *{SUFFIX} file; name receipts")
-        yield from found
+        yield from ((file, True) for file in found)
 
 
-def _anchor(args: argparse.Namespace, receipt: Path) -> Path:
+def _anchor(args: argparse.Namespace, receipt: Path, *, of_folder: bool) -> Path:
     """Where the trust anchor for a receipt is."""
     if args.trust is not None:
         return Path(args.trust)
@@ -114,7 +114,7 @@ def _anchor(args: argparse.Namespace, receipt: Path) -> Path:
         return place.anchor
     beside = receipt.absolute().parent
     above = beside.parent / ANCHOR
-    first = [above] if beside.name == place.receipts.name else []  # the receipt lies in a city: that one's
+    first = [above] if of_folder or beside.name == place.receipts.name else []  # the receipt lies in a city: that one's
     for path in (*first, place.anchor, beside / ANCHOR, above):
         if path.is_file():
             return path

@@ -16,8 +16,6 @@ from city_chain.errors import StorageError
 
 __all__ = ["Owner"]
 
-_ADVICE = "it must be this user's to write"
-
 
 class Owner:
     """Holds the lock of a city's file until closed.
@@ -48,7 +46,7 @@ class Owner:
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
             if not os.access(beside, os.R_OK | os.W_OK):  # SQLite would open it for reading, and two could share that
-                raise StorageError(f"{beside}, the lock of the city, cannot be written: {denied(beside)}; {_ADVICE}")
+                raise StorageError(f"{beside}, the lock of the city, cannot be written: {denied(beside)}")
             connection = sqlite3.connect(beside, timeout=timeout_s, isolation_level=None, check_same_thread=False)
             connection.execute("BEGIN EXCLUSIVE")
         except OSError as error:

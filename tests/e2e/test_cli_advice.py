@@ -174,3 +174,13 @@ def test_a_lock_that_is_a_folder_is_named(cli: Any, town: Path) -> None:
 
 def test_a_receipt_that_is_not_there(cli: Any) -> None:
     assert cli.bad("verify", "absent.receipt") == "city-chain: absent.receipt: No such file or directory\n"
+
+
+def test_the_anchor_beside_a_folder_of_receipts_comes_before_the_one_here(cli: Any, town: Path) -> None:
+    cli.good("init", "other", "--nodes", "8", "--validators", "1", "-k", "2", "-n", "6")
+    cli.good("--city", "town", "send", "-", stdin=b"letter")
+    (cli.folder / "shown").mkdir()
+    (town / "receipts").rename(cli.folder / "shown" / "proofs")
+    (town / "trust.anchor").rename(cli.folder / "shown" / "trust.anchor")
+    cli.folder = cli.folder / "other"
+    cli.good("verify", "../shown/proofs")

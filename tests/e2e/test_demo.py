@@ -19,8 +19,8 @@ from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.cli import main
 from city_chain.cli.console import Console
 from city_chain.cli.demo import Demo, Plan
-from city_chain.cli.demo_files import Bundle, Item, find
-from city_chain.cli.demo_proof import verify_apart
+from city_chain.cli.demo.files import Bundle, Item, find
+from city_chain.cli.demo.proof import verify_apart
 from city_chain.errors import StorageError
 from city_chain.levels.damage import flip_bits
 from city_chain.stages import messages
@@ -290,7 +290,7 @@ def test_a_temporary_folder_that_is_left_is_named(
 
     remove = shutil.rmtree
     with monkeypatch.context() as patched:
-        patched.setattr("city_chain.cli.demo.shutil.rmtree", interrupted)
+        patched.setattr("city_chain.cli.demo.play.shutil.rmtree", interrupted)
         patched.setattr(Demo, "settle", lambda _: interrupted("not this one"))
         assert main(["demo", str(tree / "part0")]) == 130
     assert capsys.readouterr().err.splitlines() == [

@@ -180,8 +180,8 @@ def _look(path: Path, *, create: bool, read_only: bool) -> None:
     elif status.st_size < _DATABASE_BYTES_MIN:
         raise StorageError(f"{path} is not a SQLite database: it has only {status.st_size} bytes; name another file")
     elif not os.access(path, os.R_OK if read_only else os.R_OK | os.W_OK):
-        needed = "readable" if read_only else "writable (read_only=True opens a bare storage)"
-        raise StorageError(f"this user may not open {path}: {denied(path)}; make it {needed}")
+        more = "" if read_only else " (read_only=True opens a bare storage)"
+        raise StorageError(f"this user may not open {path}: {denied(path)}{more}")
 
 
 def _make(path: Path) -> None:
@@ -199,7 +199,7 @@ def _make(path: Path) -> None:
 
 
 def denied(path: Path) -> str:
-    """Why a file that is there cannot be opened or written, as far as the system tells.
+    """Why a file that is there cannot be opened or written, as far as the system tells, and what to do.
 
     Args:
         path: The file.
@@ -211,8 +211,8 @@ def denied(path: Path) -> str:
         'its mode'
     """
     if hasattr(os, "statvfs") and os.statvfs(path).f_flag & os.ST_RDONLY:
-        return "its file system is mounted read-only"
-    return f"its mode is {stat.S_IMODE(path.stat().st_mode):03o}"
+        return "its file system is mounted read-only; mount it for writing, or work on a copy"
+    return f"its mode is {stat.S_IMODE(path.stat().st_mode):03o}; let this user read and write it"
 
 
 def os_advice(cause: OSError) -> str:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from city_chain.cli.console import Console, size, text
-from city_chain.cli.demo_figures import Figures
-from city_chain.cli.demo_files import Bundle, Item, find
-from city_chain.cli.demo_proof import verify_apart
+from city_chain.cli.demo.figures import Figures
+from city_chain.cli.demo.files import Bundle, Item, find
+from city_chain.cli.demo.proof import verify_apart
 from city_chain.cli.health import summary
 from city_chain.cli.place import Place
 from city_chain.cli.reasons import brief, reason
@@ -353,7 +353,7 @@ class Demo:
         ]
         redundancy = [f"{found.redundancy:.1%} {state}" for found, state in zip(done.health, _STATES, strict=False)]
         verdict = [
-            ("redundancy", ", ".join(redundancy)),
+            ("redundancy", ", ".join(redundancy) or "unknown"),
             ("bytes repaired", f"{done.repair.size:,} in {done.repair.fragments:,} fragments"),
             ("files right", f"{done.right:,} of {len(done.sent):,}"),
             ("receipts right", f"{done.verified:,} of {len(done.sent):,}, in a second process"),
