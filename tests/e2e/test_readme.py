@@ -118,6 +118,20 @@ def test_the_two_commands_are_tasks() -> None:
     assert all(f"def {task}(" in tasks or f'name="{task}"' in tasks for task in TASKS)
 
 
+def test_what_is_shown_is_installed_first() -> None:
+    """The two commands of the start install nothing: what follows them needs a step of its own, and it is shown."""
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = [block for block in blocks("sh") if "pip install" in block]
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    assert lines == [
+        ["python3", "-m", "venv", ".venv"],
+        [".", ".venv/bin/activate"],
+        ["python3", "-m", "pip", "install", "."],
+    ]
+    assert page.index(block) < page.index("from city_chain import City") < page.index("city-chain init town")
+    assert "uv run" not in page  # it would install everything that work on city-chain needs
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
