@@ -20,7 +20,8 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
 TASKS = {"demo", "all"}
 COMMAND = str(Path(sys.executable).with_name("city-chain"))
 
@@ -65,10 +66,12 @@ def test_every_other_python_block_is_a_doctest(page: Path) -> None:
     assert sum(len(re.findall(r"^>>> ", block, re.MULTILINE)) for block in prompted) == len(examples)
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
 def test_the_index_names_every_page(page: Path) -> None:
-    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    assert page.name == "index.md" or f"]({page.name})" in index
+    """A page of a folder stands in the page named like the folder."""
+    docs = ROOT / "docs"
+    index = docs / "index.md" if page.parent == docs else page.parent.with_suffix(".md")
+    assert page == index or f"]({page.relative_to(index.parent)})" in index.read_text(encoding="utf-8")
 
 
 def test_every_test_that_the_page_on_testing_names_is_there() -> None:
