@@ -13,6 +13,7 @@ e2e       whole pipelines, processes and files
 lint      formatters, linters, types, stubs, architecture
 wheel     source distribution and wheel: contents, stable ABI, import under 3.12 and 3.13
 bench     the benchmarks (with ``-- --benchmark-disable``: each runs once, untimed)
+gate      the latency gates: fails when a stage, a pipeline or a call breaks its budget
 fuzz      each fuzz target for a while (``-- 60`` = seconds for each)
 
 This file is read by any Python from 3.8 on, because the first `python3` on PATH may be an old one.
@@ -300,6 +301,13 @@ def bench(session: nox.Session) -> None:
     """The benchmarks; `-- --benchmark-disable` runs each once, untimed."""
     sync(session, "test")
     session.run("pytest", "benches", "-m", "bench", *session.posargs)
+
+
+@nox.session
+def gate(session: nox.Session) -> None:
+    """The latency gates; `-- --benchmark-disable` runs each once and judges nothing."""
+    sync(session, "test")
+    session.run("pytest", "benches", "-m", "gate", *session.posargs)
 
 
 @nox.session

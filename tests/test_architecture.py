@@ -36,6 +36,7 @@ RANKS = {
     "pipelines": 30,
     "node": 40,
     "levels": 50,
+    "testing": 20,
     "": 60,  # city_chain/__init__.py, the curated names
     "sim": 70,
     "cli": 80,
