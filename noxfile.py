@@ -13,6 +13,7 @@ e2e       whole pipelines, processes and files
 lint      formatters, linters, types, stubs, architecture
 wheel     source distribution and wheel: contents, stable ABI, import under 3.12 and 3.13
 bench     the benchmarks (with ``-- --benchmark-disable``: each runs once, untimed)
+counts    instructions of the hot calls beside the baseline (``-- --renew`` writes it); needs valgrind
 gate      the latency gates: fails when a stage, a pipeline or a call breaks its budget
 fuzz      each fuzz target for a while (``-- 60`` = seconds for each)
 
@@ -301,6 +302,12 @@ def bench(session: nox.Session) -> None:
     """The benchmarks; `-- --benchmark-disable` runs each once, untimed."""
     sync(session, "test")
     session.run("pytest", "benches", "-m", "bench", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def counts(session: nox.Session) -> None:
+    """Instructions of the hot calls, held to the committed baseline; `-- --renew` writes it anew."""
+    session.run(sys.executable, "benches/instructions.py", *session.posargs, external=True)
 
 
 @nox.session
