@@ -37,7 +37,7 @@ def test_a_call_that_is_new_or_gone_needs_a_renewal(script: ModuleType) -> None:
 
 def test_what_is_over_is_named(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     script.judge({"fine": 100, "slow": 200}, {"fine": 100, "slow": 100}, comparable=True)
-    assert "over the baseline by more than 1%: slow\n" in capsys.readouterr().out
+    assert "over the baseline by more than 1 %: slow\n" in capsys.readouterr().out
 
 
 def test_the_baseline_names_the_calls_of_the_program() -> None:
