@@ -15,6 +15,7 @@ wheel     source distribution and wheel: contents, stable ABI, import under 3.12
 bench     the benchmarks (with ``-- --benchmark-disable``: each runs once, untimed)
 counts    instructions of the hot calls beside the baseline (``-- --renew`` writes it); needs valgrind
 gate      the latency gates: fails when a stage, a pipeline or a call breaks its budget
+docs      the pages and the reference as a site, into .nox/docs/site; a warning is an error
 fuzz      each fuzz target for a while (``-- 60`` = seconds for each)
 
 This file is read by any Python from 3.8 on, because the first `python3` on PATH may be an old one.
@@ -315,6 +316,15 @@ def gate(session: nox.Session) -> None:
     """The latency gates; `-- --benchmark-disable` runs each once and judges nothing."""
     sync(session, "test")
     session.run("pytest", "benches", "-m", "gate", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The pages and the reference as a site; a warning is an error. `-- FOLDER` says where to."""
+    sync(session, "docs")
+    place = session.posargs[0] if session.posargs else str(ROOT / ".nox" / "docs" / "site")
+    session.run("sphinx-build", "-W", "--keep-going", "-E", "-q", "-b", "html", "docs", place)
+    session.log(f"the site is in {place}")
 
 
 @nox.session

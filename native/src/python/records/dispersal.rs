@@ -149,7 +149,7 @@ record! {
     properties {
         /// The hash of every fragment, by index.
         fragment_hashes: Vec<Digest> = |core| core.fragment_hashes.to_vec();
-        /// (fragment index, node) each: who holds what, by index.
+        /// Who holds what, as (fragment index, node), by index.
         holders: Vec<(u16, Digest)> = |core| core.holders();
     }
 }
