@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
     "Clock",
+    "DeferringStorage",
     "Entropy",
     "Gather",
     "Handler",
@@ -98,6 +99,28 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Releases the storage. Closing twice is allowed; any other call afterwards raises `StorageError`."""
+        ...
+
+
+@runtime_checkable
+class DeferringStorage(Storage, Protocol):
+    """A storage that can put a write in its place without waiting until the disk has it.
+
+    The order is the promise. What `defer_many` wrote is there for every reader at once, outlives the process, and comes
+    before every later write. After a loss of power the storage is as it was after some write: all before it is there,
+    nothing after it is. So whatever makes a later write durable (`put_many`, `delete_many`, `put_if`), or `sync`, makes
+    everything durable that was deferred before. What is not durable yet must not be told to anybody who outlives the
+    loss of power.
+
+    A storage that cannot keep the order need not offer this: whoever would defer then uses `put_many`.
+    """
+
+    def defer_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
+        """`put_many` that does not wait for the disk."""
+        ...
+
+    def sync(self) -> None:
+        """Returns when everything that was written before is durable; at once where it is already."""
         ...
 
 

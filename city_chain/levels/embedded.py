@@ -9,6 +9,12 @@ prefix   what is under it
 ``k``    candidate lists by root
 ``l``    the ledger
 =======  =========================================
+
+All of it is one storage, and in-process transport carries nothing out of the process, so all nodes and the sender are
+lost with the machine's power together. They need each other's writes in their order, not on the disk: only what is
+told to the caller must be there. So the journal, holders and delegates defer their writes (`ports.DeferringStorage`),
+and the ledger's append, which comes after them, syncs them all at once. Over any other transport each of them waits
+for the disk before it answers.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ from typing import Any
 
 from city_chain import records
 from city_chain.adapters.storage.namespaced import NamespacedStorage
+from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.algorithms import tnh
 from city_chain.composer import StageEvent
 from city_chain.errors import CityChainError, InputError, UnavailableError
@@ -108,7 +115,11 @@ class Embedded:
             parts.presence, parts.clock, region, founding.epoch, NamespacedStorage(self.storage, b"k")
         )
         self.ledger = Ledger(NamespacedStorage(self.storage, b"l"), founding.epoch)
-        self.journal = SendJournal(NamespacedStorage(self.storage, b"j"))
+        # What a process wrote that was killed may not be on the disk yet, and all that follows rests on it.
+        self.sync()
+        deferring = isinstance(parts.transport, InProcessTransport)
+        journal = NamespacedStorage(self.storage, b"j")
+        self.journal = SendJournal(journal, journal.defer_many if deferring else None)
         self.sender = self._make_sender(founding, parts.need_entropy())
         self._vitals = Vitals(parts.clock)
 
@@ -118,7 +129,7 @@ class Embedded:
         judge = Judge(self.ledger, self._roster, region, self.sender.terms, authorised, parts.clock)
         ingress = Ingress(founding.epoch.network, authorised, parts.clock)
         hosted = NamespacedStorage(self.storage, HOSTED)
-        self._host = Host(hosted, self.ledger, judge, ingress)
+        self._host = Host(hosted, self.ledger, judge, ingress, hosted.defer_many if deferring else None)
         self._nodes = self._make_nodes(founding, hosted)
         self._stopped = set(founding.stopped)
         for node in self._nodes.values():
@@ -273,6 +284,10 @@ class Embedded:
                     granted.append(node.log_in(self._presence, self.settings.name, _LEASE_S))
                 node.holder.expire(self.clock.now_ms(), self.ledger.committed)
             self._renew_at = now + min(granted) / 2
+
+    def sync(self) -> None:
+        """Returns when everything that was written is durable."""
+        self._own.sync()
 
     def close(self) -> None:
         """Ends what goes on behind, stops the nodes and closes storage and transport."""

@@ -9,6 +9,9 @@ key                  value
 ===================  ==========================================================
 
 Rows of what is committed are deleted with the next write, so that a commit costs no write of its own here.
+
+What is written before the next stage acts on it is put in order before whatever that stage writes (`put`); where the
+nodes keep what they do in the same storage, it need not be on the disk before.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 
 from city_chain import records
 from city_chain.errors import InputError, StorageError
+from city_chain.node.host import Put
 from city_chain.ports import Storage
 from city_chain.proofs import poh
 from city_chain.stages import messages
@@ -47,16 +51,18 @@ class SendJournal:
 
     Args:
         storage: Where it is kept; nothing else may write there.
+        put: How `begin` and `delivered` write; the default, `storage.put_many`, waits for the disk (see `node.Host`).
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, put: Put | None = None) -> None:
         self._storage = storage
+        self._put: Put = put or storage.put_many
         self._lock = threading.Lock()
         self._open: set[bytes] = {key[1:] for key, _ in storage.scan(b"i")}
         self._settled: set[bytes] = set()
 
     def begin(self, holds: Sequence[Hold]) -> None:
-        """Writes transactions and manifests down; durable when it returns."""
+        """Writes transactions and manifests down, as `put` does."""
         rows = {
             b"i" + hold.manifest.tx_id: messages.message(
                 "intent", [hold.transaction.to_bytes(), hold.manifest.to_bytes()]
@@ -67,14 +73,15 @@ class SendJournal:
         with self._lock:
             self._open.update(tx_ids)
         try:
-            self._write(rows)
+            self._write(rows, self._put)
         except Exception:
             self.settle(tx_ids)  # nothing will be sent; should a row be there after all, the next write deletes it
             raise
 
     def delivered(self, certificates: Sequence[records.AvailabilityCertificate]) -> None:
-        """Writes availability certificates down; durable when it returns."""
-        self._write({b"c" + certificate.manifest.tx_id: certificate.to_bytes() for certificate in certificates})
+        """Writes availability certificates down, as `put` does."""
+        rows = {b"c" + certificate.manifest.tx_id: certificate.to_bytes() for certificate in certificates}
+        self._write(rows, self._put)
 
     def failed(self, transactions: Sequence[records.Transaction]) -> None:
         """Forgets transactions that will not be committed; durable when it returns.
@@ -148,13 +155,13 @@ class SendJournal:
         """Deletes what is settled."""
         self._write({})
 
-    def _write(self, rows: dict[bytes, bytes]) -> None:
+    def _write(self, rows: dict[bytes, bytes], put: Put | None = None) -> None:
         with self._lock:
             settled, self._settled = self._settled, set()
         try:
             if rows or settled:
                 gone = [prefix + tx_id for tx_id in settled for prefix in (b"i", b"c")]
-                self._storage.put_many(rows, delete=[key for key in gone if key not in rows])
+                (put or self._storage.put_many)(rows, delete=[key for key in gone if key not in rows])
         except Exception:
             with self._lock:
                 self._settled |= settled

@@ -117,7 +117,7 @@ class Sends:
         self._numbers.begin(number for number, _ in burst.used)
         try:
             self._make_rest(burst, deadline)
-            return burst.outcomes(self._send_ready(burst.ready, deadline))
+            return burst.outcomes(self._kept(self._send_ready(burst.ready, deadline)))
         except CityChainError as error:
             return burst.outcomes(dict.fromkeys(burst.ready, error), error)
         finally:
@@ -144,6 +144,20 @@ class Sends:
         fresh = [transaction for tx_id, transaction in ready.items() if tx_id not in found]
         if fresh:
             found.update(self._run(self.pipeline, {"transactions": fresh}, fresh, deadline))
+        return found
+
+    def _kept(self, found: dict[bytes, Outcome]) -> dict[bytes, Outcome]:
+        """The outcomes, when all that they promise is durable.
+
+        A receipt's is: the ledger's append was synced. An error may say that the transaction is written down and will
+        be carried on with, so what was written down is synced before it is told.
+        """
+        errors = {tx_id: outcome for tx_id, outcome in found.items() if isinstance(outcome, CityChainError)}
+        if errors:
+            try:
+                self._city.sync()
+            except StorageError as error:
+                found.update(dict.fromkeys(errors, error))
         return found
 
     def _state(self) -> SenderState:

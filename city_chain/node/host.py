@@ -8,7 +8,8 @@ judging of a batch) is shared. Nothing leaves before what it rests on is durable
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError
@@ -22,13 +23,20 @@ from city_chain.proofs import dpos, poh
 from city_chain.stages import messages
 from city_chain.stages.r1_ingress import Ingress
 
-__all__ = ["Host"]
+__all__ = ["Host", "Put"]
 
 type _Item = tuple[int, Node, records.Message]
 
 _LED, _VOTED = b"v", b"w"
 """Prefixes of the rows that keep what was led and voted on until it is committed: batch and evidence under the batch's
 digest. Two copies, because what a delegate accepted must be carried on, and nothing can make it anew."""
+
+
+class Put(Protocol):
+    """Writes rows: `ports.Storage.put_many`, or `ports.DeferringStorage.defer_many`."""
+
+    def __call__(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
+        """Writes all `items` and removes all of `delete`, at once."""
 
 
 class _PromisedError(ProtocolError):
@@ -47,10 +55,17 @@ class Host:
         ledger: What is committed.
         judge: Judges batches.
         ingress: The door.
+        put: How rows are written before what rests on them is said. The default, `storage.put_many`, waits for the disk
+            and is right wherever somebody may hear the answer who outlives the loss of this machine's power. Where all
+            who hear it are lost with it, and keep what they do in the same storage and its order, `defer_many` is as
+            good: what was said and what was done upon it are lost together or not at all.
     """
 
-    def __init__(self, storage: Storage, ledger: Ledger, judge: Judge, ingress: Ingress) -> None:
+    def __init__(
+        self, storage: Storage, ledger: Ledger, judge: Judge, ingress: Ingress, put: Put | None = None
+    ) -> None:
         self._storage = storage
+        self._put: Put = put or storage.put_many
         self._ledger = ledger
         self._judge = judge
         self._ingress = ingress
@@ -125,7 +140,7 @@ class Host:
                 own.update(holding.rows)
                 rows.update((node.space + key, value) for key, value in holding.rows.items())
             if rows:
-                self._storage.put_many(rows)
+                self._put(rows)
             for at, holding in holdings:
                 answers[at] = messages.message("held", holding.answers)
 
@@ -263,7 +278,7 @@ class Host:
             height = self._ledger.tip.height
             done = [key for key, at in self._bodies.items() if at <= height and key not in self._owed]
             if rows:
-                self._storage.put_many(rows, delete=done)
+                self._put(rows, delete=done)
                 self._bodies = {key: at for key, at in self._bodies.items() if key not in done}
                 self._bodies.update(dict.fromkeys(self._owed, height + 1))
                 self._owed.clear()

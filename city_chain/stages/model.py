@@ -200,14 +200,18 @@ class Behind(Protocol):
 
 
 class Journal(Protocol):
-    """Where a send is written down before its next stage acts on it."""
+    """Where a send is written down before its next stage acts on it.
+
+    What `begin` and `delivered` wrote outlives the process when they return, and comes before all that is written
+    later. In a city over another transport or storage it is durable then; in an embedded one with the receipt.
+    """
 
     def begin(self, holds: Sequence[Hold]) -> None:
-        """Transactions with their manifests, before anything is sent. Durable when it returns."""
+        """Transactions with their manifests, before anything is sent."""
         ...
 
     def delivered(self, certificates: Sequence[records.AvailabilityCertificate]) -> None:
-        """Availability certificates, before they are handed to the engine. Durable when it returns."""
+        """Availability certificates, before they are handed to the engine."""
         ...
 
     def failed(self, transactions: Sequence[records.Transaction]) -> None:

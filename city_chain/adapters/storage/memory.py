@@ -91,6 +91,18 @@ class MemoryStorage:
             for key, value in own.items():
                 self._put(key, value)
 
+    def defer_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
+        """The same as `put_many`: there is no disk to wait for. Errors as there."""
+        self.put_many(items, delete=delete)
+
+    def sync(self) -> None:
+        """Does nothing: nothing here is ever durable.
+
+        Raises:
+            StorageError: The storage is closed.
+        """
+        self._check_open()
+
     def delete_many(self, keys: Iterable[bytes]) -> None:
         """Removes `keys`, at once; absent ones are ignored. Errors as in `put_many`."""
         self.put_many({}, delete=keys)

@@ -18,7 +18,7 @@ from city_chain.adapters.storage.limits import (
     checked_value,
 )
 from city_chain.errors import InputError, StorageError
-from city_chain.ports import Storage
+from city_chain.ports import DeferringStorage, Storage
 
 __all__ = ["NamespacedStorage"]
 
@@ -71,11 +71,31 @@ class NamespacedStorage:
 
     def put_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
         """Writes all `items` and removes all of `delete`, at once. Errors are those of `ports.Storage`."""
+        own, gone = self._prefixed(items, delete)
+        self._inner.put_many(own, delete=gone)
+
+    def defer_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
+        """As `ports.DeferringStorage` has it; where the inner storage cannot defer, `put_many`. Errors as there."""
+        own, gone = self._prefixed(items, delete)
+        if isinstance(self._inner, DeferringStorage):
+            self._inner.defer_many(own, delete=gone)
+        else:
+            self._inner.put_many(own, delete=gone)
+
+    def sync(self) -> None:
+        """Returns when everything that was written to the inner storage is durable. Errors as in `put_many`."""
+        self._check_open()
+        if isinstance(self._inner, DeferringStorage):
+            self._inner.sync()
+
+    def _prefixed(
+        self, items: Mapping[bytes, bytes], delete: Iterable[bytes]
+    ) -> tuple[dict[bytes, bytes], list[bytes]]:
         own = checked_items(items, self._key_bytes_max)
         gone = checked_keys(delete, self._key_bytes_max)
         self._check_open()
         prefix = self._prefix
-        self._inner.put_many({prefix + key: value for key, value in own.items()}, delete=[prefix + key for key in gone])
+        return {prefix + key: value for key, value in own.items()}, [prefix + key for key in gone]
 
     def delete_many(self, keys: Iterable[bytes]) -> None:
         """Removes `keys`, at once; absent ones are ignored. Errors are those of `ports.Storage`."""

@@ -1,6 +1,8 @@
-"""Storage in one SQLite file: every writing call is one synced commit.
+"""Storage in one SQLite file: every writing call is one commit, and every one but a deferred one is synced.
 
 - WAL with ``synchronous=FULL``: what a call wrote survives the loss of power once the call has returned.
+- `defer_many` commits with ``synchronous=NORMAL``: its frames are in the log, which is read up to the first frame that
+  is torn or missing, so what survives is what came before some moment. The next synced commit syncs the whole log.
 - One connection writes, under a lock. Readers take a connection of their own from a pool and never wait for a writer.
 - A call with up to 64 pairs is one statement, so the interpreter lock is released and taken again once, not per pair.
 - Checkpoints (moving the log into the file) run beside the commits: a short-lived thread starts when about 4 MiB have
@@ -30,7 +32,7 @@ from city_chain.adapters.storage.limits import (
     checked_value,
     prefix_end,
 )
-from city_chain.adapters.storage.sqlite_file import PAGE_BYTES, connect, prepare, storage_error
+from city_chain.adapters.storage.sqlite_file import PAGE_BYTES, connect, prepare, storage_error, sync_log
 from city_chain.errors import InputError, StorageError
 
 __all__ = ["SqliteStorage"]
@@ -104,6 +106,9 @@ class SqliteStorage:
         self._write_lock = Lock()
         self._logged_pages = self._log_bytes() // PAGE_BYTES  # an estimate of what no checkpoint has moved yet
         self._checkpointer: Thread | None = None
+        self._waits = True  # whether the writing connection syncs its commits
+        self._deferred = self._logged_pages > 0  # whether there may be commits in the log that nobody has synced
+        self._doubtful = False  # whether syncing failed while there were
         self._closed = False
 
     @property
@@ -136,6 +141,36 @@ class SqliteStorage:
             InputError: A key or a value has a length that is not allowed.
             StorageError: The storage is closed, read-only, full, locked or damaged; nothing was written.
         """
+        self._put(items, delete, wait=True)
+
+    def defer_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
+        """As `put_many`, in a commit that is not synced: the next synced one makes it durable, as does `sync`.
+
+        Errors as in `put_many`.
+        """
+        self._put(items, delete, wait=False)
+
+    def sync(self) -> None:
+        """Returns when every commit so far is synced; at once where that is so already.
+
+        Raises:
+            StorageError: The storage is closed, or the disk has failed.
+        """
+        self._check_usable()
+        if self._read_only or not self._deferred:
+            return
+        with self._write_lock:
+            self._check_usable()
+            self._check_file()
+            self._mend(self._writing_connection())
+            try:
+                sync_log(self._path)
+            except OSError as cause:
+                self._doubtful = True
+                raise StorageError(f"syncing {self._path}-wal failed: {cause.strerror}; check the disk") from cause
+            self._deferred = False
+
+    def _put(self, items: Mapping[bytes, bytes], delete: Iterable[bytes], *, wait: bool) -> None:
         own = checked_items(items)
         gone = [key for key in checked_keys(delete) if key not in own]
         statements: list[_Statement] = [(_delete(len(part)), part) for part in _parts(gone)]
@@ -144,7 +179,7 @@ class SqliteStorage:
             for key in part:
                 pairs += (key, own[key])
             statements.append((_upsert(len(part)), pairs))
-        self._write(statements, _pages(own.values()) + _PAGES_PER_ROW * len(gone))
+        self._write(statements, _pages(own.values()) + _PAGES_PER_ROW * len(gone), wait=wait)
 
     def delete_many(self, keys: Iterable[bytes]) -> None:
         """Removes `keys` in one synced commit; absent ones are ignored. Errors as in `put_many`."""
@@ -290,28 +325,68 @@ class SqliteStorage:
 
     # --- writing ---
 
-    def _write(self, statements: Sequence[_Statement], pages: int) -> int:
-        """Runs all statements in one commit; returns how many rows the last one changed."""
+    def _write(self, statements: Sequence[_Statement], pages: int, *, wait: bool = True) -> int:
+        """Runs all statements in one commit, synced if `wait`; returns how many rows the last one changed."""
         self._check_usable()
         if self._read_only:
             raise StorageError(f"{self._path} was opened with read_only=True; open it for writing")
         if not statements:
+            if wait:
+                self.sync()
             return 0
         with self._write_lock:
             self._check_usable()
             self._check_file()
             connection = self._writing_connection()
+            self._mend(connection)
             try:
+                self._set_waits(connection, wait)
                 changed = self._commit(connection, statements)
             except BaseException as cause:
+                self._doubt(cause)
                 self._abandon(connection)
                 if isinstance(cause, sqlite3.Error):
                     raise storage_error(self._path, "writing", cause) from cause
                 raise
+            self._deferred = not wait
             self._logged_pages += pages
             if self._logged_pages >= _CHECKPOINT_PAGES:
                 self._checkpoint_soon(connection)
         return changed
+
+    def _set_waits(self, connection: sqlite3.Connection, wait: bool) -> None:
+        """Makes the writing connection sync its commits, or not.
+
+        NORMAL and not OFF: the log is still synced before a checkpoint copies from it and when it starts anew.
+        """
+        if wait != self._waits:
+            # A pragma acts when it is compiled: a statement out of the cache would do nothing.
+            connection.executescript(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+            self._waits = wait
+
+    def _doubt(self, cause: BaseException) -> None:
+        """Notes that the disk has failed while there were commits that nobody had synced."""
+        if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+            self._doubtful |= self._deferred
+
+    def _mend(self, connection: sqlite3.Connection) -> None:
+        """After a failed write the disk may have lost commits that were deferred before it, and would not say so again.
+
+        The file system still shows them. They are copied into the file, which is synced; then the log starts anew.
+
+        Raises:
+            StorageError: That failed, too.
+        """
+        if not self._doubtful:
+            return
+        try:
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error as cause:
+            raise storage_error(self._path, "writing", cause) from cause
+        if busy:
+            raise StorageError(f"{self._path} failed before and cannot be mended while others read it; try again")
+        self._doubtful = self._deferred = False
+        self._logged_pages = 0
 
     @staticmethod
     def _commit(connection: sqlite3.Connection, statements: Sequence[_Statement]) -> int:
@@ -330,6 +405,7 @@ class SqliteStorage:
             _roll_back(connection)
         if connection.in_transaction:
             self._writer = None
+            self._waits = True
             connection.close()
 
     def _writing_connection(self) -> sqlite3.Connection:
@@ -379,7 +455,7 @@ class SqliteStorage:
             else:
                 return
         self._logged_pages = 0
-        _checkpoint(connection)
+        self._checkpoint(connection)
 
     def _checkpoint_beside(self) -> None:
         """Copies the bulk while writers go on, then the rest while they wait; the next commit reuses the log."""
@@ -389,21 +465,20 @@ class SqliteStorage:
             self._checkpointer = None
             return
         try:
-            _checkpoint(connection)
+            self._checkpoint(connection)
             with self._write_lock:
-                _checkpoint(connection)
+                self._checkpoint(connection)
                 self._logged_pages = 0
         finally:
             connection.close()
             self._checkpointer = None
 
-
-def _checkpoint(connection: sqlite3.Connection) -> None:
-    """Moves what it can from the log into the file. A failure loses nothing: the log keeps it for the next time."""
-    try:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-    except sqlite3.Error:
-        return
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Moves what it can from the log into the file. A failure loses nothing: the log keeps it for the next time."""
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as cause:
+            self._doubt(cause)
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -5,3 +5,4 @@ pub mod ed25519;
 pub mod hash;
 pub mod keys;
 pub mod merkle;
+pub mod remembered;

@@ -11,6 +11,7 @@ use super::wire::List;
 use crate::crypto::ed25519::{self, SigningKey};
 use crate::crypto::hash::{self, Digest};
 use crate::crypto::merkle::{self, PATH_MAX, Tree};
+use crate::crypto::remembered;
 use crate::error::{Error, Result};
 
 /// A signature over the root of a tree, and the way from one leaf to it.
@@ -70,7 +71,7 @@ pub fn verify_many(context: &'static str, items: &[(&[u8; 32], Digest, &BulkSign
             }))
         })
         .collect();
-    let good = ed25519::verify_many(&distinct)?;
+    let good = remembered::verify_many(&distinct)?;
     Ok(messages
         .into_iter()
         .zip(places)

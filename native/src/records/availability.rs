@@ -13,6 +13,7 @@ use super::{FRAGMENTS_MAX, Key};
 use crate::algorithms::vrf;
 use crate::crypto::ed25519;
 use crate::crypto::hash::{Digest, hex};
+use crate::crypto::remembered;
 use crate::error::{Error, Result};
 use crate::primitives::bulk::BulkSignature;
 use crate::primitives::wire::{List, Record};
@@ -205,7 +206,7 @@ fn verify_manifests(manifests: &[&Manifest]) -> Result<Vec<Result<()>>> {
             signature: &manifest.signature,
         })
         .collect();
-    let good = ed25519::verify_many(&items)?;
+    let good = remembered::verify_many(&items)?;
     let wrong = || Error::verification("manifest: the sender's signature is wrong");
     Ok(digests
         .into_iter()

@@ -8,6 +8,7 @@ use std::borrow::Borrow;
 
 use crate::crypto::ed25519::{self, SigningKey};
 use crate::crypto::hash::{self, Digest};
+use crate::crypto::remembered;
 use crate::error::{Error, Result};
 use crate::primitives::wire::{self, Record};
 
@@ -52,7 +53,7 @@ pub trait Signed: Record {
 
     /// [`Signed::verify`] for who knows the record's digest already.
     fn verify_digest(&self, digest: &Digest) -> Result<()> {
-        ed25519::verify(self.signer(), digest, self.signature())
+        remembered::verify(self.signer(), digest, self.signature())
             .map_err(|error| Error::verification(format!("{}: {error}", Self::NAME)))
     }
 }
@@ -68,7 +69,7 @@ pub fn verify_many<S: Signed, R: Borrow<S>>(records: &[(R, Digest)]) -> Result<V
         })
         .collect();
     let wrong = || Err(Error::verification(format!("{}: signature: it does not fit key and message", S::NAME)));
-    Ok(ed25519::verify_many(&items)?.into_iter().map(|good| if good { Ok(()) } else { wrong() }).collect())
+    Ok(remembered::verify_many(&items)?.into_iter().map(|good| if good { Ok(()) } else { wrong() }).collect())
 }
 
 /// The digest of an encoding: the hash of all but the signature at its end.

@@ -20,8 +20,9 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::validators::{VALIDATORS_MAX, ValidatorSet, leader};
 use super::vote::{Certificate, Slot, Vote};
-use crate::crypto::ed25519::{self, SigningKey};
+use crate::crypto::ed25519::SigningKey;
 use crate::crypto::hash::{self, Digest, hex};
+use crate::crypto::remembered;
 use crate::error::{Error, Result};
 use crate::primitives::outbox::{Effect, Outbox};
 use crate::primitives::wire::{self, List, Record};
@@ -95,7 +96,7 @@ impl Report {
         let (true, Some(position)) = (about == (slot.network, slot.epoch, slot.height, slot.attempt), position) else {
             return Err(Error::protocol(format!("report: of {voter}: it is not of use for this attempt")));
         };
-        ed25519::verify(&self.voter, &self.message()?, &self.signature)
+        remembered::verify(&self.voter, &self.message()?, &self.signature)
             .map_err(|_| Error::verification(format!("report: of {voter}: it is forged")))?;
         if let Some(accepted) = &self.accepted {
             if accepted.attempt >= slot.attempt {
@@ -106,7 +107,7 @@ impl Report {
             }
             let proposed = Slot { attempt: accepted.attempt, digest: accepted.digest, ..*slot };
             let leader = leader(set, seed, slot.height, accepted.attempt)?;
-            ed25519::verify(&leader, &proposal_message(&proposed), &accepted.leader_signature).map_err(|_| {
+            remembered::verify(&leader, &proposal_message(&proposed), &accepted.leader_signature).map_err(|_| {
                 Error::verification(format!(
                     "report: of {voter}: {} leads attempt {} and never proposed {}",
                     hex(&leader),
@@ -393,7 +394,7 @@ impl Delegate {
                 slot.height
             )));
         }
-        ed25519::verify(&proposal.leader, &proposal_message(slot), &proposal.signature)
+        remembered::verify(&proposal.leader, &proposal_message(slot), &proposal.signature)
             .map_err(|_| Error::verification("proposal: the leader's signature is wrong"))?;
         self.verify_reports(proposal)?;
         if let Some(accepted) = self.state.accepted

@@ -5,6 +5,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use super::validators::{VALIDATORS_MAX, ValidatorSet};
 use crate::crypto::ed25519::{self, SigningKey};
 use crate::crypto::hash::{Digest, Hasher, hex};
+use crate::crypto::remembered;
 use crate::error::{Error, Result};
 use crate::primitives::wire::{List, Record};
 
@@ -126,7 +127,7 @@ impl Certificate {
         if stake < needed {
             return Err(Error::verification(format!("certificate: a stake of {stake} signed, {needed} are needed")));
         }
-        match ed25519::verify_many(&items)?.iter().position(|good| !good) {
+        match remembered::verify_many(&items)?.iter().position(|good| !good) {
             Some(at) => Err(Error::verification(format!(
                 "certificate: the signature of delegate {} is wrong",
                 self.signatures[at].position
@@ -157,7 +158,7 @@ pub fn collect(set: &ValidatorSet, slot: &Slot, votes: &[Vote]) -> Result<Collec
         .filter(|vote| place(vote).is_some())
         .map(|vote| ed25519::Item { public: &vote.voter, message: &message, signature: &vote.signature })
         .collect();
-    let mut good = ed25519::verify_many(&items)?.into_iter();
+    let mut good = remembered::verify_many(&items)?.into_iter();
     let mut refused = Vec::new();
     let mut counted: Vec<Option<usize>> = vec![None; set.items().len()];
     for (at, vote) in votes.iter().enumerate() {
