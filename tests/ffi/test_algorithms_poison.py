@@ -170,6 +170,7 @@ CASES = [
     Case(tnh.Hlc, (500, 0)),
     Case(lambda *args: tnh.Hlc().now(*args), (1,)),
     Case(lambda *args: tnh.Hlc().now_many(*args), (1, 2)),
+    Case(lambda *args: tnh.Hlc().now_packed(*args), (1, 2)),
     Case(lambda *args: tnh.Hlc().update(*args), (1, 2)),
     Case(lambda *args: tnh.Hlc().upper_bound(*args), (1, 2)),
     Case(tnh.pack, (1, 2)),

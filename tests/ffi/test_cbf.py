@@ -53,7 +53,7 @@ def test_the_file_of_parquet_testing_is_rebuilt() -> None:
 
 
 def test_encodings_are_frozen() -> None:
-    lines = dict(line.split(" ") for line in GOLDEN.read_text().splitlines() if not line.startswith("#"))
+    lines = dict(line.split(" ", 1) for line in GOLDEN.read_text().splitlines() if not line.startswith("#"))
     bloom, cuckoo = cbf.Bloom.from_bitset(bytes(32), 3, 0.25, seed=9), cbf.Cuckoo(1, seed=9)
     bloom.insert(b"a")
     cuckoo.insert(b"a")

@@ -2,14 +2,17 @@
 
 use std::sync::{PoisonError, RwLock};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::RwLockExt;
-use pyo3::types::{PyBytes, PyType};
+use pyo3::types::{PyBytes, PyList, PyType};
+use pyo3::{PyTypeInfo, ffi};
 
 use super::buffer::Input;
 use super::call::{LONG_MIN, long, short, sized};
+use super::error::input;
 use super::int::Int;
-use super::keys::Keys;
+use super::keys::{ITEMS_MAX, items};
 use super::real::Real;
 use crate::algorithms::cbf;
 use crate::error::Result;
@@ -37,6 +40,118 @@ impl<T: Send + Sync> Shared<T> {
         let mut filter = self.0.write_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         short(py, || f(&mut filter))
     }
+}
+
+/// Many keys: packed ones as they are, others as their hashes.
+enum Many<'py> {
+    /// One after another, each of the width.
+    Packed(Input<'py>, usize),
+    /// Of an iterable's items, each read once.
+    Hashed(Vec<u64>),
+}
+
+/// [`Many`] as slices.
+#[derive(Clone, Copy)]
+enum View<'a> {
+    Packed(&'a [u8], usize),
+    Hashed(&'a [u64]),
+}
+
+impl<'py> Many<'py> {
+    /// With a width `keys` is one packed buffer, without one an iterable of bytes, which `hash` hashes.
+    fn extract(keys: &Bound<'py, PyAny>, width: Option<Int<usize>>, hash: impl Fn(&[u8]) -> u64) -> PyResult<Self> {
+        let Some(Int(width)) = width else {
+            if let Ok(list) = keys.cast_exact::<PyList>() {
+                return hashes_of_list(list, hash).map(Self::Hashed);
+            }
+            if keys.extract::<Input<'_>>().is_ok() {
+                return Err(PyTypeError::new_err(
+                    "keys: an iterable of bytes is needed; one packed buffer of keys needs its width",
+                ));
+            }
+            let one = |item: &Bound<'_, PyAny>| Ok(hash(item.extract::<Input<'_>>()?.as_slice()));
+            return items(keys, "keys", ITEMS_MAX, one).map(Self::Hashed);
+        };
+        Ok(Self::Packed(keys.extract()?, width))
+    }
+
+    /// The same as slices, which may cross into a detached closure.
+    fn view(&self) -> View<'_> {
+        match self {
+            Self::Packed(keys, width) => View::Packed(keys.as_slice(), *width),
+            Self::Hashed(hashes) => View::Hashed(hashes),
+        }
+    }
+
+    /// The measure of what is left to do, for [`LONG_MIN`]: a key and its 32 bytes take a few nanoseconds.
+    fn work(&self) -> usize {
+        match self {
+            Self::Packed(packed, width) => packed.len() / 4 + 8 * (packed.len() / (*width).max(1)),
+            Self::Hashed(hashes) => 8 * hashes.len(),
+        }
+    }
+}
+
+/// Items of a list that are on their way to the cache at a time.
+const AHEAD: usize = 32;
+
+/// The hashes of a list's items, which are read in place: nothing that can run Python code happens between taking an item
+/// from the list and hashing it, except where it is no plain `bytes`.
+fn hashes_of_list(list: &Bound<'_, PyList>, hash: impl Fn(&[u8]) -> u64) -> PyResult<Vec<u64>> {
+    let py = list.py();
+    if list.len() > ITEMS_MAX {
+        return Err(input(py, format!("keys: more than {ITEMS_MAX} items, which is the most")));
+    }
+    let bytes_type = PyBytes::type_object_raw(py);
+    let mut hashes = Vec::with_capacity(list.len());
+    while hashes.len() < list.len() {
+        let first = hashes.len();
+        let mut ahead = [std::ptr::null_mut(); AHEAD];
+        let mut count = 0;
+        while count < AHEAD.min(list.len() - first) {
+            // SAFETY: the index is below the list's length; the reference is borrowed, and the list keeps its items alive
+            // until other code runs.
+            ahead[count] = unsafe { ffi::PyList_GetItem(list.as_ptr(), (first + count) as ffi::Py_ssize_t) };
+            fetch(ahead[count]);
+            count += 1;
+        }
+        for item in &ahead[..count] {
+            // SAFETY: the list has given it (it is not null, for the index was right), and no other code ran since.
+            if unsafe { ffi::Py_TYPE(*item) } != bytes_type {
+                // Something else: it may run code to give its bytes, so the items after it are taken anew.
+                let at = hashes.len();
+                // SAFETY: as above; from here on it is owned.
+                let item = unsafe { Bound::from_borrowed_ptr(py, *item) };
+                let bytes = item.extract::<Input<'_>>().map_err(|error| named(py, at, error))?;
+                hashes.push(hash(bytes.as_slice()));
+                break;
+            }
+            // SAFETY: a `bytes` object, as was checked: it has these bytes, and nobody can change or free them meanwhile.
+            let key = unsafe {
+                let length = ffi::PyBytes_Size(*item) as usize;
+                std::slice::from_raw_parts(ffi::PyBytes_AsString(*item).cast::<u8>(), length)
+            };
+            hashes.push(hash(key));
+        }
+        if hashes.len() > ITEMS_MAX {
+            return Err(input(py, format!("keys: more than {ITEMS_MAX} items, which is the most")));
+        }
+    }
+    Ok(hashes)
+}
+
+/// A `TypeError` that names the item it is about.
+fn named(py: Python<'_>, at: usize, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyTypeError>(py) {
+        return error;
+    }
+    PyTypeError::new_err(format!("keys[{at}]: {}", error.value(py)))
+}
+
+/// Asks for the head of an object and for the cache line behind it.
+fn fetch(object: *mut ffi::PyObject) {
+    cbf::prefetch(object);
+    cbf::prefetch(object.wrapping_add(4));
 }
 
 /// What `len()` can say at most.
@@ -89,22 +204,6 @@ impl Bloom {
         self.0.write(py, key.len(), |filter| Ok(filter.insert(key)))
     }
 
-    /// Whether a key may have been inserted.
-    ///
-    /// Args:
-    ///     key: Any bytes.
-    ///
-    /// Returns:
-    ///     False if it certainly was not.
-    fn contains(&self, py: Python<'_>, key: Input<'_>) -> PyResult<bool> {
-        let key = key.as_slice();
-        self.0.read(py, key.len(), |filter| Ok(filter.contains(key)))
-    }
-
-    fn __contains__(&self, py: Python<'_>, key: Input<'_>) -> PyResult<bool> {
-        self.contains(py, key)
-    }
-
     /// ``insert`` for many keys in one call.
     ///
     /// Args:
@@ -122,44 +221,12 @@ impl Bloom {
     ///     2
     #[pyo3(signature = (keys, *, width = None))]
     fn insert_many(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, width: Option<Int<usize>>) -> PyResult<usize> {
-        let keys = Keys::extract(keys, width)?;
-        let slices = keys.slices();
-        self.0.write(py, keys.work(), |filter| Ok(filter.insert_many(slices)))
-    }
-
-    /// ``contains`` for many keys in one call.
-    ///
-    /// Args:
-    ///     keys: As in ``insert_many``.
-    ///     width: As in ``insert_many``.
-    ///
-    /// Returns:
-    ///     One bit for each key, packed: key ``i`` is bit ``i % 8`` of byte ``i // 8``; unused bits are 0.
-    ///
-    /// Raises:
-    ///     InputError: The width does not fit the buffer, or there are too many keys.
-    ///
-    /// Example:
-    ///     >>> seen = Bloom(10)
-    ///     >>> _ = seen.insert(b"key2")
-    ///     >>> seen.contains_many([b"key1", b"key2"])[0]
-    ///     2
-    #[pyo3(signature = (keys, *, width = None))]
-    fn contains_many<'py>(
-        &self,
-        py: Python<'py>,
-        keys: &Bound<'py, PyAny>,
-        width: Option<Int<usize>>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let keys = Keys::extract(keys, width)?;
-        let slices = keys.slices();
-        let bits = self.0.read(py, keys.work(), |filter| Ok(filter.contains_many(slices)))?;
-        Ok(PyBytes::new(py, &bits))
-    }
-
-    /// About how many different keys it holds, from the bits that are set.
-    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        self.0.read(py, 0, |filter| Ok(as_len(filter.len())))
+        let many = Many::extract(keys, width, self.hasher(py)?)?;
+        let view = many.view();
+        self.0.write(py, many.work(), |filter| match view {
+            View::Packed(keys, width) => filter.insert_packed(keys, width),
+            View::Hashed(hashes) => Ok(filter.insert_hashes(hashes)),
+        })
     }
 
     /// The share of bits that are set, 0 to 1.
@@ -168,41 +235,10 @@ impl Bloom {
         self.0.read(py, 0, |filter| Ok(filter.load()))
     }
 
-    /// The probability that a stranger passes now.
-    #[getter]
-    fn estimated_fpr(&self, py: Python<'_>) -> PyResult<f64> {
-        self.0.read(py, 0, |filter| Ok(filter.estimated_fpr()))
-    }
-
-    /// Whether it holds more keys than it was made for (beyond chance: 2 * sqrt(capacity) more), so that strangers may pass
-    /// more often than ``fpr``.
-    #[getter]
-    fn saturated(&self, py: Python<'_>) -> PyResult<bool> {
-        self.0.read(py, 0, |filter| Ok(filter.saturated()))
-    }
-
-    /// The keys it was made for.
-    #[getter]
-    fn capacity(&self, py: Python<'_>) -> PyResult<u64> {
-        self.0.read(py, 0, |filter| Ok(filter.capacity()))
-    }
-
     /// The false-positive rate it was made for.
     #[getter]
     fn fpr(&self, py: Python<'_>) -> PyResult<f64> {
         self.0.read(py, 0, |filter| Ok(filter.fpr()))
-    }
-
-    /// The seed of the hash.
-    #[getter]
-    fn seed(&self, py: Python<'_>) -> PyResult<u64> {
-        self.0.read(py, 0, |filter| Ok(filter.seed()))
-    }
-
-    /// Bytes of its bits.
-    #[getter]
-    fn table_len(&self, py: Python<'_>) -> PyResult<usize> {
-        self.0.read(py, 0, |filter| Ok(filter.table_len()))
     }
 
     /// The filter of the keys of both.
@@ -266,32 +302,6 @@ impl Bloom {
             .map(|filter| Self(Shared::new(filter)))
     }
 
-    /// The encoding: versioned, with seed and checksum.
-    ///
-    /// Returns:
-    ///     ``table_len`` bytes and 42 more.
-    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let work = self.table_len(py)?;
-        Ok(PyBytes::new(py, &self.0.read(py, work, cbf::Bloom::to_bytes)?))
-    }
-
-    /// The filter of an encoding.
-    ///
-    /// Args:
-    ///     data: What ``to_bytes`` gave.
-    ///
-    /// Returns:
-    ///     An equal filter.
-    ///
-    /// Raises:
-    ///     InputError: The bytes are damaged, cut, of another version or of something else.
-    #[classmethod]
-    #[pyo3(signature = (data), text_signature = "($cls, data)")]
-    fn from_bytes(_class: &Bound<'_, PyType>, py: Python<'_>, data: Input<'_>) -> PyResult<Self> {
-        let bytes = data.as_slice();
-        sized(py, bytes.len(), || cbf::Bloom::from_bytes(bytes)).map(|filter| Self(Shared::new(filter)))
-    }
-
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         self.0.read(py, 0, |filter| {
             Ok(format!("<Bloom of about {} keys, made for {} at {}>", filter.len(), filter.capacity(), filter.fpr()))
@@ -344,22 +354,6 @@ impl Cuckoo {
         self.0.write(py, key.len(), |filter| filter.insert(key))
     }
 
-    /// Whether a key may be there.
-    ///
-    /// Args:
-    ///     key: Any bytes.
-    ///
-    /// Returns:
-    ///     False if it certainly is not.
-    fn contains(&self, py: Python<'_>, key: Input<'_>) -> PyResult<bool> {
-        let key = key.as_slice();
-        self.0.read(py, key.len(), |filter| Ok(filter.contains(key)))
-    }
-
-    fn __contains__(&self, py: Python<'_>, key: Input<'_>) -> PyResult<bool> {
-        self.contains(py, key)
-    }
-
     /// Takes one copy of a key away.
     ///
     /// Only for keys that were inserted: removing a stranger that shares another key's fingerprint takes that key away, and
@@ -386,38 +380,12 @@ impl Cuckoo {
     ///     InputError: More than 8 copies of a key, the width does not fit the buffer, or there are too many keys.
     #[pyo3(signature = (keys, *, width = None))]
     fn insert_many(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, width: Option<Int<usize>>) -> PyResult<()> {
-        let keys = Keys::extract(keys, width)?;
-        let slices = keys.slices();
-        self.0.write(py, keys.work(), |filter| filter.insert_many(slices))
-    }
-
-    /// ``contains`` for many keys in one call.
-    ///
-    /// Args:
-    ///     keys: As in ``insert_many``.
-    ///     width: As in ``insert_many``.
-    ///
-    /// Returns:
-    ///     One bit for each key, packed: key ``i`` is bit ``i % 8`` of byte ``i // 8``; unused bits are 0.
-    ///
-    /// Raises:
-    ///     InputError: The width does not fit the buffer, or there are too many keys.
-    #[pyo3(signature = (keys, *, width = None))]
-    fn contains_many<'py>(
-        &self,
-        py: Python<'py>,
-        keys: &Bound<'py, PyAny>,
-        width: Option<Int<usize>>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let keys = Keys::extract(keys, width)?;
-        let slices = keys.slices();
-        let bits = self.0.read(py, keys.work(), |filter| Ok(filter.contains_many(slices)))?;
-        Ok(PyBytes::new(py, &bits))
-    }
-
-    /// How many keys it holds, copies counted.
-    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        self.0.read(py, 0, |filter| Ok(as_len(filter.len())))
+        let many = Many::extract(keys, width, self.hasher(py)?)?;
+        let view = many.view();
+        self.0.write(py, many.work(), |filter| match view {
+            View::Packed(keys, width) => filter.insert_packed(keys, width),
+            View::Hashed(hashes) => filter.insert_hashes(hashes),
+        })
     }
 
     /// The share of slots that are used, 0 to 1.
@@ -426,66 +394,154 @@ impl Cuckoo {
         self.0.read(py, 0, |filter| Ok(filter.load()))
     }
 
-    /// The probability that a stranger passes now.
-    #[getter]
-    fn estimated_fpr(&self, py: Python<'_>) -> PyResult<f64> {
-        self.0.read(py, 0, |filter| Ok(filter.estimated_fpr()))
-    }
-
-    /// Whether it is full: the next insertion is refused.
-    #[getter]
-    fn saturated(&self, py: Python<'_>) -> PyResult<bool> {
-        self.0.read(py, 0, |filter| Ok(filter.saturated()))
-    }
-
-    /// The most keys it holds.
-    #[getter]
-    fn capacity(&self, py: Python<'_>) -> PyResult<u64> {
-        self.0.read(py, 0, |filter| Ok(filter.capacity()))
-    }
-
-    /// The seed of the hash.
-    #[getter]
-    fn seed(&self, py: Python<'_>) -> PyResult<u64> {
-        self.0.read(py, 0, |filter| Ok(filter.seed()))
-    }
-
-    /// Bytes of its buckets.
-    #[getter]
-    fn table_len(&self, py: Python<'_>) -> PyResult<usize> {
-        self.0.read(py, 0, |filter| Ok(filter.table_len()))
-    }
-
-    /// The encoding: versioned, with seed and checksum.
-    ///
-    /// Returns:
-    ///     ``table_len`` bytes and 34 more.
-    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let work = self.table_len(py)?;
-        Ok(PyBytes::new(py, &self.0.read(py, work, cbf::Cuckoo::to_bytes)?))
-    }
-
-    /// The filter of an encoding.
-    ///
-    /// Args:
-    ///     data: What ``to_bytes`` gave.
-    ///
-    /// Returns:
-    ///     An equal filter.
-    ///
-    /// Raises:
-    ///     InputError: The bytes are damaged, cut, of another version or of something else.
-    #[classmethod]
-    #[pyo3(signature = (data), text_signature = "($cls, data)")]
-    fn from_bytes(_class: &Bound<'_, PyType>, py: Python<'_>, data: Input<'_>) -> PyResult<Self> {
-        let bytes = data.as_slice();
-        sized(py, bytes.len(), || cbf::Cuckoo::from_bytes(bytes)).map(|filter| Self(Shared::new(filter)))
-    }
-
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         self.0.read(py, 0, |filter| Ok(format!("<Cuckoo of {} keys, room for {}>", filter.len(), filter.capacity())))
     }
 }
+
+/// What both filters can do alike. `$more` are the bytes of an encoding beside its table's.
+macro_rules! shared_methods {
+    ($name:ident, $saturated:literal, $len:literal, $capacity:literal, $table_len:literal, $more:literal) => {
+        #[pymethods]
+        impl $name {
+            /// Whether a key may be there.
+            ///
+            /// Args:
+            ///     key: Any bytes.
+            ///
+            /// Returns:
+            ///     False if it certainly is not.
+            fn contains(&self, py: Python<'_>, key: Input<'_>) -> PyResult<bool> {
+                let key = key.as_slice();
+                self.0.read(py, key.len(), |filter| Ok(filter.contains(key)))
+            }
+
+            fn __contains__(&self, py: Python<'_>, key: Input<'_>) -> PyResult<bool> {
+                self.contains(py, key)
+            }
+
+            /// ``contains`` for many keys in one call.
+            ///
+            /// Args:
+            ///     keys: As in ``insert_many``.
+            ///     width: As in ``insert_many``.
+            ///
+            /// Returns:
+            ///     One bit for each key, packed: key ``i`` is bit ``i % 8`` of byte ``i // 8``; unused bits are 0.
+            ///
+            /// Raises:
+            ///     InputError: The width does not fit the buffer, or there are too many keys.
+            ///
+            /// Example:
+            #[doc = concat!("    >>> held = ", stringify!($name), "(10)")]
+            ///     >>> _ = held.insert(b"key2")
+            ///     >>> held.contains_many([b"key1", b"key2"])[0]
+            ///     2
+            #[pyo3(signature = (keys, *, width = None))]
+            fn contains_many<'py>(
+                &self,
+                py: Python<'py>,
+                keys: &Bound<'py, PyAny>,
+                width: Option<Int<usize>>,
+            ) -> PyResult<Bound<'py, PyBytes>> {
+                let many = Many::extract(keys, width, self.hasher(py)?)?;
+                let view = many.view();
+                let bits = self.0.read(py, many.work(), |filter| match view {
+                    View::Packed(keys, width) => filter.contains_packed(keys, width),
+                    View::Hashed(hashes) => Ok(filter.contains_hashes(hashes)),
+                })?;
+                Ok(PyBytes::new(py, &bits))
+            }
+
+            #[doc = $len]
+            fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+                self.0.read(py, 0, |filter| Ok(as_len(filter.len())))
+            }
+
+            #[doc = $saturated]
+            #[getter]
+            fn saturated(&self, py: Python<'_>) -> PyResult<bool> {
+                self.0.read(py, 0, |filter| Ok(filter.saturated()))
+            }
+
+            /// The probability that a stranger passes now.
+            #[getter]
+            fn estimated_fpr(&self, py: Python<'_>) -> PyResult<f64> {
+                self.0.read(py, 0, |filter| Ok(filter.estimated_fpr()))
+            }
+
+            #[doc = $capacity]
+            #[getter]
+            fn capacity(&self, py: Python<'_>) -> PyResult<u64> {
+                self.0.read(py, 0, |filter| Ok(filter.capacity()))
+            }
+
+            /// The seed of the hash.
+            #[getter]
+            fn seed(&self, py: Python<'_>) -> PyResult<u64> {
+                self.0.read(py, 0, |filter| Ok(filter.seed()))
+            }
+
+            #[doc = $table_len]
+            #[getter]
+            fn table_len(&self, py: Python<'_>) -> PyResult<usize> {
+                self.0.read(py, 0, |filter| Ok(filter.table_len()))
+            }
+
+            /// The encoding: versioned, with seed and checksum.
+            ///
+            /// Returns:
+            #[doc = concat!("    ``table_len`` bytes and ", $more, " more.")]
+            fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+                let work = self.table_len(py)?;
+                Ok(PyBytes::new(py, &self.0.read(py, work, cbf::$name::to_bytes)?))
+            }
+
+            /// The filter of an encoding.
+            ///
+            /// Args:
+            ///     data: What ``to_bytes`` gave.
+            ///
+            /// Returns:
+            ///     An equal filter.
+            ///
+            /// Raises:
+            ///     InputError: The bytes are damaged, cut, of another version or of something else.
+            #[classmethod]
+            #[pyo3(signature = (data), text_signature = "($cls, data)")]
+            fn from_bytes(_class: &Bound<'_, PyType>, py: Python<'_>, data: Input<'_>) -> PyResult<Self> {
+                let bytes = data.as_slice();
+                sized(py, bytes.len(), || cbf::$name::from_bytes(bytes)).map(|filter| Self(Shared::new(filter)))
+            }
+        }
+
+        impl $name {
+            /// The hash of keys for this filter.
+            fn hasher(&self, py: Python<'_>) -> PyResult<impl Fn(&[u8]) -> u64> {
+                let seed = self.seed(py)?;
+                Ok(move |key: &[u8]| cbf::hash(seed, key))
+            }
+        }
+    };
+}
+
+shared_methods!(
+    Bloom,
+    "Whether it holds more keys than it was made for (beyond chance: 2 * sqrt(capacity) more), so that strangers may pass \
+     more often than ``fpr``.",
+    "About how many different keys it holds, from the bits that are set.",
+    "The keys it was made for.",
+    "Bytes of its bits.",
+    "42"
+);
+shared_methods!(
+    Cuckoo,
+    "Whether it is full: the next insertion is refused.",
+    "How many keys it holds, copies counted.",
+    "The most keys it holds.",
+    "Bytes of its buckets.",
+    "34"
+);
 
 /// Adds this file's functions and classes to the extension.
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

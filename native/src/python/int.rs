@@ -15,11 +15,14 @@ impl<'a, 'py, T: TryFrom<i128> + Bounded> FromPyObject<'a, 'py> for Int<T> {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if !object.is_instance_of::<PyInt>() || object.is_instance_of::<PyBool>() {
+        let exact = object.is_exact_instance_of::<PyInt>();
+        if !exact && (!object.is_instance_of::<PyInt>() || object.is_instance_of::<PyBool>()) {
             let name = object.get_type().name()?;
             return Err(PyTypeError::new_err(format!("an int is needed, not {name}")));
         }
-        let fits = object.extract::<i128>().ok().and_then(|value| T::try_from(value).ok());
+        // An i64 is one call of the stable ABI; an i128 takes several, and an object for its upper half.
+        let value = object.extract::<i64>().map(i128::from).or_else(|_| object.extract::<i128>());
+        let fits = value.ok().and_then(|value| T::try_from(value).ok());
         let refused = || input(object.py(), format!("the integer must be {} to {}", T::LOWEST, T::HIGHEST));
         fits.map(Int).ok_or_else(refused)
     }

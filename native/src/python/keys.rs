@@ -49,15 +49,6 @@ impl<'py> Keys<'py> {
         }
     }
 
-    /// Bytes to be read, and about as much again for every key's own cost: the measure for `call::sized`.
-    pub(super) fn work(&self) -> usize {
-        let bytes = match self {
-            Self::Packed(packed, _) => packed.len(),
-            Self::Listed(keys) => keys.iter().map(|key| key.len()).sum(),
-        };
-        bytes + 32 * self.len()
-    }
-
     /// All of them as slices.
     pub(super) fn slices(&self) -> Vec<&[u8]> {
         match self {

@@ -2,7 +2,9 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{ENCODED_MAX, TABLE_MAX, checksum, hash, pack_bits, reduce};
+use super::batch::{Each, Lookup, Packed, Pieces, Source, Window, each_window, verdicts, verdicts_of};
+use super::kernel::{Kernel, prefetch};
+use super::{ENCODED_MAX, TABLE_MAX, check_width, checksum, reduce, xxh64};
 use crate::error::{Error, Result};
 use crate::primitives::wire::{self, Bytes, Record};
 
@@ -19,13 +21,18 @@ pub const FPR_MIN: f64 = 1e-9;
 pub const FPR_MAX: f64 = 0.5;
 
 /// Words of a block, 32 bits each.
-const WORDS: usize = 8;
+pub(super) const WORDS: usize = 8;
 
 const BLOCKS_MAX: usize = TABLE_MAX / BLOCK_LEN;
 
 /// Parquet's eight odd multipliers, one a word.
-const SALT: [u32; WORDS] =
+pub(super) const SALT: [u32; WORDS] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
+
+/// A block, which never lies across two cache lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(32))]
+pub(super) struct Block(pub(super) [u32; WORDS]);
 
 /// A filter that grows: every key sets one bit in each of the eight words of one block.
 ///
@@ -35,7 +42,7 @@ pub struct Bloom {
     seed: u64,
     capacity: u64,
     fpr: f64,
-    blocks: Vec<[u32; WORDS]>,
+    blocks: Vec<Block>,
     ones: u64,
 }
 
@@ -133,7 +140,8 @@ fn blocks_for(capacity: u64, fpr: f64) -> Result<usize> {
 }
 
 /// The bit that a key sets in each word: the upper five bits of the lower half of its hash times the word's salt.
-fn bits(hash: u64) -> [u32; WORDS] {
+#[inline(always)]
+pub(super) fn bits(hash: u64) -> [u32; WORDS] {
     SALT.map(|salt| 1 << ((hash as u32).wrapping_mul(salt) >> 27))
 }
 
@@ -143,25 +151,31 @@ impl Bloom {
     pub fn new(capacity: u64, fpr: f64, seed: u64) -> Result<Self> {
         check_numbers(capacity, fpr)?;
         let count = blocks_for(capacity, fpr)?;
-        Ok(Self { seed, capacity, fpr, blocks: vec![[0; WORDS]; count], ones: 0 })
+        Ok(Self { seed, capacity, fpr, blocks: vec![Block([0; WORDS]); count], ones: 0 })
     }
 
     /// A filter of the bits that [`Bloom::bitset`] gave, or that another implementation of Parquet's filter wrote.
     pub fn from_bitset(bitset: &[u8], capacity: u64, fpr: f64, seed: u64) -> Result<Self> {
         check_numbers(capacity, fpr)?;
         check_bitset(bitset)?;
-        let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
-        let blocks: Vec<[u32; WORDS]> = bitset
-            .chunks_exact(BLOCK_LEN)
-            .map(|block| std::array::from_fn(|at| word(&block[at * 4..at * 4 + 4])))
-            .collect();
-        let ones = blocks.iter().flatten().map(|word| u64::from(word.count_ones())).sum();
+        let words = |block: &[u8; BLOCK_LEN]| {
+            let words = block.as_chunks::<4>().0;
+            Block(std::array::from_fn(|at| u32::from_le_bytes(words[at])))
+        };
+        let blocks: Vec<Block> = bitset.as_chunks::<BLOCK_LEN>().0.iter().map(words).collect();
+        let ones = blocks.iter().flat_map(|block| block.0).map(|word| u64::from(word.count_ones())).sum();
         Ok(Self { seed, capacity, fpr, blocks, ones })
     }
 
     /// The bits as Parquet stores them: the blocks' words, little-endian.
     pub fn bitset(&self) -> Vec<u8> {
-        self.blocks.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
+        let mut bitset = Vec::with_capacity(self.table_len());
+        for block in &self.blocks {
+            for word in block.0 {
+                bitset.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+        bitset
     }
 
     /// The seed of the hash.
@@ -184,28 +198,58 @@ impl Bloom {
         self.blocks.len() * BLOCK_LEN
     }
 
+    /// The hash of a key under the filter's seed.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        xxh64::xxh64(self.seed, key)
+    }
+
     /// Adds a key; true if the filter did not hold it before (so: false also for a stranger that passed).
+    #[inline]
     pub fn insert(&mut self, key: &[u8]) -> bool {
-        let hash = hash(self.seed, key);
-        let at = reduce(hash, self.blocks.len());
-        let before = self.ones;
-        for (word, bit) in self.blocks[at].iter_mut().zip(bits(hash)) {
-            self.ones += u64::from(*word & bit == 0);
-            *word |= bit;
-        }
-        self.ones != before
+        let (new, ones) = Kernel::Scalar.bloom_insert(&mut self.blocks, &[xxh64::xxh64(self.seed, key)]);
+        self.ones += ones;
+        new != 0
     }
 
     /// Whether the key may have been inserted. False is certain.
+    #[inline]
     pub fn contains(&self, key: &[u8]) -> bool {
-        let hash = hash(self.seed, key);
-        let block = &self.blocks[reduce(hash, self.blocks.len())];
-        block.iter().zip(bits(hash)).all(|(word, bit)| word & bit != 0)
+        Kernel::Scalar.bloom_contains(&self.blocks, &[self.hash(key)]) != 0
     }
 
     /// [`Bloom::insert`] for many keys; how many the filter did not hold before.
     pub fn insert_many<'a>(&mut self, keys: impl IntoIterator<Item = &'a [u8]>) -> usize {
-        keys.into_iter().map(|key| usize::from(self.insert(key))).sum()
+        self.insert_from(Kernel::best(), Each(self.seed, keys.into_iter()))
+    }
+
+    /// [`Bloom::insert_many`] for keys of `width` bytes each, one after another.
+    pub fn insert_packed(&mut self, keys: &[u8], width: usize) -> Result<usize> {
+        check_width(keys, width)?;
+        Ok(self.insert_from(Kernel::best(), Packed { seed: self.seed, keys, width }))
+    }
+
+    /// [`Bloom::insert_many`] for keys whose [`Bloom::hash`] is known.
+    pub fn insert_hashes(&mut self, hashes: &[u64]) -> usize {
+        self.insert_from(Kernel::best(), hashes)
+    }
+
+    pub(super) fn insert_from(&mut self, kernel: Kernel, source: impl Source) -> usize {
+        let (table, count) = (self.blocks.as_ptr(), self.blocks.len());
+        let (mut keys, mut ones) = (0, 0);
+        let blocks = &mut self.blocks;
+        let fetch = |window: &Window, used: usize| {
+            window[..used].iter().for_each(|hash| prefetch(table.wrapping_add(reduce(*hash, count))));
+        };
+        let done: std::result::Result<(), std::convert::Infallible> =
+            each_window(kernel, source, fetch, |window, used| {
+                let (new, set) = kernel.bloom_insert(blocks, &window[..used]);
+                (keys, ones) = (keys + new, ones + set);
+                Ok(())
+            });
+        let Ok(()) = done;
+        self.ones += ones;
+        keys
     }
 
     /// [`Bloom::contains`] for many keys: one bit each, the first in the lowest bit of the first byte.
@@ -214,7 +258,22 @@ impl Bloom {
         I: IntoIterator<Item = &'a [u8]>,
         I::IntoIter: ExactSizeIterator,
     {
-        pack_bits(keys.into_iter().map(|key| self.contains(key)))
+        verdicts(Kernel::best(), self, Each(self.seed, keys.into_iter()))
+    }
+
+    /// [`Bloom::contains_many`] for keys of `width` bytes each, one after another.
+    pub fn contains_packed(&self, keys: &[u8], width: usize) -> Result<Vec<u8>> {
+        check_width(keys, width)?;
+        Ok(self.contains_from(Kernel::best(), Packed { seed: self.seed, keys, width }))
+    }
+
+    /// [`Bloom::contains_many`] for keys whose [`Bloom::hash`] is known.
+    pub fn contains_hashes(&self, hashes: &[u64]) -> Vec<u8> {
+        self.contains_from(Kernel::best(), hashes)
+    }
+
+    pub(super) fn contains_from(&self, kernel: Kernel, source: impl Pieces) -> Vec<u8> {
+        verdicts_of(kernel, self, source)
     }
 
     /// About how many different keys it holds, from the bits that are set: after n keys a bit is still free with the
@@ -270,9 +329,11 @@ impl Bloom {
         }
         let mut both = self.clone();
         both.ones = 0;
-        for (word, other) in both.blocks.iter_mut().flatten().zip(other.blocks.iter().flatten()) {
-            *word |= other;
-            both.ones += u64::from(word.count_ones());
+        for (block, other) in both.blocks.iter_mut().zip(&other.blocks) {
+            for (word, other) in block.0.iter_mut().zip(other.0) {
+                *word |= other;
+                both.ones += u64::from(word.count_ones());
+            }
         }
         Ok(both)
     }
@@ -289,5 +350,16 @@ impl Bloom {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let record: BloomRecord = wire::decode(bytes)?;
         Self::from_bitset(&record.bitset, record.capacity, record.fpr, record.seed)
+    }
+}
+
+impl Lookup for Bloom {
+    fn fetch(&self, _: Kernel, window: &Window, count: usize) {
+        let table = self.blocks.as_ptr();
+        window[..count].iter().for_each(|hash| prefetch(table.wrapping_add(reduce(*hash, self.blocks.len()))));
+    }
+
+    fn look(&self, kernel: Kernel, window: &Window, count: usize) -> u64 {
+        kernel.bloom_contains(&self.blocks, &window[..count])
     }
 }

@@ -2,7 +2,9 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::{ENCODED_MAX, TABLE_MAX, checksum, hash, pack_bits, reduce};
+use super::batch::{Counted, Each, Lookup, Packed, Pieces, Source, Window, each_window, verdicts, verdicts_of};
+use super::kernel::{Kernel, Places, WINDOW, prefetch};
+use super::{ENCODED_MAX, TABLE_MAX, check_width, checksum, xxh64};
 use crate::error::{Error, Result};
 use crate::primitives::wire::{self, Bytes, Record};
 
@@ -33,8 +35,27 @@ pub struct Cuckoo {
     len: u64,
 }
 
-/// What an insertion overwrote: bucket and what it held.
-type Undo = Vec<(usize, u64)>;
+/// What insertions overwrote.
+trait Undo {
+    /// Notes that `bucket` held `before`.
+    fn note(&mut self, bucket: usize, before: u64);
+}
+
+impl Undo for Vec<(usize, u64)> {
+    fn note(&mut self, bucket: usize, before: u64) {
+        self.push((bucket, before));
+    }
+}
+
+/// For a batch so large that a copy of all buckets costs less.
+impl Undo for () {
+    fn note(&mut self, _: usize, _: u64) {}
+}
+
+/// A batch's keys from which on a table of `buckets` is copied before: a note is twice as large as a bucket.
+fn copies_table(keys: usize, buckets: usize) -> bool {
+    keys >= buckets / 2
+}
 
 #[derive(BorshSerialize, BorshDeserialize)]
 struct CuckooRecord {
@@ -86,10 +107,32 @@ fn buckets_for(capacity: u64) -> Result<usize> {
 }
 
 /// SplitMix64's finaliser.
+#[inline(always)]
 fn mix(mut value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
+}
+
+/// The upper half of a 64-bit number onto 0..count, as `super::reduce` does.
+#[inline(always)]
+fn reduced(value: u64, count: u64) -> u64 {
+    ((value >> 32) * count) >> 32
+}
+
+/// The other bucket of a fingerprint in `bucket` of `count`; the other of the other is `bucket` again. The two add up to an
+/// odd number modulo the even number of buckets, so they are never the same.
+#[inline(always)]
+fn other_of(bucket: u64, fingerprint: u64, count: u64) -> u64 {
+    let sum = (reduced(mix(fingerprint), count) | 1) + count - bucket;
+    if sum >= count { sum - count } else { sum }
+}
+
+/// The fingerprint of a hash (1 to 65535), its first bucket of `count`, and its second.
+#[inline(always)]
+pub(super) fn places(hash: u64, count: u64) -> (u64, u64, u64) {
+    let (fingerprint, first) = ((hash & 0xffff).max(1), reduced(hash, count));
+    (fingerprint, first, other_of(first, fingerprint, count))
 }
 
 /// The lowest slot of `bucket` that holds `fingerprint` (0: the lowest free slot).
@@ -98,6 +141,13 @@ fn find(bucket: u64, fingerprint: u64) -> Option<u32> {
     // The lowest lane of zeros is found exactly; a borrow can only spoil those above it.
     let zero = different.wrapping_sub(LANES) & !different & (LANES << 15);
     (zero != 0).then(|| zero.trailing_zeros() / 16)
+}
+
+/// Whether `bucket` holds `fingerprint`.
+#[inline(always)]
+fn has_lane(bucket: u64, fingerprint: u64) -> bool {
+    let different = bucket ^ (fingerprint * LANES);
+    different.wrapping_sub(LANES) & !different & (LANES << 15) != 0
 }
 
 fn slot(bucket: u64, at: u32) -> u64 {
@@ -133,25 +183,30 @@ impl Cuckoo {
         self.buckets.len() * BUCKET_LEN
     }
 
-    /// The fingerprint of a key (1 to 65535) and its first bucket.
-    fn locate(&self, key: &[u8]) -> (u64, usize) {
-        let hash = hash(self.seed, key);
-        ((hash & 0xffff).max(1), reduce(hash, self.buckets.len()))
+    /// The hash of a key under the filter's seed.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        xxh64::xxh64(self.seed, key)
     }
 
-    /// The other bucket of a fingerprint in `bucket`; the other of the other is `bucket` again. The two add up to an odd
-    /// number modulo the even number of buckets, so they are never the same.
+    /// The fingerprint of a key and its two buckets.
+    #[inline]
+    fn locate(&self, key: &[u8]) -> (u64, usize, usize) {
+        let (fingerprint, first, second) = places(self.hash(key), self.buckets.len() as u64);
+        (fingerprint, first as usize, second as usize)
+    }
+
+    /// The other bucket of a fingerprint in `bucket` (see [`other_of`]).
+    #[inline]
     pub(super) fn other(&self, bucket: usize, fingerprint: u64) -> usize {
-        let count = self.buckets.len();
-        let sum = (reduce(mix(fingerprint), count) | 1) + count - bucket;
-        if sum >= count { sum - count } else { sum }
+        other_of(bucket as u64, fingerprint, self.buckets.len() as u64) as usize
     }
 
     /// Adds one copy of a key. What is refused (no room, or [`COPIES_MAX`] copies of it there) changes nothing.
     pub fn insert(&mut self, key: &[u8]) -> Result<()> {
         self.check_room(1)?;
-        let mut undo = Undo::new();
-        self.place(key, &mut undo).inspect_err(|_| self.undo(&undo, 0))
+        let mut undo = Vec::new();
+        self.place(self.locate(key), &mut undo).inspect_err(|_| self.roll_back(&undo, 0))
     }
 
     /// [`Cuckoo::insert`] for many keys: all of them, or none.
@@ -160,21 +215,56 @@ impl Cuckoo {
         I: IntoIterator<Item = &'a [u8]>,
         I::IntoIter: ExactSizeIterator,
     {
-        let keys = keys.into_iter();
-        self.check_room(keys.len() as u64)?;
-        let mut undo = Undo::new();
-        for (at, key) in keys.enumerate() {
-            if let Err(error) = self.place(key, &mut undo) {
-                self.undo(&undo, at as u64);
-                return Err(match error {
-                    Error::Unavailable { message, needed, had } => {
-                        Error::Unavailable { message: format!("{message} (key {at} of the batch)"), needed, had }
-                    }
-                    other => Error::input(format!("{other} (key {at} of the batch)")),
-                });
-            }
+        self.insert_from(Kernel::best(), Each(self.seed, keys.into_iter()))
+    }
+
+    /// [`Cuckoo::insert_many`] for keys of `width` bytes each, one after another.
+    pub fn insert_packed(&mut self, keys: &[u8], width: usize) -> Result<()> {
+        check_width(keys, width)?;
+        self.insert_from(Kernel::best(), Packed { seed: self.seed, keys, width })
+    }
+
+    /// [`Cuckoo::insert_many`] for keys whose [`Cuckoo::hash`] is known.
+    pub fn insert_hashes(&mut self, hashes: &[u64]) -> Result<()> {
+        self.insert_from(Kernel::best(), hashes)
+    }
+
+    pub(super) fn insert_from(&mut self, kernel: Kernel, source: impl Counted) -> Result<()> {
+        let (keys, len) = (source.left(), self.len);
+        self.check_room(keys as u64)?;
+        if copies_table(keys, self.buckets.len()) {
+            let before = self.buckets.clone();
+            self.place_all(kernel, source, &mut ()).inspect_err(|_| {
+                self.buckets = before;
+                self.len = len;
+            })
+        } else {
+            let mut undo = Vec::with_capacity(keys);
+            self.place_all(kernel, source, &mut undo).inspect_err(|_| self.roll_back(&undo, self.len - len))
         }
-        Ok(())
+    }
+
+    fn place_all(&mut self, kernel: Kernel, source: impl Source, undo: &mut impl Undo) -> Result<()> {
+        let (table, buckets, before) = (self.buckets.as_ptr(), self.buckets.len(), self.len);
+        let mut made: Places = [[0; WINDOW]; 3];
+        let fetch = |window: &Window, count| fetch(kernel, table, buckets, window, count);
+        each_window(kernel, source, fetch, |window, count| {
+            kernel.cuckoo_places(window, buckets, &mut made);
+            let [fingerprints, first, second] = &made;
+            for at in 0..count {
+                self.place((fingerprints[at], first[at] as usize, second[at] as usize), undo)?;
+            }
+            Ok(())
+        })
+        .map_err(|error| {
+            let at = self.len - before;
+            match error {
+                Error::Unavailable { message, needed, had } => {
+                    Error::Unavailable { message: format!("{message} (key {at} of the batch)"), needed, had }
+                }
+                other => Error::input(format!("{other} (key {at} of the batch)")),
+            }
+        })
     }
 
     fn check_room(&self, keys: u64) -> Result<()> {
@@ -186,23 +276,24 @@ impl Cuckoo {
         Ok(())
     }
 
-    fn undo(&mut self, undo: &Undo, placed: u64) {
+    fn roll_back(&mut self, undo: &[(usize, u64)], placed: u64) {
         for (bucket, before) in undo.iter().rev() {
             self.buckets[*bucket] = *before;
         }
         self.len -= placed;
     }
 
-    fn write(&mut self, bucket: usize, at: u32, fingerprint: u64, undo: &mut Undo) {
+    #[inline(always)]
+    fn write(&mut self, bucket: usize, at: u32, fingerprint: u64, undo: &mut impl Undo) {
         let before = self.buckets[bucket];
-        undo.push((bucket, before));
+        undo.note(bucket, before);
         self.buckets[bucket] = with_slot(before, at, fingerprint);
     }
 
     /// Finds room for a key, moving others; on an error the caller undoes what was written.
-    fn place(&mut self, key: &[u8], undo: &mut Undo) -> Result<()> {
-        let (mut fingerprint, first) = self.locate(key);
-        let second = self.other(first, fingerprint);
+    #[inline(always)]
+    fn place(&mut self, key: (u64, usize, usize), undo: &mut impl Undo) -> Result<()> {
+        let (fingerprint, first, second) = key;
         for bucket in [first, second] {
             if let Some(at) = find(self.buckets[bucket], 0) {
                 self.write(bucket, at, fingerprint, undo);
@@ -210,6 +301,10 @@ impl Cuckoo {
                 return Ok(());
             }
         }
+        self.make_room(key, undo)
+    }
+
+    fn make_room(&mut self, (mut fingerprint, first, second): (u64, usize, usize), undo: &mut impl Undo) -> Result<()> {
         if [first, second].iter().all(|bucket| self.buckets[*bucket] == fingerprint * LANES) {
             return Err(Error::input(format!(
                 "cbf: a key of which the filter holds {COPIES_MAX} copies already; it can hold no more"
@@ -235,9 +330,9 @@ impl Cuckoo {
     }
 
     /// Whether the key may be there. False is certain.
+    #[inline]
     pub fn contains(&self, key: &[u8]) -> bool {
-        let (fingerprint, first) = self.locate(key);
-        let second = self.other(first, fingerprint);
+        let (fingerprint, first, second) = self.locate(key);
         [first, second].iter().any(|bucket| find(self.buckets[*bucket], fingerprint).is_some())
     }
 
@@ -247,14 +342,29 @@ impl Cuckoo {
         I: IntoIterator<Item = &'a [u8]>,
         I::IntoIter: ExactSizeIterator,
     {
-        pack_bits(keys.into_iter().map(|key| self.contains(key)))
+        verdicts(Kernel::best(), self, Each(self.seed, keys.into_iter()))
+    }
+
+    /// [`Cuckoo::contains_many`] for keys of `width` bytes each, one after another.
+    pub fn contains_packed(&self, keys: &[u8], width: usize) -> Result<Vec<u8>> {
+        check_width(keys, width)?;
+        Ok(self.contains_from(Kernel::best(), Packed { seed: self.seed, keys, width }))
+    }
+
+    /// [`Cuckoo::contains_many`] for keys whose [`Cuckoo::hash`] is known.
+    pub fn contains_hashes(&self, hashes: &[u64]) -> Vec<u8> {
+        self.contains_from(Kernel::best(), hashes)
+    }
+
+    pub(super) fn contains_from(&self, kernel: Kernel, source: impl Pieces) -> Vec<u8> {
+        verdicts_of(kernel, self, source)
     }
 
     /// Takes one copy of a key away. **Only for keys that were inserted**: a stranger with the fingerprint of another key
     /// would take that one away, which the filter then denies. Refused if the fingerprint is not there.
     pub fn remove(&mut self, key: &[u8]) -> Result<()> {
-        let (fingerprint, first) = self.locate(key);
-        for bucket in [first, self.other(first, fingerprint)] {
+        let (fingerprint, first, second) = self.locate(key);
+        for bucket in [first, second] {
             if let Some(at) = find(self.buckets[bucket], fingerprint) {
                 self.buckets[bucket] = with_slot(self.buckets[bucket], at, 0);
                 self.len -= 1;
@@ -303,8 +413,8 @@ impl Cuckoo {
     /// The filter of an encoding; hostile bytes are refused.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let record: CuckooRecord = wire::decode(bytes)?;
-        let bucket = |bytes: &[u8]| bytes.iter().rev().fold(0, |bucket, byte| bucket << 8 | u64::from(*byte));
-        let buckets: Vec<u64> = record.table.chunks_exact(BUCKET_LEN).map(bucket).collect();
+        let buckets: Vec<u64> =
+            record.table.as_chunks::<BUCKET_LEN>().0.iter().map(|bucket| u64::from_le_bytes(*bucket)).collect();
         let len = count_used(&buckets);
         if len > record.capacity {
             return Err(Error::input(format!(
@@ -313,5 +423,32 @@ impl Cuckoo {
             )));
         }
         Ok(Self { seed: record.seed, capacity: record.capacity, buckets, len })
+    }
+}
+
+/// Has both buckets of the first `count` hashes brought into the cache.
+#[inline(always)]
+fn fetch(kernel: Kernel, table: *const u64, buckets: usize, window: &Window, count: usize) {
+    let mut made: Places = [[0; WINDOW]; 3];
+    kernel.cuckoo_places(window, buckets, &mut made);
+    for (first, second) in made[1].iter().zip(&made[2]).take(count) {
+        prefetch(table.wrapping_add(*first as usize));
+        prefetch(table.wrapping_add(*second as usize));
+    }
+}
+
+impl Lookup for Cuckoo {
+    fn fetch(&self, kernel: Kernel, window: &Window, count: usize) {
+        fetch(kernel, self.buckets.as_ptr(), self.buckets.len(), window, count);
+    }
+
+    fn look(&self, kernel: Kernel, window: &Window, count: usize) -> u64 {
+        let mut made: Places = [[0; WINDOW]; 3];
+        kernel.cuckoo_places(window, self.buckets.len(), &mut made);
+        let [fingerprints, first, second] = &made;
+        (0..count).fold(0, |verdicts, at| {
+            let held = |bucket: u64| has_lane(self.buckets[bucket as usize], fingerprints[at]);
+            verdicts | u64::from(held(first[at]) | held(second[at])) << at
+        })
     }
 }

@@ -11,8 +11,11 @@
 //! somebody who knows the seed and chooses keys that collide; give each filter that strangers feed a random seed.
 //! Their encodings are records of the one codec, versioned, with a checksum against damage (not against forgery).
 
+mod batch;
 mod bloom;
 mod cuckoo;
+mod kernel;
+mod xxh64;
 
 use std::hash::Hasher as _;
 
@@ -20,6 +23,7 @@ use twox_hash::XxHash64;
 
 pub use bloom::{BLOCK_LEN, Bloom, CAPACITY_MAX, FPR_MAX, FPR_MIN};
 pub use cuckoo::{COPIES_MAX, Cuckoo, SLOTS};
+pub use kernel::prefetch;
 
 use crate::error::{Error, Result};
 
@@ -29,31 +33,25 @@ pub const TABLE_MAX: usize = 1 << 30;
 /// The most bytes of an encoded filter: its table and less than 64 bytes around it.
 pub const ENCODED_MAX: usize = TABLE_MAX + 64;
 
-/// The keys of a packed buffer: one after another, `width` bytes each.
-pub fn packed(keys: &[u8], width: usize) -> Result<std::slice::ChunksExact<'_, u8>> {
+/// Whether `keys` are whole keys of `width` bytes each.
+fn check_width(keys: &[u8], width: usize) -> Result<()> {
     if width == 0 || !keys.len().is_multiple_of(width) {
         return Err(Error::input(format!(
             "cbf: {} bytes of keys of {width} bytes each; a multiple of the width, which is at least 1, is needed",
             keys.len()
         )));
     }
-    Ok(keys.chunks_exact(width))
+    Ok(())
 }
 
-/// One bit for each verdict, the first in the lowest bit of the first byte; unused bits of the last byte are 0.
-fn pack_bits(verdicts: impl ExactSizeIterator<Item = bool>) -> Vec<u8> {
-    let mut bits = vec![0; verdicts.len().div_ceil(8)];
-    for (at, verdict) in verdicts.enumerate() {
-        bits[at / 8] |= u8::from(verdict) << (at % 8);
-    }
-    bits
-}
-
-fn hash(seed: u64, key: &[u8]) -> u64 {
-    XxHash64::oneshot(seed, key)
+/// The hash of a key for a filter with this seed: XXH64.
+#[inline]
+pub fn hash(seed: u64, key: &[u8]) -> u64 {
+    xxh64::xxh64(seed, key)
 }
 
 /// Maps the upper half of a hash onto 0..count, as Parquet does (Lemire's multiply and shift).
+#[inline(always)]
 fn reduce(hash: u64, count: usize) -> usize {
     (((hash >> 32) * count as u64) >> 32) as usize
 }

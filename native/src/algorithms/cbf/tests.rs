@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::batch::Packed;
+use super::kernel::Kernel;
 use super::*;
 
 /// Different keys of 8 bytes each.
@@ -83,12 +85,24 @@ fn false_positives_are_as_the_formulas_say() {
     within(cuckoo.estimated_fpr(), passed(&|key| cuckoo.contains(key)));
 }
 
+/// At most 12 bits a key at 0.6 % (Bloom), at most 18 bits at 0.02 % (cuckoo): the sizes, and the strangers that pass.
 #[test]
-fn sizes_are_within_the_targets() {
-    let bloom = Bloom::new(1_000_000, 0.006, 0).unwrap();
+fn a_million_keys_are_within_the_targets() {
+    let (held, strangers) = (keys(0, 1_000_000).concat(), keys(1 << 40, 4_000_000).concat());
+    let passed = |verdicts: Vec<u8>| verdicts.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>() as f64;
+    let (mut bloom, mut cuckoo) = (Bloom::new(1_000_000, 0.006, 0).unwrap(), Cuckoo::new(1_000_000, 0).unwrap());
     assert!(bloom.table_len() * 8 <= 12_000_000, "{}", bloom.table_len());
-    let cuckoo = Cuckoo::new(1_000_000, 0).unwrap();
     assert!(cuckoo.table_len() * 8 <= 18_000_000, "{}", cuckoo.table_len());
+    bloom.insert_packed(&held, 8).unwrap();
+    cuckoo.insert_packed(&held, 8).unwrap();
+    assert!(bloom.estimated_fpr() <= 0.006 && cuckoo.estimated_fpr() <= 0.0002);
+    for (rate, verdicts) in [
+        (bloom.estimated_fpr(), bloom.contains_packed(&strangers, 8).unwrap()),
+        (cuckoo.estimated_fpr(), cuckoo.contains_packed(&strangers, 8).unwrap()),
+    ] {
+        let (mean, sigma) = (rate * 4e6, (rate * 4e6).sqrt());
+        assert!((passed(verdicts) - mean).abs() <= 5.0 * sigma, "{mean} ± {sigma} were due");
+    }
 }
 
 #[test]
@@ -174,8 +188,14 @@ fn numbers_that_make_no_sense_are_refused() {
     }
     let (a, b) = (Bloom::new(10, 0.01, 0).unwrap(), Bloom::new(10, 0.01, 1).unwrap());
     assert!(a.union(&b).unwrap_err().to_string().contains("seed 1"));
-    assert!(packed(b"abc", 2).is_err() && packed(b"abc", 0).is_err() && packed(b"", 0).is_err());
-    assert_eq!(packed(b"", 4).unwrap().len(), 0);
+    let (mut bloom, mut cuckoo) = (a, Cuckoo::new(10, 0).unwrap());
+    for (keys, width) in [(b"abc".as_slice(), 2), (b"abc", 0), (b"", 0)] {
+        assert!(bloom.insert_packed(keys, width).is_err() && cuckoo.insert_packed(keys, width).is_err());
+        assert!(bloom.contains_packed(keys, width).is_err() && cuckoo.contains_packed(keys, width).is_err());
+    }
+    assert_eq!((bloom.insert_packed(b"", 4), cuckoo.insert_packed(b"", 4)), (Ok(0), Ok(())));
+    assert_eq!((bloom.contains_packed(b"", 4), cuckoo.contains_packed(b"", 4)), (Ok(vec![]), Ok(vec![])));
+    assert!(bloom.is_empty() && cuckoo.is_empty());
 }
 
 /// Once a key's two buckets could fall together, and a fifth copy found no room in an empty filter.
@@ -202,6 +222,62 @@ fn encodings_are_frozen() {
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
     assert_eq!(format!("bloom {}", hex::encode(bloom.to_bytes().unwrap())), lines.next().unwrap());
     assert_eq!(format!("cuckoo {}", hex::encode(cuckoo.to_bytes().unwrap())), lines.next().unwrap());
+    for width in [5, 8, 32, 36] {
+        let key = |i: u64| i.to_le_bytes().into_iter().cycle().take(width).collect::<Vec<u8>>();
+        let packed: Vec<u8> = (0..50_000).flat_map(key).collect();
+        let mut bloom = Bloom::new(50_000, 0.006, width as u64).unwrap();
+        let mut cuckoo = Cuckoo::new(50_000, width as u64).unwrap();
+        bloom.insert_packed(&packed, width).unwrap();
+        cuckoo.insert_packed(&packed, width).unwrap();
+        let last = |bytes: Vec<u8>| hex::encode(&bytes[bytes.len() - 8..]);
+        let line = format!("large-{width} {} {}", last(bloom.to_bytes().unwrap()), last(cuckoo.to_bytes().unwrap()));
+        assert_eq!(line, lines.next().unwrap());
+    }
+    assert_eq!(lines.next(), None);
+}
+
+/// Enough keys for several threads, and a number that fills no byte, window or piece.
+#[test]
+fn many_threads_find_what_one_finds() {
+    let packed: Vec<u8> = keys(0, 150_003).concat();
+    let held = &packed[..8 * 70_001];
+    let (mut bloom, mut cuckoo) = (Bloom::new(70_001, 0.01, 3).unwrap(), Cuckoo::new(70_001, 3).unwrap());
+    assert!(bloom.insert_packed(held, 8).unwrap() > 69_000);
+    cuckoo.insert_packed(held, 8).unwrap();
+    let single = |contains: &dyn Fn(&[u8]) -> bool| {
+        let mut bits = vec![0u8; 150_003usize.div_ceil(8)];
+        for (at, key) in packed.chunks_exact(8).enumerate() {
+            bits[at / 8] |= u8::from(contains(key)) << (at % 8);
+        }
+        bits
+    };
+    let hashes: Vec<u64> = packed.chunks_exact(8).map(|key| hash(3, key)).collect();
+    let expected = single(&|key| bloom.contains(key));
+    assert_eq!(bloom.contains_packed(&packed, 8).unwrap(), expected);
+    assert_eq!(bloom.contains_hashes(&hashes), expected);
+    let expected = single(&|key| cuckoo.contains(key));
+    assert_eq!(cuckoo.contains_packed(&packed, 8).unwrap(), expected);
+    assert_eq!(cuckoo.contains_hashes(&hashes), expected);
+}
+
+/// A small batch is undone from its notes, a large one from a copy of the table.
+#[test]
+fn batches_of_both_sizes_roll_back() {
+    for size in [9, 400, 3000] {
+        let mut filter = Cuckoo::new(4000, 1).unwrap();
+        filter.insert_many(keys(0, 900).iter().map(<[u8; 8]>::as_slice)).unwrap();
+        let before = filter.clone();
+        let mut batch = keys(1 << 40, size);
+        batch.splice(1..1, [[7; 8]; COPIES_MAX]);
+        filter.insert_many(batch.iter().map(<[u8; 8]>::as_slice)).unwrap();
+        assert_eq!(filter.len(), 900 + size + COPIES_MAX as u64);
+        filter = before.clone();
+        batch.push([7; 8]);
+        let place = format!("key {} of the batch", batch.len() - 1);
+        let error = filter.insert_many(batch.iter().map(<[u8; 8]>::as_slice)).unwrap_err();
+        assert!(matches!(&error, Error::Input(message) if message.contains(&place)), "{error}");
+        assert_eq!(filter, before);
+    }
 }
 
 #[test]
@@ -296,19 +372,48 @@ proptest! {
     }
 
     #[test]
-    fn batch_is_single(seed: u64, width in 1usize..40, packed_keys in proptest::collection::vec(any::<u8>(), 0..1500)) {
-        let whole = &packed_keys[..packed_keys.len() / width * width];
-        let (mut one, mut many) = (Cuckoo::new(2000, seed).unwrap(), Cuckoo::new(2000, seed).unwrap());
-        let mut refused = false;
-        for key in packed(whole, width).unwrap() {
-            refused |= one.insert(key).is_err();
+    fn batch_is_single_on_every_kernel(
+        seed: u64, width in prop_oneof![1usize..40, Just(8), Just(32)], bytes in proptest::collection::vec(any::<u8>(), 0..9000)
+    ) {
+        let packed = &bytes[..bytes.len() / width * width];
+        let keys: Vec<&[u8]> = packed.chunks_exact(width).collect();
+        let mut one = Cuckoo::new(9000, seed).unwrap();
+        let refused = keys.iter().any(|key| one.insert(key).is_err());
+        let mut bloom = Bloom::new(9000, 0.02, seed).unwrap();
+        let new = keys.iter().filter(|key| bloom.insert(key)).count();
+        for kernel in Kernel::available() {
+            let mut hashes = vec![0; keys.len()];
+            kernel.hash_packed(seed, packed, width, &mut hashes);
+            prop_assert!(keys.iter().zip(&hashes).all(|(key, hash)| XxHash64::oneshot(seed, key) == *hash));
+            let source = Packed { seed, keys: packed, width };
+            let mut many = Cuckoo::new(9000, seed).unwrap();
+            prop_assert_eq!(many.insert_from(kernel, source).is_err(), refused);
+            prop_assert!((refused && many.is_empty()) || (!refused && one == many));
+            let mut many = Bloom::new(9000, 0.02, seed).unwrap();
+            prop_assert_eq!(many.insert_from(kernel, source), new);
+            prop_assert_eq!(&bloom, &many);
+            let bit = |verdicts: &[u8], at: usize| verdicts[at / 8] >> (at % 8) & 1 == 1;
+            // Half of the keys held, so that both answers occur.
+            let mut half = (Bloom::new(9000, 0.02, seed).unwrap(), Cuckoo::new(9000, seed).unwrap());
+            half.0.insert_hashes(&hashes[..keys.len() / 2]);
+            let _ = half.1.insert_hashes(&hashes[..keys.len() / 2]);
+            let verdicts = (half.0.contains_from(kernel, source), half.1.contains_from(kernel, source));
+            prop_assert_eq!(verdicts.0.len(), keys.len().div_ceil(8));
+            for (at, key) in keys.iter().enumerate() {
+                let (bloom, cuckoo) = (half.0.contains(key), half.1.contains(key));
+                prop_assert_eq!(bit(&verdicts.0, at), bloom);
+                prop_assert_eq!(bit(&verdicts.1, at), cuckoo);
+            }
         }
-        prop_assert_eq!(many.insert_many(packed(whole, width).unwrap()).is_err(), refused);
-        prop_assert!((refused && many.is_empty()) || (!refused && one == many));
-        let (mut one, mut many) = (Bloom::new(2000, 0.02, seed).unwrap(), Bloom::new(2000, 0.02, seed).unwrap());
-        let new = packed(whole, width).unwrap().filter(|key| one.insert(key)).count();
-        prop_assert_eq!(many.insert_many(packed(whole, width).unwrap()), new);
-        prop_assert_eq!(one, many);
+        prop_assert_eq!(bloom.contains_packed(packed, width).unwrap(), bloom.contains_many(keys.iter().copied()));
+        prop_assert_eq!(one.contains_packed(packed, width).unwrap(), one.contains_many(keys.iter().copied()));
+    }
+
+    #[test]
+    fn xxh64_is_that_of_twox_hash(seed: u64, key in proptest::collection::vec(any::<u8>(), 0..300)) {
+        for end in 0..=key.len() {
+            prop_assert_eq!(hash(seed, &key[..end]), XxHash64::oneshot(seed, &key[..end]));
+        }
     }
 
     #[test]

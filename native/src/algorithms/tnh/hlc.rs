@@ -13,6 +13,9 @@ pub const MS_MAX: u64 = (1 << 48) - 1;
 /// The largest counter of a stamp.
 pub const COUNTER_MAX: u64 = 0xffff;
 
+/// Bytes of a stamp, big-endian.
+pub const STAMP_LEN: usize = 8;
+
 /// A stamp of its parts.
 pub fn pack(ms: u64, counter: u16) -> Result<u64> {
     if ms > MS_MAX {
@@ -85,6 +88,20 @@ impl Hlc {
         };
         self.last = last;
         Ok(first)
+    }
+
+    /// [`Hlc::now_many`] with the stamps written out: 8 bytes each, big-endian, so that they sort as bytes. There are as many
+    /// as fit `stamps`, whose length is a multiple of 8.
+    pub fn now_packed(&mut self, physical_ms: u64, stamps: &mut [u8]) -> Result<()> {
+        let (places, rest) = stamps.as_chunks_mut::<STAMP_LEN>();
+        let (0, Ok(count)) = (rest.len(), u32::try_from(places.len())) else {
+            return Err(Error::input(format!("hlc: {} bytes hold no number of stamps", stamps.len())));
+        };
+        let first = self.now_many(physical_ms, count)?;
+        for (stamp, place) in (first..=self.last).zip(places) {
+            *place = stamp.to_be_bytes();
+        }
+        Ok(())
     }
 
     /// Takes in the stamp of a received message; returns the stamp of the reception.
@@ -163,6 +180,29 @@ mod tests {
         assert!(matches!(clock.update(0, MS_MAX), Err(Error::Protocol(_))));
         assert!(matches!(Hlc::new(500, 0).unwrap().update(u64::MAX, MS_MAX), Err(Error::Protocol(_))));
         assert_eq!(clock, before);
+    }
+
+    #[test]
+    fn packed_stamps_are_those_of_a_range() {
+        for count in [1, 2, 7, 64, 1000, 0x10000] {
+            let (mut one, mut packed) = (Hlc::new(500, T << 16 | 5).unwrap(), Hlc::new(500, T << 16 | 5).unwrap());
+            let mut bytes = vec![0; STAMP_LEN * count];
+            packed.now_packed(T, &mut bytes).unwrap();
+            let first = one.now_many(T, count as u32).unwrap();
+            let expected: Vec<u8> = (first..first + count as u64).flat_map(u64::to_be_bytes).collect();
+            assert_eq!((bytes, packed), (expected, one));
+        }
+        let mut clock = Hlc::new(500, 0).unwrap();
+        let before = clock.clone();
+        for (length, physical) in [(0, T), (7, T), (9, T), (16, MS_MAX + 1)] {
+            assert!(clock.now_packed(physical, &mut vec![0; length]).is_err());
+        }
+        assert_eq!(clock, before);
+        let mut end = Hlc::new(500, u64::MAX - 1).unwrap();
+        let mut bytes = [0; 8];
+        end.now_packed(MS_MAX, &mut bytes).unwrap();
+        assert_eq!(bytes, [255; 8]);
+        assert!(matches!(end.now_packed(MS_MAX, &mut bytes), Err(Error::Protocol(_))));
     }
 
     #[test]

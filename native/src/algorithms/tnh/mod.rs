@@ -2,4 +2,4 @@
 
 mod hlc;
 
-pub use hlc::{COUNTER_MAX, Hlc, MS_MAX, counter, ms, pack};
+pub use hlc::{COUNTER_MAX, Hlc, MS_MAX, STAMP_LEN, counter, ms, pack};
