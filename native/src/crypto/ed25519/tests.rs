@@ -208,6 +208,50 @@ fn edge_cases_equal_the_reference_alone_and_in_batches() {
 }
 
 #[test]
+fn a_key_with_a_table_and_one_without_are_judged_alike() {
+    let cases = edge_cases();
+    let mut seen = [0; 2];
+    for item in items(&cases) {
+        let Ok(equation) = prepare(&item) else { continue };
+        let alone = verify(item.public, item.message, item.signature).is_ok();
+        let table = multiply::Table::new(&equation.key.point);
+        let with = multiply::base_less_key(equation.s.as_bytes(), equation.k.as_bytes(), &table);
+        let without = multiply::straus(equation.s.as_bytes(), &[((-equation.k).to_bytes(), equation.key.point)]);
+        for point in [with, without] {
+            assert_eq!(equation.judge(&point, &point.encode()).is_ok(), alone);
+        }
+        seen[usize::from(alone)] += 1;
+    }
+    assert!(seen[0] > 50 && seen[1] > 50, "{seen:?}");
+}
+
+/// The same rule in a batch of any size, whatever is known of the keys: unknown ones, some of each, all with a table.
+#[test]
+fn batches_of_new_and_known_keys_agree() {
+    for (round, width) in [3u8, 4, 9, 40, 127, 128, 200].into_iter().enumerate() {
+        let cases: Vec<Case> = (0..u16::from(width))
+            .map(|at| {
+                let key = SigningKey::from_seed(&[at as u8, width, 0x77].repeat(11)[..32].try_into().unwrap());
+                let message = vec![at as u8; usize::from(at)];
+                let mut signature = key.sign(&message);
+                if at % 5 == round as u16 % 5 {
+                    signature[usize::from(at) % 64] ^= 4;
+                }
+                (key.public(), message, signature)
+            })
+            .collect();
+        let expected: Vec<bool> = (0..u16::from(width)).map(|at| at % 5 != round as u16 % 5).collect();
+        for pass in 0..5 {
+            assert_eq!(verify_many(&items(&cases)).unwrap(), expected, "{width} items, pass {pass}");
+            // Half of the keys are used once more, so that some have a table before the others.
+            for item in items(&cases).iter().step_by(2) {
+                let _ = verify(item.public, item.message, item.signature);
+            }
+        }
+    }
+}
+
+#[test]
 fn official_cases_are_accepted_as_our_rule_says() {
     let Ok(folder) = std::env::var("CITY_CHAIN_VECTORS") else {
         eprintln!("skipped: CITY_CHAIN_VECTORS is not set");
