@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
 
 import pytest
 
+from city_chain import ec
+from city_chain.algorithms.ec.layout import Header
+from city_chain.errors import CityChainError
 from city_chain.proofs import dpos, poh
 from city_chain.records import (
     AvailabilityCertificate,
@@ -205,3 +210,49 @@ def city() -> City:
 def other_city() -> City:
     """Another network, with the same people."""
     return City(name="Lviv")
+
+
+class Place:
+    """A folder with one file in it, its fragments, and what it must be again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "letter.txt"
+
+    def encode(self, size: int = 500, k: int = 3, p: int = 2, **more: object) -> ec.EncodedFile:
+        self.data = Random(1).randbytes(size)
+        self.file.write_bytes(self.data)
+        return ec.encode_file(self.file, k=k, p=p, **{"block_len": 64, "sync": False, **more})  # type: ignore[arg-type]
+
+    def restores(self, fragments: object, **more: object) -> ec.RestoredFile:
+        target = self.folder / "restored"
+        made = ec.decode_file(fragments, target, force=True, sync=False, **more)  # type: ignore[arg-type]
+        assert target.read_bytes() == self.data
+        target.unlink()
+        return made
+
+    def fails(self, error: type[CityChainError], fragments: object, match: str = "", **more: object) -> CityChainError:
+        before = self.names()
+        with pytest.raises(error, match=match) as caught:
+            ec.decode_file(fragments, self.folder / "restored", sync=False, **more)  # type: ignore[arg-type]
+        assert self.names() == before
+        return caught.value
+
+    def names(self) -> list[str]:
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
+
+    @staticmethod
+    def flip(path: Path, at: int, by: int = 1) -> None:
+        data = bytearray(path.read_bytes())
+        data[at] ^= by
+        path.write_bytes(data)
+
+    @staticmethod
+    def header(path: Path) -> Header:
+        return Header.from_bytes(path.read_bytes())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """An empty folder for one file."""
+    return Place(tmp_path)

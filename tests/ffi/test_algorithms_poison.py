@@ -13,12 +13,13 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from city_chain import algorithms, cbf, ec, rvh, tnh, vrf
-from city_chain.errors import InputError, ProtocolError, UnavailableError, VerificationError
+from city_chain.errors import InputError, ProtocolError, StorageError, UnavailableError, VerificationError
 
 pytestmark = pytest.mark.ffi
 
@@ -130,6 +131,26 @@ CASES = [
     Case(ec.fragment_len, (7, 2)),
     Case(ec.code_for, (2, 2)),
     Case(ec.encode(b"payload", 2, 2).__getitem__, (1,)),
+    Case(
+        ec.encode_file,
+        ("file", "set", 2, 2),
+        {
+            "keep_original": False,
+            "block_len": 64,
+            "force": True,
+            "sync": False,
+            "on_progress": None,
+        },
+    ),
+    *(
+        Case(function, args, {"original": None, "expected_root": None, **more, "on_progress": None})
+        for function, args, more in (
+            (ec.decode_file, ("file.ec", "restored"), {"force": True, "sync": False}),
+            (ec.inspect_file, ("file.ec",), {}),
+            (ec.verify_file, ("file.ec",), {}),
+            (ec.rebuild_file, ("file.ec", "place"), {"force": False, "sync": False}),
+        )
+    ),
     Case(rvh.NodeSet, ([b"a", b"b"], [1, 2], [b"x", b"y"])),
     Case(NODES.pick, (b"key", 2), {"exclude": [0]}),
     Case(NODES.pick_many, ([b"key"], 2)),
@@ -179,6 +200,15 @@ CASES = [
 ]
 
 
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file and its fragments in the current folder, which is nobody else's."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_bytes(b"payload" * 100)
+    ec.encode_file("file", k=2, p=2, block_len=64)
+
+
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_poison(case: Case) -> None:
     case.function(*case.args, **case.kwargs)
@@ -200,6 +230,8 @@ def check(case: Case, args: tuple[object, ...], kwargs: dict[str, Any], poison: 
     except DOCUMENTED as error:
         if not str(error):
             pytest.fail(f"{case.name}: {type(error).__name__} does not say what was wrong")
+    except StorageError:
+        assert "_file" in case.name, "only what works on files raises it"
     except IndexError:
         assert "getitem" in case.name, "only a sequence raises it"
     except Exception as error:

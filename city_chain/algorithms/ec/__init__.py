@@ -23,7 +23,28 @@ from collections.abc import Buffer, Iterable, Mapping
 from city_chain import _native
 from city_chain._native import EcEncoded as Encoded
 
-__all__ = ["Encoded", "code_for", "decode", "encode", "fragment_len", "rebuild"]
+TYPE_CHECKING = False  # what works on files loads when it is first used
+if TYPE_CHECKING:
+    from city_chain.algorithms.ec.files import decode_file, encode_file, inspect_file, rebuild_file, verify_file
+    from city_chain.algorithms.ec.reports import EncodedFile, FileReport, FragmentReport, RestoredFile
+
+__all__ = [
+    "Encoded",
+    "EncodedFile",
+    "FileReport",
+    "FragmentReport",
+    "RestoredFile",
+    "code_for",
+    "decode",
+    "decode_file",
+    "encode",
+    "encode_file",
+    "fragment_len",
+    "inspect_file",
+    "rebuild",
+    "rebuild_file",
+    "verify_file",
+]
 
 
 def encode(data: Buffer, k: int, p: int, *, fragment_hash: str = "blake3") -> Encoded:
@@ -136,3 +157,16 @@ def code_for(k: int, p: int) -> tuple[str, int]:
         ('rs16', 1)
     """
     return _native.ec_code_for(k, p)
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module  # noqa: PLC0415 — needed only here
+
+    if name.endswith("_file") and name in __all__:
+        found: object = getattr(import_module("city_chain.algorithms.ec.files"), name)
+    elif name in __all__:
+        found = getattr(import_module("city_chain.algorithms.ec.reports"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
