@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use rayon::prelude::*;
 
 use super::wire::List;
-use crate::crypto::ed25519::{self, SigningKey};
+use crate::crypto::ed25519::{self, PARALLEL_MIN, SigningKey};
 use crate::crypto::hash::{self, Digest};
 use crate::crypto::merkle::{self, PATH_MAX, Tree};
 use crate::crypto::remembered;
@@ -46,18 +47,25 @@ pub fn sign_many(key: &SigningKey, context: &'static str, leaves: &[Digest]) -> 
     let tree = Tree::new(leaves.iter().map(|leaf| merkle::leaf(leaf)).collect())?;
     let signature = key.sign(&hash::digest(context, &tree.root()));
     let count = u32::try_from(leaves.len()).unwrap_or(u32::MAX);
-    (0..count)
-        .map(|position| {
-            let path = List::new("signature: path", tree.path(position as usize)?)?;
-            Ok(BulkSignature { position, count, path, signature })
-        })
-        .collect()
+    let one = |position: u32| {
+        let path = List::new("signature: path", tree.path(position as usize)?)?;
+        Ok(BulkSignature { position, count, path, signature })
+    };
+    if leaves.len() >= PARALLEL_MIN {
+        (0..count).into_par_iter().map(one).collect()
+    } else {
+        (0..count).map(one).collect()
+    }
 }
 
 /// Checks many, one verdict each: (signer, leaf, signature). A signature that serves many leaves is checked once.
 pub fn verify_many(context: &'static str, items: &[(&[u8; 32], Digest, &BulkSignature)]) -> Result<Vec<Result<()>>> {
-    let messages: Vec<Result<Digest>> =
-        items.iter().map(|(_, leaf, signature)| signature.message(context, leaf)).collect();
+    let message = |(_, leaf, signature): &(&[u8; 32], Digest, &BulkSignature)| signature.message(context, leaf);
+    let messages: Vec<Result<Digest>> = if items.len() >= PARALLEL_MIN {
+        items.par_iter().map(message).collect()
+    } else {
+        items.iter().map(message).collect()
+    };
     let mut distinct = Vec::with_capacity(items.len());
     let mut seen = HashMap::with_capacity(items.len());
     let places: Vec<Option<usize>> = items
@@ -111,5 +119,64 @@ mod tests {
             assert!(verify_many(CONTEXT, &wrong).unwrap()[count as usize - 1].is_err());
         }
         assert!(sign_many(&key, CONTEXT, &[]).is_err());
+    }
+
+    fn numbered(count: u32) -> Vec<Digest> {
+        (0..count)
+            .map(|at| {
+                let mut leaf = [0x5a; 32];
+                leaf[..4].copy_from_slice(&at.to_le_bytes());
+                leaf
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_signature_serves_65536_leaves_and_one_too_many_is_refused() {
+        let key = SigningKey::from_seed(&[3; 32]);
+        let public = key.public();
+        let leaves = numbered(1 << 16);
+        let mut signatures = sign_many(&key, CONTEXT, &leaves).unwrap();
+        assert!(signatures.iter().all(|one| one.path.len() == 16 && one.signature == signatures[0].signature));
+        let tampered = [0, 1, 255, 40_000, (1 << 16) - 1];
+        for (nth, at) in tampered.into_iter().enumerate() {
+            let mut path = std::mem::take(&mut signatures[at].path).into_vec();
+            path[nth * 3][nth] ^= 1;
+            signatures[at].path = List::new("path", path).unwrap();
+        }
+        let items: Vec<_> = leaves.iter().zip(&signatures).map(|(leaf, one)| (&public, *leaf, one)).collect();
+        for (at, verdict) in verify_many(CONTEXT, &items).unwrap().iter().enumerate() {
+            assert_eq!(verdict.is_ok(), !tampered.contains(&at), "leaf {at}");
+        }
+        assert!(sign_many(&key, CONTEXT, &vec![[0; 32]; (1 << 20) + 1]).is_err());
+    }
+
+    #[test]
+    fn the_largest_tree_has_paths_of_twenty() {
+        let key = SigningKey::from_seed(&[4; 32]);
+        let public = key.public();
+        let leaves = numbered(1 << 20);
+        let tree = Tree::new(leaves.iter().map(|leaf| merkle::leaf(leaf)).collect()).unwrap();
+        let signature = key.sign(&hash::digest(CONTEXT, &tree.root()));
+        for position in [0, 1, 77_777, (1 << 20) - 1] {
+            let path = tree.path(position as usize).unwrap();
+            assert_eq!(path.len(), PATH_MAX);
+            let one =
+                BulkSignature { position, count: 1 << 20, path: List::new("path", path.clone()).unwrap(), signature };
+            let leaf = leaves[position as usize];
+            let good = |one: &BulkSignature| verify_many(CONTEXT, &[(&public, leaf, one)]).unwrap()[0].is_ok();
+            assert!(good(&one));
+            assert!(!good(&BulkSignature { position: position ^ 1, ..one.clone() }));
+            assert!(!good(&BulkSignature { count: (1 << 20) - 1, ..one.clone() }));
+            assert!(!good(&BulkSignature { path: List::new("path", path[1..].to_vec()).unwrap(), ..one.clone() }));
+            for step in 0..PATH_MAX {
+                let mut wrong = path.clone();
+                wrong[step][31] ^= 0x80;
+                assert!(
+                    !good(&BulkSignature { path: List::new("path", wrong).unwrap(), ..one.clone() }),
+                    "step {step}"
+                );
+            }
+        }
     }
 }
