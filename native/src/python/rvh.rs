@@ -4,19 +4,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::buffer::Input;
-use super::call::{long, short, sized};
+use super::call::{LONG_MIN, long, short};
 use super::error::input;
 use super::int::Int;
 use super::keys::{Keys, bytes_of, items};
 use super::output::Output;
 use super::real::Real;
 use crate::algorithms::rvh;
-
-/// What scoring one node of an even set counts for `call::sized`: some 30 ns.
-const NODE_WORK: usize = 64;
-
-/// The same with weights: some 400 ns for the logarithm.
-const WEIGHTED_WORK: usize = 640;
+use crate::error::Result;
 
 /// Nodes among which keys are placed; hashed once, unchanging, and safe to share between threads.
 ///
@@ -41,16 +36,37 @@ const WEIGHTED_WORK: usize = 640;
 #[pyclass(frozen, name = "NodeSet", module = "city_chain.algorithms.rvh")]
 struct NodeSet(rvh::NodeSet);
 
+/// Nodes from which a set is made with the GIL released: some 100 ns each.
+const LONG_NODES: usize = 200;
+
+/// Nanoseconds from which a call releases the GIL.
+const LONG_NS: usize = 20_000;
+
 impl NodeSet {
-    fn work(&self, keys: usize) -> usize {
-        let each = if self.0.even() { NODE_WORK } else { WEIGHTED_WORK };
-        self.0.len().saturating_mul(each).saturating_mul(keys)
+    /// Calls the core for some keys, with the GIL released if that takes long.
+    fn call<T: Send>(
+        &self,
+        py: Python<'_>,
+        keys: rvh::Keys<'_>,
+        n: usize,
+        f: impl FnOnce(&rvh::NodeSet) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        let is_long = keys.bytes() >= LONG_MIN || self.0.work(keys.len(), 0, n) >= LONG_NS;
+        if is_long { long(py, || f(&self.0)) } else { short(py, || f(&self.0)) }
     }
 
     /// Node positions, of which a set cannot have more than nodes.
     fn excluded(&self, exclude: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
         let one = |item: &Bound<'_, PyAny>| item.extract::<Int<u32>>().map(|at| at.0);
         exclude.map_or(Ok(Vec::new()), |exclude| items(exclude, "exclude", self.0.len(), one))
+    }
+}
+
+/// Calls `f` with the keys as the core wants them.
+fn with_keys<T>(keys: &Keys<'_>, f: impl FnOnce(rvh::Keys<'_>) -> T) -> T {
+    match keys {
+        Keys::Packed(packed, width) => f(rvh::Keys::Packed(packed, *width)),
+        Keys::Listed(_) => f(rvh::Keys::Listed(&keys.slices())),
     }
 }
 
@@ -70,9 +86,8 @@ impl NodeSet {
         let domains = domains.map(|domains| bytes_of(domains, "domains", rvh::NODES_MAX)).transpose()?;
         let ids: Vec<&[u8]> = ids.iter().map(Input::as_slice).collect();
         let domains: Option<Vec<&[u8]>> = domains.as_ref().map(|names| names.iter().map(Input::as_slice).collect());
-        sized(py, ids.len().saturating_mul(WEIGHTED_WORK), || {
-            rvh::NodeSet::new(&ids, weights.as_deref(), domains.as_deref()).map(Self)
-        })
+        let make = || rvh::NodeSet::new(&ids, weights.as_deref(), domains.as_deref()).map(Self);
+        if ids.len() >= LONG_NODES { long(py, make) } else { short(py, make) }
     }
 
     /// The nodes for a key, best first.
@@ -97,7 +112,7 @@ impl NodeSet {
         exclude: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Vec<u32>> {
         let (key, excluded) = (key.as_slice(), self.excluded(exclude)?);
-        sized(py, self.work(1).saturating_add(key.len()), || self.0.pick(key, n.0, &excluded))
+        self.call(py, rvh::Keys::Listed(&[key]), n.0, |set| set.pick(key, n.0, &excluded))
     }
 
     /// ``pick`` for many keys in one call.
@@ -106,42 +121,35 @@ impl NodeSet {
     ///     keys: An iterable of bytes (at most 2**24), or with ``width`` one buffer of keys of that many bytes each.
     ///     n: How many nodes for each key; at most 2**28 over all keys.
     ///     width: Bytes of each key in the buffer.
+    ///     exclude: Positions of nodes to leave out for all keys.
     ///
     /// Returns:
     ///     Positions as packed little-endian u32, ``n`` for each key, one key after another.
     ///
     /// Raises:
     ///     InputError: A number is out of range, or the width does not fit the buffer.
-    ///     UnavailableError: Fewer than ``n`` nodes have a weight above 0.
+    ///     UnavailableError: Fewer than ``n`` nodes have a weight above 0 and are not excluded.
     ///
     /// Example:
     ///     >>> nodes = NodeSet([b"a", b"b", b"c"])
     ///     >>> rows = memoryview(nodes.pick_many([b"x", b"y"], 2)).cast("I")
     ///     >>> rows[2:].tolist() == nodes.pick(b"y", 2)
     ///     True
-    #[pyo3(signature = (keys, n, *, width = None))]
+    #[pyo3(signature = (keys, n, *, width = None, exclude = None))]
+    #[pyo3(text_signature = "($self, keys, n, *, width=None, exclude=())")]
     fn pick_many<'py>(
         &self,
         py: Python<'py>,
         keys: &Bound<'py, PyAny>,
         n: Int<usize>,
         width: Option<Int<usize>>,
+        exclude: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let keys = Keys::extract(keys, width)?;
-        let (slices, work) = (keys.slices(), self.work(keys.len()));
-        let picks = short(py, || self.0.picks(slices.len(), n.0))?;
+        let (keys, n, excluded) = (Keys::extract(keys, width)?, n.0, self.excluded(exclude)?);
+        let picks = short(py, || self.0.picks(keys.len(), n, &excluded))?;
         let mut output = Output::new(py, picks * 4)?;
-        let mut space = output.space();
-        sized(py, work, || {
-            let mut at = 0;
-            self.0.pick_many_with(&slices, n.0, &mut |row| {
-                for node in row {
-                    space.put(at, &node.to_le_bytes());
-                    at += 4;
-                }
-            })?;
-            space.finish().map(drop)
-        })?;
+        let rows = output.space().zeroed().as_chunks_mut().0;
+        with_keys(&keys, |keys| self.call(py, keys, n, |set| set.pick_many_into(keys, n, &excluded, rows)))?;
         Ok(output.publish())
     }
 
@@ -159,7 +167,7 @@ impl NodeSet {
     #[pyo3(signature = (key, exclude = None), text_signature = "($self, key, exclude=())")]
     fn rank(&self, py: Python<'_>, key: Input<'_>, exclude: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u32>> {
         let (key, excluded) = (key.as_slice(), self.excluded(exclude)?);
-        sized(py, self.work(1).saturating_add(key.len()), || self.0.rank(key, &excluded))
+        self.call(py, rvh::Keys::Listed(&[key]), self.0.len(), |set| set.rank(key, &excluded))
     }
 
     /// The keys that would move if these nodes became others.
@@ -185,9 +193,8 @@ impl NodeSet {
         n: Int<usize>,
         width: Option<Int<usize>>,
     ) -> PyResult<Vec<usize>> {
-        let keys = Keys::extract(keys, width)?;
-        let (slices, other) = (keys.slices(), &other.0);
-        long(py, || self.0.owner_changes(other, &slices, n.0))
+        let (keys, other) = (Keys::extract(keys, width)?, &other.0);
+        with_keys(&keys, |keys| long(py, || self.0.owner_changes(other, keys, n.0)))
     }
 
     /// The id of the node at a position.
@@ -214,6 +221,15 @@ impl NodeSet {
     ///     Its position in ``ids``, or None if it is not there.
     fn position(&self, id: Input<'_>) -> Option<u32> {
         self.0.position(&id)
+    }
+
+    /// The instructions that work on it: ``"avx512"``, ``"avx2"``, ``"neon"`` or ``"scalar"``.
+    ///
+    /// The best that the machine has, or what the environment variable ``CITY_CHAIN_RVH_KERNEL`` named when the first set of
+    /// the process was made. All give the same placements.
+    #[getter]
+    fn kernel(&self) -> &'static str {
+        self.0.kernel().name()
     }
 
     fn __len__(&self) -> usize {

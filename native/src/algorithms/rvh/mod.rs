@@ -5,21 +5,34 @@
 //! 1. `node` and `key` are the first 8 bytes (little-endian) of domain-separated BLAKE3 of the id and of the key;
 //! 2. `draw = mix(node ^ key)`, a bijection (MurmurHash3's 64-bit finaliser), so distinct node hashes cannot tie;
 //! 3. the score is −log₂(u)/w with u = (draw + 1)/2⁶⁴, as in Ceph's straw2 and in Schindelhauer and Schomaker's weighted
-//!    hashing; the smallest wins. The logarithm is computed in integers ([`cost`]) and the quotients are compared by cross
-//!    multiplication, because libm's logarithm is not the same bits everywhere and a placement must be;
+//!    hashing; the smallest wins. The logarithm is computed in integers (`cost::cost`) and the quotients are compared by
+//!    cross multiplication, because libm's logarithm is not the same bits everywhere and a placement must be;
 //! 4. ties break on the larger draw, then the smaller id. The logarithm is monotonic, so nodes of equal weight are in the
 //!    order of their draws.
 //!
 //! With failure domains, the best node of every domain comes first (in the order of rank), then the second best of every
 //! domain, and so on: n nodes are spread over the domains as evenly as these allow.
 //!
-//! The main type is [`NodeSet`].
+//! The main type is [`NodeSet`]. `group` finds the best of some nodes without scoring all, `kernel` has the loops for each set
+//! of instructions, `digest` hashes many keys at once, `spread` deals with domains.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::crypto::hash;
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
+
+mod cost;
+mod digest;
+mod group;
+mod kernel;
+mod spread;
+
+pub use cost::{WEIGHT_ONE, fixed_weight};
+pub use digest::Keys;
+use group::{Found, Group, Mask};
+pub use kernel::Kernel;
+use spread::{Domains, Quota, Spreading};
 
 /// The most nodes of a set.
 pub const NODES_MAX: usize = 1 << 20;
@@ -30,77 +43,44 @@ pub const ID_MAX: usize = 1024;
 /// The most nodes that one call picks, over all its keys.
 pub const PICKS_MAX: usize = 1 << 28;
 
-/// A weight of 1 in the fixed point of the weights: 16 bits before and 16 bits after the point.
-pub const WEIGHT_ONE: u32 = 1 << 16;
+/// Keys that are hashed, then placed, at a time.
+const KEYS: usize = 64;
 
-const CONTEXT_NODE: &str = "city-chain v1 rvh node";
-const CONTEXT_KEY: &str = "city-chain v1 rvh key";
+/// Nanoseconds of work for one thread, from which on others help.
+const PARALLEL_MIN: usize = 400_000;
 
-/// Fractional bits of [`cost`].
-const COST_BITS: u32 = 48;
+/// Stands for a node that no key can have.
+const NONE: u32 = u32::MAX;
 
-fn hash64(context: &'static str, bytes: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash::digest(context, bytes)[..8]);
-    u64::from_le_bytes(first)
-}
-
-/// MurmurHash3's 64-bit finaliser, a bijection.
-fn mix(mut value: u64) -> u64 {
-    value ^= value >> 33;
-    value = value.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    value ^= value >> 33;
-    value = value.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    value ^ (value >> 33)
-}
-
-/// −log₂((draw + 1)/2⁶⁴) with [`COST_BITS`] fractional bits, by repeated squaring; never rises with `draw`.
-fn cost(draw: u64) -> u64 {
-    let value = u128::from(draw) + 1;
-    let whole = value.ilog2();
-    // 1 ≤ x < 2 with 63 fractional bits.
-    let mut x = if whole <= 63 { value << (63 - whole) } else { value >> (whole - 63) };
-    let mut log = u64::from(whole);
-    for _ in 0..COST_BITS {
-        x = (x * x) >> 63;
-        log <<= 1;
-        if x >> 64 != 0 {
-            x >>= 1;
-            log |= 1;
-        }
-    }
-    (64 << COST_BITS) - log
-}
-
-/// A weight as fixed point, rounded to the nearest; refuses what is negative, not finite or too large.
-pub fn fixed_weight(weight: f64) -> Result<u32> {
-    let scaled = weight * f64::from(WEIGHT_ONE);
-    if !scaled.is_finite() || scaled < 0.0 || scaled.round() > f64::from(u32::MAX) {
-        return Err(Error::input(format!("rvh: a weight of {weight}; 0 to 65535 is allowed")));
-    }
-    let fixed = scaled.round() as u32;
-    if fixed == 0 && weight > 0.0 {
-        return Err(Error::input(format!("rvh: a weight of {weight} is below 1/65536; use 0 for never")));
-    }
-    Ok(fixed)
-}
-
-#[derive(Debug, Clone)]
-struct Node {
-    id: Vec<u8>,
-    hash: u64,
-    weight: u32,
-    domain: u32,
-}
-
-/// Some nodes, hashed once.
+/// Some nodes, hashed once. Unchanging, but for what is prepared at the first call that needs it.
 #[derive(Debug, Clone)]
 pub struct NodeSet {
-    nodes: Vec<Node>,
-    by_id: BTreeMap<Vec<u8>, u32>,
-    eligible: usize,
-    even: bool,
-    spread: bool,
+    ids: Vec<Box<[u8]>>,
+    /// Positions in the order of the ids.
+    order: Vec<u32>,
+    /// The node of each position; [`NONE`] if its weight is 0.
+    nodes: Vec<u32>,
+    /// The position of each node. Nodes are those of weight above 0, in the order of their ids.
+    positions: Vec<u32>,
+    /// The weight of each node.
+    weights: Vec<u32>,
+    whole: Group,
+    domains: Option<Domains>,
+    kernel: Kernel,
+}
+
+/// What one call asks of every key.
+struct Call {
+    n: usize,
+    mask: Mask,
+    quota: Option<Quota>,
+}
+
+/// Space to work in.
+#[derive(Default)]
+struct Space {
+    found: Found,
+    spreading: Spreading,
 }
 
 impl NodeSet {
@@ -121,113 +101,85 @@ impl NodeSet {
                 return Err(Error::input(format!("rvh: {count} {what} for {} nodes", ids.len())));
             }
         }
-        let names: BTreeSet<&[u8]> = domains.into_iter().flatten().copied().collect();
-        let numbers: BTreeMap<&[u8], u32> = names.into_iter().zip(0..).collect();
-        let mut by_id = BTreeMap::new();
-        let mut nodes = Vec::with_capacity(ids.len());
-        for (at, id) in (0u32..).zip(ids) {
+        for (at, id) in ids.iter().enumerate() {
             if id.is_empty() || id.len() > ID_MAX {
                 return Err(Error::input(format!(
                     "rvh: node {at}: an id of {} bytes, 1 to {ID_MAX} are allowed",
                     id.len()
                 )));
             }
-            if by_id.insert(id.to_vec(), at).is_some() {
-                return Err(Error::input(format!("rvh: node {at}: its id is there twice")));
-            }
-            let place = at as usize;
-            nodes.push(Node {
-                id: id.to_vec(),
-                hash: hash64(CONTEXT_NODE, id),
-                weight: weights.map_or(WEIGHT_ONE, |weights| weights[place]),
-                domain: domains.map_or(0, |domains| numbers[domains[place]]),
-            });
         }
-        let eligible = nodes.iter().filter(|node| node.weight > 0).count();
-        let first = nodes.iter().map(|node| node.weight).find(|weight| *weight > 0).unwrap_or(0);
-        let even = nodes.iter().all(|node| node.weight == 0 || node.weight == first);
-        Ok(Self { nodes, by_id, eligible, even, spread: numbers.len() > 1 })
+        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+        order.sort_unstable_by_key(|at| (ids[*at as usize], *at));
+        let twice = order.windows(2).filter(|pair| ids[pair[0] as usize] == ids[pair[1] as usize]);
+        if let Some(at) = twice.map(|pair| pair[1]).min() {
+            return Err(Error::input(format!("rvh: node {at}: its id is there twice")));
+        }
+        let weight = |at: u32| weights.map_or(WEIGHT_ONE, |weights| weights[at as usize]);
+        let positions: Vec<u32> = order.iter().copied().filter(|at| weight(*at) > 0).collect();
+        let mut nodes = vec![NONE; ids.len()];
+        for (node, at) in (0u32..).zip(&positions) {
+            nodes[*at as usize] = node;
+        }
+        let weights: Vec<u32> = positions.iter().map(|at| weight(*at)).collect();
+        let hashes: Vec<u64> = positions.iter().map(|at| digest::node(ids[*at as usize])).collect();
+        let domains = domains.and_then(|domains| {
+            let of = |at: &u32| domains[*at as usize];
+            let names: BTreeSet<&[u8]> = positions.iter().map(of).collect();
+            let names: Vec<&[u8]> = names.into_iter().collect();
+            let number = |at: &u32| names.partition_point(|name| *name < of(at)) as u32;
+            (names.len() > 1).then(|| Domains::new(positions.iter().map(number).collect(), &hashes, &weights))
+        });
+        let whole = Group::new((0..positions.len() as u32).collect(), &hashes, &weights);
+        let ids = ids.iter().map(|id| Box::from(*id)).collect();
+        Ok(Self { ids, order, nodes, positions, weights, whole, domains, kernel: Kernel::chosen()? })
+    }
+
+    /// The same set, worked on with a kernel of one's own choice.
+    pub fn with_kernel(self, kernel: Kernel) -> Self {
+        Self { kernel, ..self }
+    }
+
+    /// The kernel that works on it.
+    pub fn kernel(&self) -> Kernel {
+        self.kernel
     }
 
     /// How many nodes there are.
     pub fn len(&self) -> usize {
-        self.nodes.len()
+        self.ids.len()
     }
 
     /// Never: a set has at least one node.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
-    /// Whether all nodes that can be chosen have one weight, so that scoring needs no logarithm.
-    pub fn even(&self) -> bool {
-        self.even
+        self.ids.is_empty()
     }
 
     /// The id of a node.
     pub fn id(&self, at: u32) -> Option<&[u8]> {
-        self.nodes.get(at as usize).map(|node| node.id.as_slice())
+        self.ids.get(at as usize).map(Box::as_ref)
+    }
+
+    /// The index of an id.
+    pub fn position(&self, id: &[u8]) -> Option<u32> {
+        self.order.binary_search_by(|at| self.ids[*at as usize].as_ref().cmp(id)).ok().map(|place| self.order[place])
     }
 
     /// All nodes of weight above 0 that are not excluded, best first, domains spread.
     pub fn rank(&self, key: &[u8], excluded: &[u32]) -> Result<Vec<u32>> {
-        let mut left_out = vec![false; self.nodes.len()];
-        for at in excluded {
-            match left_out.get_mut(*at as usize) {
-                Some(flag) => *flag = true,
-                None => return Err(Error::input(format!("rvh: node {at}: there are only {}", self.nodes.len()))),
-            }
-        }
-        let key = hash64(CONTEXT_KEY, key);
-        let mut scored: Vec<(u64, u64, u32)> = (0u32..)
-            .zip(&self.nodes)
-            .filter(|(at, node)| node.weight > 0 && !left_out[*at as usize])
-            .map(|(at, node)| {
-                let draw = mix(node.hash ^ key);
-                (if self.even { 0 } else { cost(draw) }, draw, at)
-            })
-            .collect();
-        scored.sort_unstable_by(|a, b| self.compare(a, b));
-        let ranked = scored.into_iter().map(|(_, _, at)| at);
-        Ok(if self.spread { self.spread(ranked) } else { ranked.collect() })
-    }
-
-    fn compare(&self, a: &(u64, u64, u32), b: &(u64, u64, u32)) -> Ordering {
-        let (left, right) = (&self.nodes[a.2 as usize], &self.nodes[b.2 as usize]);
-        let scores = (u128::from(a.0) * u128::from(right.weight)).cmp(&(u128::from(b.0) * u128::from(left.weight)));
-        scores.then(b.1.cmp(&a.1)).then_with(|| left.id.cmp(&right.id))
-    }
-
-    /// The best of every domain, then the second best of every domain, and so on.
-    fn spread(&self, ranked: impl Iterator<Item = u32>) -> Vec<u32> {
-        let mut taken: BTreeMap<u32, usize> = BTreeMap::new();
-        let mut rounds: Vec<Vec<u32>> = Vec::new();
-        for at in ranked {
-            let round = taken.entry(self.nodes[at as usize].domain).or_default();
-            if *round == rounds.len() {
-                rounds.push(Vec::new());
-            }
-            rounds[*round].push(at);
-            *round += 1;
-        }
-        rounds.concat()
+        let mask = self.mask(excluded)?;
+        let n = self.positions.len() - mask.nodes.len();
+        Ok(self.one(key, &self.call(n, mask)?))
     }
 
     /// The first `n` of [`NodeSet::rank`].
     pub fn pick(&self, key: &[u8], n: usize, excluded: &[u32]) -> Result<Vec<u32>> {
-        let mut ranked = self.rank(key, excluded)?;
-        if ranked.len() < n {
-            return Err(Error::unavailable("rvh: nodes with weight above 0", n as u64, ranked.len() as u64));
-        }
-        ranked.truncate(n);
-        Ok(ranked)
+        Ok(self.one(key, &self.call(n, self.mask(excluded)?)?))
     }
 
     /// How many numbers [`NodeSet::pick_many`] gives for `keys` keys, checked before anything is allocated for them.
-    pub fn picks(&self, keys: usize, n: usize) -> Result<usize> {
-        if n > self.eligible {
-            return Err(Error::unavailable("rvh: nodes with weight above 0", n as u64, self.eligible as u64));
-        }
+    pub fn picks(&self, keys: usize, n: usize, excluded: &[u32]) -> Result<usize> {
+        self.enough(n, &self.mask(excluded)?)?;
         let picks = keys.saturating_mul(n);
         if picks > PICKS_MAX {
             return Err(Error::input(format!("rvh: {keys} keys of {n} nodes each; at most {PICKS_MAX} in all")));
@@ -235,39 +187,158 @@ impl NodeSet {
         Ok(picks)
     }
 
-    /// [`NodeSet::pick`] for many keys: calls `put` with one row of `n` after another.
-    pub fn pick_many_with(&self, keys: &[&[u8]], n: usize, put: &mut impl FnMut(&[u32])) -> Result<()> {
-        self.picks(keys.len(), n)?;
-        for key in keys {
-            put(&self.pick(key, n, &[])?);
+    /// [`NodeSet::pick`] for many keys: fills `rows`, which has [`NodeSet::picks`] places, with one row of `n` positions
+    /// after another, little-endian. Large batches use rayon.
+    pub fn pick_many_into(&self, keys: Keys<'_>, n: usize, excluded: &[u32], rows: &mut [[u8; 4]]) -> Result<()> {
+        let picks = self.picks(keys.len(), n, excluded)?;
+        if rows.len() != picks {
+            return Err(Error::input(format!("rvh: room for {} positions, {picks} are needed", rows.len())));
         }
+        let call = self.call(n, self.mask(excluded)?)?;
+        self.batches((keys, n), n, rows, |start, rows| {
+            let mut space = Space::default();
+            self.each(keys, start, rows.len() / n, &call, &mut space, |at, nodes| {
+                for (place, node) in rows[at * n..(at + 1) * n].iter_mut().zip(nodes) {
+                    *place = self.positions[*node as usize].to_le_bytes();
+                }
+            });
+        });
         Ok(())
     }
 
     /// [`NodeSet::pick`] for many keys, one row of `n` after another.
-    pub fn pick_many(&self, keys: &[&[u8]], n: usize) -> Result<Vec<u32>> {
-        let mut rows = Vec::with_capacity(self.picks(keys.len(), n)?);
-        self.pick_many_with(keys, n, &mut |row| rows.extend_from_slice(row))?;
-        Ok(rows)
+    pub fn pick_many(&self, keys: Keys<'_>, n: usize, excluded: &[u32]) -> Result<Vec<u32>> {
+        let mut rows = vec![[0; 4]; self.picks(keys.len(), n, excluded)?];
+        self.pick_many_into(keys, n, excluded, &mut rows)?;
+        Ok(rows.into_iter().map(u32::from_le_bytes).collect())
     }
 
     /// The positions of the keys whose first `n` nodes, as a set of ids, are others in `other`.
-    pub fn owner_changes(&self, other: &Self, keys: &[&[u8]], n: usize) -> Result<Vec<usize>> {
-        let mut changed = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
-            let ids = |set: &Self| -> Result<BTreeSet<Vec<u8>>> {
-                Ok(set.pick(key, n, &[])?.into_iter().map(|at| set.nodes[at as usize].id.clone()).collect())
-            };
-            if ids(self)? != ids(other)? {
-                changed.push(at);
-            }
+    pub fn owner_changes(&self, other: &Self, keys: Keys<'_>, n: usize) -> Result<Vec<usize>> {
+        let calls = [self.call(n, Mask::default())?, other.call(n, Mask::default())?];
+        if n == 0 {
+            return Ok(Vec::new());
         }
-        Ok(changed)
+        // What the nodes of `other` are called here.
+        let here = |at: &u32| self.position(&other.ids[*at as usize]).map_or(NONE, |at| self.nodes[at as usize]);
+        let names: Vec<u32> = other.positions.iter().map(here).collect();
+        let mut moved = vec![false; keys.len()];
+        self.batches((keys, 2 * n), 1, &mut moved, |start, moved| {
+            let (mut space, mut held) = (Space::default(), vec![0; moved.len() * n]);
+            self.each(keys, start, moved.len(), &calls[0], &mut space, |at, nodes| {
+                let row = &mut held[at * n..(at + 1) * n];
+                row.copy_from_slice(nodes);
+                row.sort_unstable();
+            });
+            let mut row = Vec::with_capacity(n);
+            other.each(keys, start, moved.len(), &calls[1], &mut space, |at, nodes| {
+                row.clear();
+                row.extend(nodes.iter().map(|node| names[*node as usize]));
+                row.sort_unstable();
+                moved[at] = row != held[at * n..(at + 1) * n];
+            });
+        });
+        Ok(moved.into_iter().enumerate().filter_map(|(at, moved)| moved.then_some(at)).collect())
     }
 
-    /// The index of an id.
-    pub fn position(&self, id: &[u8]) -> Option<u32> {
-        self.by_id.get(id).copied()
+    /// About how many nanoseconds a call for some keys takes on one thread, for a caller that decides where it runs.
+    pub fn work(&self, keys: usize, bytes: usize, n: usize) -> usize {
+        let (nodes, n) = (self.positions.len(), n.min(self.positions.len()));
+        let (each, ordered) = if self.whole.even() { (1, 8) } else { (1, 40) };
+        // Everything scored and sorted, or a pass and a few hits scored.
+        let scored = if n > nodes / 8 { nodes } else { 2 * n + 8 };
+        let ready = self.domains.as_ref().map_or_else(|| self.whole.ready(n), |domains| domains.ready(nodes, n));
+        (100 + nodes * each + scored * ordered).saturating_mul(keys).saturating_add(bytes).saturating_add(if ready {
+            0
+        } else {
+            nodes.saturating_mul(100)
+        })
+    }
+
+    fn mask(&self, excluded: &[u32]) -> Result<Mask> {
+        if let Some(at) = excluded.iter().find(|at| **at as usize >= self.ids.len()) {
+            return Err(Error::input(format!("rvh: node {at}: there are only {}", self.ids.len())));
+        }
+        Ok(Mask::new(
+            excluded.iter().map(|at| self.nodes[*at as usize]).filter(|node| *node != NONE),
+            self.positions.len(),
+        ))
+    }
+
+    fn enough(&self, n: usize, mask: &Mask) -> Result<()> {
+        let left = self.positions.len() - mask.nodes.len();
+        if n > left {
+            return Err(Error::unavailable("rvh: nodes with weight above 0", n as u64, left as u64));
+        }
+        Ok(())
+    }
+
+    fn call(&self, n: usize, mask: Mask) -> Result<Call> {
+        self.enough(n, &mask)?;
+        let quota = self.domains.as_ref().map(|domains| domains.quota(n, &mask));
+        Ok(Call { n, mask, quota })
+    }
+
+    fn one(&self, key: &[u8], call: &Call) -> Vec<u32> {
+        let mut space = Space::default();
+        let nodes = self.best(digest::key(key), call, &mut space);
+        nodes.iter().map(|node| self.positions[*node as usize]).collect()
+    }
+
+    /// Calls `put` with the number, from 0 on, and the nodes of `count` keys from `start` on.
+    fn each(
+        &self,
+        keys: Keys<'_>,
+        start: usize,
+        count: usize,
+        call: &Call,
+        space: &mut Space,
+        mut put: impl FnMut(usize, &[u32]),
+    ) {
+        let mut hashes = [0; KEYS];
+        for first in (0..count).step_by(KEYS) {
+            let hashes = &mut hashes[..KEYS.min(count - first)];
+            keys.hash(self.kernel, start + first, hashes);
+            for (at, hash) in hashes.iter().enumerate() {
+                put(first + at, self.best(*hash, call, space));
+            }
+        }
+    }
+
+    fn best<'a>(&self, key: u64, call: &Call, space: &'a mut Space) -> &'a [u32] {
+        let Space { found, spreading } = space;
+        match (&self.domains, &call.quota) {
+            (Some(domains), Some(quota)) => {
+                let call = (quota, &call.mask);
+                domains.best(&self.whole, self.kernel, key, call, &self.weights, (found, spreading));
+            }
+            _ => {
+                let mask = (&call.mask, call.mask.nodes.len());
+                self.whole.best(self.kernel, key, call.n, mask, &self.weights, found);
+            }
+        }
+        &found.nodes[..call.n]
+    }
+
+    /// Calls `work` with the first key and the places of one piece of the keys after another, on several threads if that
+    /// pays. Every key has `each` places.
+    fn batches<T: Send>(
+        &self,
+        (keys, n): (Keys<'_>, usize),
+        each: usize,
+        places: &mut [T],
+        work: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        if places.is_empty() {
+            return;
+        }
+        let total = self.work(keys.len(), keys.bytes(), n);
+        if total < PARALLEL_MIN || rayon::current_num_threads() == 1 {
+            work(0, places);
+            return;
+        }
+        let count = keys.len().div_ceil((total / (PARALLEL_MIN / 4)).max(1)).next_multiple_of(KEYS);
+        places.par_chunks_mut(count * each).enumerate().for_each(|(at, places)| work(at * count, places));
     }
 }
 
