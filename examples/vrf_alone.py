@@ -23,3 +23,18 @@ except VerificationError as error:
     print(f"{loser} with {winner}'s proof: {error}")
 
 assert outputs[winner] == vrf.proof_to_hash(players[winner].prove(draw))
+
+# A committee of about 50 out of 1000 units of stake: long proofs are checked together, and each output says how many of
+# its holder's units are elected. Somebody's wrong proof spoils nobody else's.
+stakes = {vrf.SecretKey(secrets.token_bytes(32)): 40 for _ in range(25)}
+claims = [(key.public_key, draw, key.prove_batchable(draw)) for key in stakes]
+claims[3] = (claims[3][0], draw, claims[4][2])
+verdicts = vrf.verify_many(claims)
+seats = [
+    vrf.sortition(verdict, weight, total=1000, expected=50) if isinstance(verdict, bytes) else 0
+    for verdict, weight in zip(verdicts, stakes.values(), strict=True)
+]
+assert [isinstance(verdict, VerificationError) for verdict in verdicts].count(True) == 1
+print(
+    f"committee: {sum(seats)} seats for {sum(seat > 0 for seat in seats)} of {len(stakes)} holders; one proof refused"
+)

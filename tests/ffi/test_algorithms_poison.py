@@ -161,9 +161,16 @@ CASES = [
     Case(NODES.id, (1,)),
     Case(NODES.position, (b"a",)),
     Case(vrf.SecretKey, (bytes(32),)),
-    Case(KEY.prove, (b"alpha",)),
-    Case(vrf.verify, (KEY.public_key, b"alpha", PROOF)),
-    Case(vrf.proof_to_hash, (PROOF,)),
+    Case(KEY.prove, (b"alpha",), {"suite": "tai"}),
+    Case(KEY.prove_batchable, (b"alpha",), {"suite": "tai"}),
+    Case(vrf.verify, (KEY.public_key, b"alpha", PROOF), {"suite": "ell2"}),
+    Case(vrf.verify_many, ([(KEY.public_key, b"alpha", PROOF)],), {"suite": "ell2"}),
+    Case(lambda one: vrf.verify_many([one]), ((KEY.public_key, b"alpha", PROOF),)),
+    Case(lambda public, alpha, proof: vrf.verify_many([(public, alpha, proof)]), (KEY.public_key, b"alpha", PROOF)),
+    Case(vrf.proof_to_hash, (PROOF,), {"suite": "ell2"}),
+    Case(vrf.to_batchable, (KEY.public_key, b"alpha", PROOF), {"suite": "ell2"}),
+    Case(vrf.to_compact, (KEY.public_key, b"alpha", KEY.prove_batchable(b"alpha")), {"suite": "ell2"}),
+    Case(vrf.sortition, (bytes(64), 3, 10, 2)),
     Case(vrf.alpha, (bytes(32), 1, 1, bytes(32))),
     Case(vrf.transaction_seed, (bytes(64), bytes(32), 1)),
     Case(cbf.Bloom, (100, 0.01), {"seed": 1}),
@@ -249,6 +256,9 @@ INTEGER_CALLS: list[Callable[[Any], object]] = [
     lambda wrong: NODES.pick(b"", wrong),
     lambda wrong: NODES.pick(b"", 1, exclude=[wrong]),
     lambda wrong: vrf.transaction_seed(bytes(64), bytes(32), wrong),
+    lambda wrong: vrf.sortition(bytes(64), wrong, 2**64 - 1, 1),
+    lambda wrong: vrf.sortition(bytes(64), 0, wrong, 1),
+    lambda wrong: vrf.sortition(bytes(64), 0, 2**64 - 1, wrong),
 ]
 BYTES_CALLS: list[Callable[[Any], object]] = [
     lambda wrong: ec.encode(wrong, 2, 2),
@@ -256,6 +266,10 @@ BYTES_CALLS: list[Callable[[Any], object]] = [
     NODES.position,
     BLOOM.insert,
     vrf.SecretKey,
+    KEY.prove_batchable,
+    lambda wrong: vrf.verify_many([(wrong, b"", PROOF)]),
+    lambda wrong: vrf.verify_many([(KEY.public_key, wrong, PROOF)]),
+    lambda wrong: vrf.verify_many([(KEY.public_key, b"", wrong)]),
     cbf.Cuckoo.from_bytes,
 ]
 
@@ -282,6 +296,12 @@ def test_an_iterable_that_raises_or_never_ends_is_the_callers_own() -> None:
         yield b"a"
         raise KeyError("mine")
 
+    def triples() -> Any:
+        yield KEY.public_key, b"alpha", PROOF
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        vrf.verify_many(triples())
     for call in (BLOOM.insert_many, CUCKOO.insert_many, rvh.NodeSet, lambda keys: NODES.pick_many(keys, 1)):
         with pytest.raises(KeyError, match="mine"):
             call(broken())

@@ -118,13 +118,79 @@ def test_sizes_are_checked() -> None:
             vrf.SecretKey(bytes(length))
         with pytest.raises(InputError, match="exactly 32"):
             vrf.verify(bytes(length), b"", proof)
-    for length in (0, 79, 81, 128):
-        with pytest.raises(InputError, match="exactly 80"):
+    for length in (0, 79, 81, 127, 129):
+        with pytest.raises(InputError, match=f"{length} bytes, exactly 80 or 128"):
             vrf.verify(key.public_key, b"", bytes(length))
-        with pytest.raises(InputError, match="exactly 80"):
+        with pytest.raises(InputError, match=f"{length} bytes, exactly 80 or 128"):
             vrf.proof_to_hash(bytes(length))
     with pytest.raises(InputError, match="exactly 64"):
         vrf.transaction_seed(bytes(63), bytes(32), 0)
+
+
+def test_a_batch_has_one_verdict_for_each_item() -> None:
+    keys = [vrf.SecretKey(bytes([at]) * 32) for at in range(3)]
+    items: list[tuple[bytes, bytes, bytes]] = []
+    for at in range(60):
+        key, data = keys[at % 3], bytes([at])
+        proof = key.prove(data) if at % 4 == 0 else key.prove_batchable(data)
+        if at % 10 == 7:
+            proof = proof[:-20] + bytes([proof[-20] ^ 1]) + proof[-19:]
+        items.append((key.public_key, data if at % 10 != 3 else b"another", proof))
+    items += [(bytes(31), b"", items[0][2]), (items[0][0], b"", bytes(81)), (bytes(32), b"", items[0][2])]
+    expected: list[tuple[type, str] | bytes] = []
+    for item in items:
+        try:
+            expected.append(vrf.verify(*item))
+        except (InputError, VerificationError) as error:
+            expected.append((type(error), str(error)))
+    found = vrf.verify_many(iter(items))
+    assert [one if isinstance(one, bytes) else (type(one), str(one)) for one in found] == expected
+    assert sum(isinstance(one, bytes) for one in found) == 48
+    assert [vrf.verify_many([item])[0] for item in items[:3]] == found[:3]
+    assert vrf.verify_many([]) == []
+
+
+def test_a_batch_reads_any_buffer_and_refuses_what_is_no_triple() -> None:
+    key = vrf.SecretKey(bytes(32))
+    proof = key.prove_batchable(b"input")
+    item = (bytearray(key.public_key), memoryview(b"input"), bytearray(proof))
+    assert vrf.verify_many([item] * 20) == [vrf.proof_to_hash(proof)] * 20
+    with pytest.raises(InputError, match="a tuple of 2, one of 3"):
+        vrf.verify_many([(b"", b"")])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"items\[1\]"):
+        vrf.verify_many([item, [b"", b"", b""]])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match=r"items\[0\]: bytes are needed"):
+        vrf.verify_many([("key", b"", b"")])  # type: ignore[list-item]
+
+
+def test_suites_and_forms() -> None:
+    key = vrf.SecretKey(bytes([4]) * 32)
+    assert key.prove(b"input") == key.prove(b"input", suite="ell2") != key.prove(b"input", suite="tai")
+    outputs = set()
+    for suite in ("ell2", "tai"):
+        short, long = key.prove(b"input", suite=suite), key.prove_batchable(b"input", suite=suite)
+        assert (len(short), len(long)) == (80, 128)
+        outputs |= {vrf.verify(key.public_key, b"input", proof, suite=suite) for proof in (short, long)}  # type: ignore[arg-type]
+        outputs |= set(vrf.verify_many([(key.public_key, b"input", short)] * 2, suite=suite))  # type: ignore[arg-type]
+    assert len(outputs) == 2
+    for name in ("", "TAI", "ell2\0", "ed25519"):
+        with pytest.raises(InputError, match='"ell2" or "tai" is needed'):
+            key.prove(b"input", suite=name)
+        with pytest.raises(InputError, match='"ell2" or "tai" is needed'):
+            vrf.verify_many([], suite=name)  # type: ignore[arg-type]
+
+
+def test_a_form_in_place_of_the_other_is_refused() -> None:
+    key = vrf.SecretKey(bytes([4]) * 32)
+    short, long = key.prove(b"input"), key.prove_batchable(b"input")
+    with pytest.raises(InputError, match="the short proof: 128 bytes, exactly 80"):
+        vrf.to_batchable(key.public_key, b"input", long)
+    with pytest.raises(InputError, match="the long proof: 80 bytes, exactly 128"):
+        vrf.to_compact(key.public_key, b"input", short)
+    with pytest.raises(VerificationError, match="does not fit"):
+        vrf.to_batchable(key.public_key, b"inpuu", short)
+    with pytest.raises(VerificationError, match="does not fit"):
+        vrf.to_compact(key.public_key, b"inpuu", long)
 
 
 def test_a_secret_key_shows_and_gives_away_nothing() -> None:
@@ -133,7 +199,10 @@ def test_a_secret_key_shows_and_gives_away_nothing() -> None:
     assert key.public_key.hex() in repr(key)
     assert seed.hex() not in repr(key)
     assert not hasattr(key, "__dict__")
-    gives: list[Callable[[Any], object]] = [pickle.dumps, copy.copy, copy.deepcopy, bytes]
+    gives: list[Callable[[Any], object]] = [pickle.dumps, copy.copy, copy.deepcopy, bytes, memoryview]
+    assert not [
+        name for name in dir(key) if not name.startswith("_") and name not in {"public_key", "prove", "prove_batchable"}
+    ]
     for give in gives:
         with pytest.raises(TypeError):
             give(key)

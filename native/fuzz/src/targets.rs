@@ -235,7 +235,7 @@ pub fn erasure(data: &[u8]) {
     }
 }
 
-/// Ed25519 and the VRF: a batch gives each the verdict that it has alone.
+/// Ed25519: a batch gives each the verdict that it has alone.
 pub fn signatures(data: &[u8]) {
     static KEYS: LazyLock<Vec<SigningKey>> =
         LazyLock::new(|| (0..4).map(|at| SigningKey::from_seed(&[at; 32])).collect());
@@ -261,12 +261,72 @@ pub fn signatures(data: &[u8]) {
     for ((public, message, signature), good) in cases.iter().zip(together) {
         assert_eq!(ed25519::verify(public, message, signature).is_ok(), good);
     }
-    let mut proof = [0; vrf::PROOF_LEN];
-    for (to, from) in proof.iter_mut().zip(data) {
-        *to = *from;
+}
+
+/// The VRF: proofs of both forms and suites, spoilt; a batch gives each the verdict that it has alone, forms convert into
+/// each other, and sortition stays within its bounds.
+pub fn draws(data: &[u8]) {
+    static KEYS: LazyLock<Vec<vrf::SecretKey>> =
+        LazyLock::new(|| (0..4).map(|at| vrf::SecretKey::from_seed(&[at; 32])).collect());
+    let mut script = Script(data);
+    let suite = if script.byte() % 2 == 0 { vrf::Suite::Ell2 } else { vrf::Suite::Tai };
+    let mut cases: Vec<([u8; 32], [u8; 2], Vec<u8>)> = Vec::new();
+    while !script.done() && cases.len() < 24 {
+        let (shape, key) = (script.byte(), &KEYS[usize::from(script.byte()) % 4]);
+        let (alpha, mut public) = (script.take::<2>(), key.public());
+        let batchable = shape & 0x80 != 0;
+        let mut proof = if batchable {
+            key.prove_batchable(suite, &alpha).expect("a point is found").to_vec()
+        } else {
+            key.prove_in(suite, &alpha).expect("a point is found").to_vec()
+        };
+        let at = usize::from(script.byte()) % (proof.len() - 31);
+        match shape % 8 {
+            0..3 => {}
+            3 => proof[at] ^= script.byte(),
+            4 => public[at % 32] ^= script.byte(),
+            5 => proof[at..at + 32].copy_from_slice(&script.take::<32>()),
+            6 => proof.truncate(at),
+            _ => public = script.take(),
+        }
+        cases.push((public, alpha, proof));
     }
-    assert!(vrf::verify(&KEYS[0].public(), data, &proof).is_err(), "a forged proof");
-    let _ = vrf::proof_to_hash(&proof);
+    let items = || cases.iter().map(|(public, alpha, proof)| vrf::Item::from_slices(public, alpha, proof));
+    let together = vrf::verify_many_of(suite, items().collect()).expect("the system has randomness");
+    for ((item, verdict), (_, _, proof)) in items().zip(together).zip(&cases) {
+        let alone = item.clone().and_then(|item| vrf::verify_in(suite, item.public, item.alpha, item.proof));
+        assert_eq!(alone, verdict);
+        let shown = vrf::Proof::from_slice(proof).and_then(|proof| vrf::output(suite, proof));
+        assert!(verdict.is_err() || shown == verdict);
+        if let (Ok(beta), Ok(item)) = (verdict, item) {
+            other_form(suite, &item, beta);
+            sortition(&beta, &mut script);
+        }
+    }
+}
+
+/// A proof that is right has the other form too, with the same output, unless it is a long one with a part of small order.
+fn other_form(suite: vrf::Suite, item: &vrf::Item<'_>, beta: [u8; vrf::OUTPUT_LEN]) {
+    match item.proof {
+        vrf::Proof::Compact(short) => {
+            let long = vrf::to_batchable(suite, item.public, item.alpha, short).expect("it was right");
+            assert_eq!(vrf::verify_in(suite, item.public, item.alpha, vrf::Proof::Batchable(&long)), Ok(beta));
+            assert_eq!(vrf::to_compact(suite, item.public, item.alpha, &long), Ok(*short));
+        }
+        vrf::Proof::Batchable(long) => {
+            if let Ok(short) = vrf::to_compact(suite, item.public, item.alpha, long) {
+                assert_eq!(vrf::verify_in(suite, item.public, item.alpha, vrf::Proof::Compact(&short)), Ok(beta));
+            }
+        }
+    }
+}
+
+fn sortition(beta: &[u8; vrf::OUTPUT_LEN], script: &mut Script<'_>) {
+    let [weight, total] = [(); 2].map(|()| script.long() >> (script.byte() % 64));
+    let expected = script.short() as u64;
+    if let Ok(count) = vrf::sortition(beta, weight, total, expected) {
+        assert!(count <= weight && weight <= total && expected <= total);
+    }
 }
 
 /// Bulk signatures: paths, positions and counts as an attacker gives them.

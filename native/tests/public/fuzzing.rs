@@ -70,6 +70,11 @@ fn signatures() {
 }
 
 #[test]
+fn draws() {
+    noise(targets::draws, 150, 300);
+}
+
+#[test]
 fn bulk_signatures() {
     noise(targets::bulk_signatures, 150, 100);
 }

@@ -1,3 +1,5 @@
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::scalar::Scalar;
 use proptest::prelude::*;
 
 use super::*;
@@ -43,24 +45,213 @@ fn rfc_9381_examples() {
     }
 }
 
-#[test]
-fn official_file_has_the_same_examples() {
+/// A file of official vectors, if there is a folder of them.
+fn official(name: &str) -> Option<serde_json::Value> {
     let Ok(folder) = std::env::var("CITY_CHAIN_VECTORS") else {
         eprintln!("skipped: CITY_CHAIN_VECTORS is not set");
-        return;
+        return None;
     };
-    let text = std::fs::read_to_string(format!("{folder}/rfc9381_ecvrf_edwards25519.json")).unwrap();
-    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let cases: Vec<_> = file["cases"].as_array().unwrap().iter().filter(|case| case["suite_string"] == "04").collect();
-    assert_eq!(cases.len(), 3);
+    Some(serde_json::from_str(&std::fs::read_to_string(format!("{folder}/{name}")).unwrap()).unwrap())
+}
+
+#[test]
+fn rfc_9381_file() {
+    let Some(file) = official("rfc9381_ecvrf_edwards25519.json") else { return };
+    let cases = file["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 6);
     for case in cases {
         let text = |name: &str| case[name].as_str().unwrap().to_owned();
+        let suite = if text("suite_string") == "03" { Suite::Tai } else { Suite::Ell2 };
         let secret = SecretKey::from_seed(&bytes(&text("sk")));
-        let alpha = hex::decode(text("alpha")).unwrap();
-        assert_eq!(hex::encode(encode_to_curve(&secret.public(), &alpha).compress().0), text("h"));
-        assert_eq!(hex::encode(secret.prove(&alpha)), text("pi"));
-        assert_eq!(hex::encode(verify(&secret.public(), &alpha, &bytes(&text("pi"))).unwrap()), text("beta"));
+        let (public, alpha) = (secret.public(), hex::decode(text("alpha")).unwrap());
+        assert_eq!(hex::encode(suite.encode_to_curve(&public, &alpha).unwrap().compress().0), text("h"));
+        let short = secret.prove_in(suite, &alpha).unwrap();
+        assert_eq!(hex::encode(short), text("pi"));
+        let long = secret.prove_batchable(suite, &alpha).unwrap();
+        assert_eq!(hex::encode(&long[32..96]), text("u_point") + &text("v_point"));
+        for proof in [Proof::Compact(&short), Proof::Batchable(&long)] {
+            assert_eq!(hex::encode(verify_in(suite, &public, &alpha, proof).unwrap()), text("beta"));
+            assert_eq!(hex::encode(output(suite, proof).unwrap()), text("beta"));
+        }
     }
+}
+
+#[test]
+fn rfc_9380_map() {
+    let Some(file) = official("rfc9380_edwards25519_sha512_ell2_nu.json") else { return };
+    let (dst, cases) = (file["dst"].as_str().unwrap(), file["vectors"].as_array().unwrap());
+    assert_eq!(cases.len(), 5);
+    for case in cases {
+        let coordinate = |axis: &str| {
+            let text = case["P"][axis].as_str().unwrap().trim_start_matches("0x");
+            num_bigint::BigUint::parse_bytes(text.as_bytes(), 16).unwrap()
+        };
+        let mut expected = coordinate("y").to_bytes_le();
+        expected.resize(32, 0);
+        expected[31] |= u8::from(coordinate("x").bit(0)) << 7;
+        let message = case["msg"].as_str().unwrap().as_bytes();
+        let point = EdwardsPoint::encode_to_curve::<Sha512>(&[message], &[dst.as_bytes()]);
+        assert_eq!(point.compress().0[..], expected);
+    }
+}
+
+#[test]
+fn cardano_file() {
+    let Some(file) = official("cardano_vrf13_batchcompat.json") else { return };
+    let cases = file["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 7);
+    let decoded: Vec<_> = cases
+        .iter()
+        .map(|case| {
+            let text = |name: &str| case[name].as_str().unwrap();
+            let alpha = hex::decode(text("alpha")).unwrap();
+            let secret = SecretKey::from_seed(&bytes(text("sk")));
+            assert_eq!(hex::encode(secret.prove_batchable(Suite::Ell2, &alpha).unwrap()), text("pi"));
+            assert_eq!(hex::encode(secret.public()), text("pk"));
+            (secret.public(), alpha, bytes::<BATCHABLE_LEN>(text("pi")), bytes::<OUTPUT_LEN>(text("beta")))
+        })
+        .collect();
+    let items: Vec<Item<'_>> = decoded
+        .iter()
+        .map(|(public, alpha, proof, _)| Item { public, alpha, proof: Proof::Batchable(proof) })
+        .collect();
+    let verdicts = verify_many(Suite::Ell2, &items).unwrap();
+    for ((public, alpha, proof, beta), verdict) in decoded.iter().zip(verdicts) {
+        assert_eq!(verdict.as_ref(), Ok(beta));
+        assert_eq!(verify_in(Suite::Ell2, public, alpha, Proof::Batchable(proof)).as_ref(), Ok(beta));
+    }
+}
+
+/// Proofs of both forms and three keys, some spoilt in the way that `spoil` says.
+fn mixture(suite: Suite, count: usize, spoil: impl Fn(usize, &mut [u8])) -> Vec<([u8; 32], [u8; 4], Vec<u8>)> {
+    let keys: Vec<SecretKey> = (0..3).map(|at| SecretKey::from_seed(&[at; 32])).collect();
+    (0..count)
+        .map(|at| {
+            let (key, alpha) = (&keys[at % 3], (at as u32).to_le_bytes());
+            let mut proof = match at % 4 {
+                0 => key.prove_in(suite, &alpha).unwrap().to_vec(),
+                _ => key.prove_batchable(suite, &alpha).unwrap().to_vec(),
+            };
+            spoil(at, &mut proof);
+            (key.public(), alpha, proof)
+        })
+        .collect()
+}
+
+fn compare(suite: Suite, cases: &[([u8; 32], [u8; 4], Vec<u8>)]) -> usize {
+    let items: Vec<Item<'_>> = cases
+        .iter()
+        .map(|(public, alpha, proof)| Item { public, alpha, proof: Proof::from_slice(proof).unwrap() })
+        .collect();
+    let verdicts = verify_many(suite, &items).unwrap();
+    assert_eq!(verdicts.len(), cases.len());
+    for (item, verdict) in items.iter().zip(&verdicts) {
+        assert_eq!(&verify_in(suite, item.public, item.alpha, item.proof), verdict);
+    }
+    verdicts.iter().filter(|verdict| verdict.is_ok()).count()
+}
+
+#[test]
+fn a_batch_gives_each_the_verdict_that_it_has_alone() {
+    for suite in [Suite::Ell2, Suite::Tai] {
+        for count in [0, 1, 3, 4, 15, 16, 40, 100] {
+            assert_eq!(compare(suite, &mixture(suite, count, |_, _| ())), count);
+            let flip = |at: usize, proof: &mut [u8]| {
+                if at % 7 == 3 {
+                    let last = proof.len() - 20;
+                    proof[last] ^= 1;
+                }
+            };
+            assert_eq!(compare(suite, &mixture(suite, count, flip)), count - (count + 3) / 7);
+        }
+        let all = |at: usize, proof: &mut [u8]| proof[(at * 5) % 80] ^= 4;
+        assert_eq!(compare(suite, &mixture(suite, 40, all)), 0);
+        // One bad proof wherever it stands, and so many that the rest are checked one by one.
+        for bad in 0..33 {
+            let one = |at: usize, proof: &mut [u8]| proof[79] ^= u8::from(at == bad);
+            assert_eq!(compare(suite, &mixture(suite, 33, one)), 32);
+        }
+        let half = |at: usize, proof: &mut [u8]| proof[70] ^= u8::from(at % 2 == 1);
+        assert_eq!(compare(suite, &mixture(suite, 64, half)), 32);
+    }
+}
+
+#[test]
+fn two_wrongs_that_cancel_in_a_plain_sum_are_found() {
+    // s + 1 and s − 1 leave the sum of all s as it was: only random coefficients tell.
+    let mut cases = mixture(Suite::Ell2, 8, |_, _| ());
+    let mut change = |at: usize, by: Scalar| {
+        let proof = &mut cases[at].2;
+        let mut s = [0; 32];
+        s.copy_from_slice(&proof[96..]);
+        let s = Scalar::from_canonical_bytes(s).unwrap() + by;
+        proof[96..].copy_from_slice(s.as_bytes());
+    };
+    change(1, Scalar::ONE);
+    change(7, -Scalar::ONE);
+    assert_eq!(compare(Suite::Ell2, &cases), 6);
+    // U + T and U − T of two proofs: c changes, and both are wrong; of V too.
+    for place in [32, 64] {
+        let mut cases = mixture(Suite::Ell2, 8, |_, _| ());
+        let shift = EdwardsPoint::mul_base(&Scalar::from(5u8));
+        for (at, shift) in [(1, shift), (7, -shift)] {
+            let proof = &mut cases[at].2;
+            let point = CompressedEdwardsY::from_slice(&proof[place..place + 32]).unwrap().decompress().unwrap();
+            proof[place..place + 32].copy_from_slice((point + shift).compress().as_bytes());
+        }
+        assert_eq!(compare(Suite::Ell2, &cases), 6);
+    }
+}
+
+#[test]
+fn items_of_wrong_lengths_have_verdicts_too() {
+    let key = SecretKey::from_seed(&[1; 32]);
+    let (public, proof) = (key.public(), key.prove(b"a"));
+    let items = vec![
+        Item::from_slices(&public, b"a", &proof),
+        Item::from_slices(&public[1..], b"a", &proof),
+        Item::from_slices(&public, b"a", &proof[1..]),
+        Item::from_slices(&public, b"a", &proof),
+    ];
+    let verdicts = verify_many_of(Suite::Ell2, items).unwrap();
+    assert_eq!(verdicts[0], verdicts[3]);
+    assert_eq!(verdicts[0], proof_to_hash(&proof));
+    assert!(matches!(&verdicts[1], Err(Error::Input(text)) if text.contains("31 bytes, exactly 32")));
+    assert!(matches!(&verdicts[2], Err(Error::Input(text)) if text.contains("79 bytes, exactly 80 or 128")));
+}
+
+#[test]
+fn the_forms_convert_into_each_other() {
+    let key = SecretKey::from_seed(&[4; 32]);
+    let public = key.public();
+    for suite in [Suite::Ell2, Suite::Tai] {
+        let (short, long) = (key.prove_in(suite, b"a").unwrap(), key.prove_batchable(suite, b"a").unwrap());
+        assert_eq!(to_batchable(suite, &public, b"a", &short), Ok(long));
+        assert_eq!(to_compact(suite, &public, b"a", &long), Ok(short));
+        assert!(to_batchable(suite, &public, b"b", &short).is_err());
+        assert!(to_compact(suite, &public, b"b", &long).is_err());
+    }
+    assert_eq!(key.prove_in(Suite::Ell2, b"a").unwrap(), key.prove(b"a"));
+}
+
+#[test]
+fn every_flipped_bit_of_a_long_proof_is_refused() {
+    let secret = SecretKey::from_seed(&[3; 32]);
+    for suite in [Suite::Ell2, Suite::Tai] {
+        let proof = secret.prove_batchable(suite, b"input").unwrap();
+        for bit in 0..BATCHABLE_LEN * 8 {
+            let mut wrong = proof;
+            wrong[bit / 8] ^= 1 << (bit % 8);
+            assert!(verify_in(suite, &secret.public(), b"input", Proof::Batchable(&wrong)).is_err(), "bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn suites_have_names() {
+    assert_eq!(Suite::named("ell2"), Ok(Suite::default()));
+    assert_eq!(Suite::named("tai"), Ok(Suite::Tai));
+    assert!(Suite::named("TAI").is_err());
 }
 
 #[test]
