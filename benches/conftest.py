@@ -18,6 +18,7 @@ import pytest
 
 import city_chain
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # `peers` and `glued`, as when report.py is run
 SENTINEL_BYTES = 16 << 10
 """What one commit of the sentinel writes: about as much as one fragment set of a 4 KiB transaction."""
 

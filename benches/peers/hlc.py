@@ -1,0 +1,82 @@
+"""Hybrid logical clocks: stamps, one by one and many at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise, repeat
+from typing import Any
+
+from city_chain.algorithms import tnh
+from peers.harness import OURS, Contest, Entry, Peers, Target, often
+
+TITLE = "Hybrid logical clock"
+LEFT_OUT: dict[str, str] = {}
+
+_CALLS = 10_000
+_BATCH = 50_000
+
+
+def contests(peers: Peers, quick: bool) -> Iterator[Contest]:
+    """One stamp, then many."""
+    zenoh, hlcpy = peers.find("zenoh", "eclipse-zenoh"), peers.find("hlcpy")
+    clock = tnh.Hlc()
+    now_ms = time.time_ns() // 1_000_000
+
+    def given(_: object) -> None:
+        stamp = clock.now
+        for _ in repeat(None, _CALLS):
+            stamp(now_ms)
+
+    def read(_: object) -> None:
+        stamp, physical = clock.now, time.time_ns
+        for _ in repeat(None, _CALLS):
+            stamp(physical() // 1_000_000)
+
+    entries = [
+        Entry(f"{OURS}: now", given, _CALLS, note="the time is given", target=Target(12e6, "rate")),
+        Entry(f"{OURS}: now, clock read", read, _CALLS, note="reads the clock, as the peers do"),
+    ]
+    session: Any = None
+    if zenoh is not None:
+        session = _session(zenoh)
+        entries.append(Entry("eclipse-zenoh: new_timestamp", often(session.new_timestamp, _CALLS), _CALLS))
+    if hlcpy is not None:
+        other = hlcpy.HLC.from_now()
+        entries.append(Entry("hlcpy: sync", often(other.sync, 1000), 1000))
+
+    def check() -> None:
+        stamps = [clock.now(now_ms) for _ in range(100)]
+        assert stamps == sorted(set(stamps))
+        many = clock.now_many(now_ms, 1000)
+        assert len(many) == 1000
+        assert many[0] > stamps[-1]
+        if session is not None:
+            theirs = [session.new_timestamp() for _ in range(100)]
+            assert all(first < second for first, second in pairwise(theirs))
+
+    def many(_: object) -> None:
+        clock.now_many(now_ms, _BATCH)
+
+    def fresh(_: object = None) -> None:
+        nonlocal clock
+        clock = tnh.Hlc(60_000)
+
+    fresh()
+    yield Contest("one stamp", entries, check)
+    batch = [
+        Entry(f"{OURS}: now_many", many, _BATCH, fresh, target=Target(300e6, "rate")),
+        *[entry for entry in entries if not entry.is_ours],
+    ]
+    yield Contest(f"{_BATCH:,} stamps at once, for each", batch, check)
+    if session is not None:
+        session.close()
+
+
+def _session(zenoh: Any) -> Any:
+    """A session that talks to nobody."""
+    config = zenoh.Config()
+    config.insert_json5("scouting/multicast/enabled", "false")
+    config.insert_json5("scouting/gossip/enabled", "false")
+    config.insert_json5("listen/endpoints", "[]")
+    return zenoh.open(config)
