@@ -13,6 +13,7 @@ e2e       whole pipelines, processes and files
 lint      formatters, linters, types, stubs, architecture
 wheel     source distribution and wheel: contents, stable ABI, import under 3.12 and 3.13
 bench     the benchmarks (with ``-- --benchmark-disable``: each runs once, untimed)
+report    benchmarks, peers and rival, and their tables into docs/benchmarks.md; wants a quiet machine
 counts    instructions of the hot calls beside the baseline (``-- --renew`` writes it); needs valgrind
 gate      the latency gates: fails when a stage, a pipeline or a call breaks its budget
 docs      the pages and the reference as a site, into .nox/docs/site; a warning is an error
@@ -113,6 +114,7 @@ if __name__ == "__main__":
 import tomllib
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "uv"
@@ -301,8 +303,19 @@ def wheel(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks; `-- --benchmark-disable` runs each once, untimed."""
-    sync(session, "test")
+    try:
+        sync(session, "test", "bench")
+    except CommandFailed:
+        session.warn("not every peer can be installed here: they are left out, and the tests name them")
+        sync(session, "test")
     session.run("pytest", "benches", "-m", "bench", *session.posargs)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Every table of docs/benchmarks.md, about five minutes; with arguments, those of benches/report.py."""
+    sync(session, "test", "bench")
+    session.run("python", "benches/report.py", *(session.posargs or ["--page", "docs/benchmarks.md"]))
 
 
 @nox.session(venv_backend="none")

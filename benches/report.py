@@ -1,8 +1,9 @@
-"""Runs all benchmarks once and writes their tables as Markdown.
+"""Runs all benchmarks, contests and the rival, and writes their tables as Markdown.
 
-Run ``python benches/report.py`` on a quiet machine, with the package built for release (every build of it is). It takes
-about a minute. ``--page docs/benchmarks.md`` writes the tables into the page, in place of those that are there;
-``--json FILE`` keeps the raw figures; ``-k WORD`` runs a part.
+Run ``python benches/report.py`` on a quiet machine, with the package built for release (every build of it is) and the
+dependency group ``bench`` installed; it takes about five minutes. ``--page docs/benchmarks.md`` writes the tables into
+the page, in place of those that are there; ``--json FILE`` keeps the raw figures; ``--quick`` runs everything once and
+writes nothing, to see that it works; ``-k WORD`` runs a part of the benchmarks, and neither contests nor rival.
 
 Percentiles are of single calls (rounds of one iteration, `statistics.quantiles`); *beside* is the sentinel, timed in
 turn with the thing itself (A/B/A/B), and *ratio* the median of the rounds' own ratios. Figures are reported, never
@@ -22,30 +23,20 @@ import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 from typing import Any
+
+from peers.tables import TARGET_COLUMNS, duration, rate, table, verdict
 
 HERE = Path(__file__).resolve().parent
 BUILD = "release"
 MARK = "<!-- Below: written by benches/report.py -->\n"
+IMPORT_ROUNDS = 25
 
 
 def quantile(data: Sequence[float], percent: int) -> float:
     """A percentile of single calls; the only value if there is one."""
     return statistics.quantiles(data, n=100, method="inclusive")[percent - 1] if len(data) > 1 else data[0]
-
-
-def duration(seconds: float) -> str:
-    """A time with a unit that suits it."""
-    for unit, factor in (("ns", 1e9), ("µs", 1e6), ("ms", 1e3)):
-        if seconds * factor < 1000:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds:.3g} s"
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table whose first column is text and whose others are figures."""
-    head = [f"| {' | '.join(columns)} |", f"|{'|'.join(['---', *['---:'] * (len(columns) - 1)])}|"]
-    return "\n".join([*head, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
 
 
 class Bench:
@@ -137,50 +128,139 @@ def facts(machine: dict[str, Any], benches: Sequence[Bench]) -> str:
     if commits:
         figures = ", ".join(f"p{percent} {duration(quantile(commits, percent))}" for percent in (50, 95, 99))
         rows.append(["one commit of plain sqlite3 (16 KiB, synced), the sentinel", figures])
-    writes = {b.parameter: b.extra["writes"] for b in benches if "writes" in b.extra}
-    if "durable" in writes:
-        rows.append(["commits that one `send` waits for", str(writes["durable"])])
-    return table(["", ""], rows)
+    for b in benches:
+        if b.parameter == "durable" and "writes" in b.extra:
+            commits_of = f"{b.extra['writes']}, {b.extra['synced']} of them synced"
+            rows.append(["commits that one `send` waits for", commits_of])
+    return table(["", ""], rows, (0, 1))
 
 
-def run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def targets(benches: Sequence[Bench], printed: str, import_s: float) -> list[list[str]]:
+    """The targets of what pytest-benchmark has timed: what, the target, what was measured, and whether it is met."""
+    rows: list[list[str]] = []
+
+    def row(what: str, bound: float, found: float) -> None:
+        rows.append([what, f"≤ {duration(bound)}", duration(found), verdict(bound / found)])
+
+    for b in benches:
+        if (b.module, b.name, b.parameter) == ("bench_send", "send", "durable"):
+            row("send: one durable transaction of 4 KiB, p50", 1.5e-3, quantile(b.seconds, 50))
+            row("send: one durable transaction of 4 KiB, p99", 3e-3, quantile(b.seconds, 99))
+            for stage, taken in b.extra.get("stages_ms", {}).items():
+                row(f"send: stage {stage}, p99", 2e-3, quantile(taken, 99) / 1e3)
+        if (b.module, b.name, b.parameter) == ("bench_send", "send_many", "durable-256"):
+            found = 1 / statistics.median(b.seconds)
+            shown = [f"≥ {rate(25_000)}", rate(found), verdict(found / 25_000)]
+            rows.append(["send_many: durable transactions, bursts of 256", *shown])
+        if b.module == "bench_boundary" and "4 KiB out" in b.parameter:
+            row("boundary: 4 KiB out", 0.15e-6, quantile(b.seconds, 50))
+        if b.module == "bench_boundary" and "4 KiB in:" in b.parameter:
+            row("boundary: 4 KiB in", 0.15e-6, quantile(b.seconds, 50))
+    for way, stages_, added in re.findall(r"^(plain) +(10) stages: +([\d.]+) µs per stage", printed, re.M):
+        row(f"composer: a stage of {stages_}, {way}", 0.2e-6, float(added) / 1e6)
+    row("import city_chain, after Python itself", 25e-3, import_s)
+    return rows
+
+
+def import_seconds() -> float:
+    """What importing the package adds to starting Python; median of rounds in turn."""
+
+    def start(code: str) -> float:
+        started = perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=HERE.parent)
+        return perf_counter() - started
+
+    start("import city_chain")
+    return statistics.median(start("import city_chain") - start("pass") for _ in range(IMPORT_ROUNDS))
+
+
+def profile() -> str:
+    """Where the time of one `send` goes, by function: its own time, native calls included."""
+    found = json.loads(child([str(HERE / "where.py")]))
+    total = sum(entry["own_ms"] for entry in found)
+    rows = [
+        [f"`{entry['function']}`", f"{entry['calls']:.3g}", f"{entry['own_ms']:.3f}", f"{entry['own_ms'] / total:.0%}"]
+        for entry in found[:18]
+    ]
+    return table(["function", "calls", "own time, ms", "share"], rows)
+
+
+def child(command: Sequence[str]) -> str:
+    """What a Python program prints; ends with its errors if it fails."""
+    done = subprocess.run([sys.executable, *command], cwd=HERE.parent, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def timed(words: str | None, quick: bool) -> tuple[dict[str, Any], str]:
     """Runs the benchmarks; the JSON that they leave and what they print."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        command = [sys.executable, "-m", "pytest", str(HERE), "-m", "bench", "-q", f"--benchmark-json={result}"]
-        command += ["--benchmark-quiet", "-p", "no:cacheprovider", *(["-k", options.k] if options.k else [])]
-        done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"the benchmarks failed:\n{done.stdout}{done.stderr}")
-        if options.json:
-            Path(options.json).write_bytes(result.read_bytes())
-        return json.loads(result.read_text(encoding="utf-8")), done.stdout
+        command = ["-m", "pytest", str(HERE), "-m", "bench", "-q", "-p", "no:cacheprovider"]
+        command += ["--benchmark-disable"] if quick else [f"--benchmark-json={result}", "--benchmark-quiet"]
+        printed = child([*command, *(["-k", words] if words else [])])
+        return ({} if quick else json.loads(result.read_text(encoding="utf-8"))), printed
 
 
-def main() -> None:
-    """Runs, reads, writes."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--json", metavar="FILE", help="write the raw figures, too")
-    parser.add_argument("-k", metavar="WORD", help="only benchmarks whose name has it, as pytest -k")
-    parser.add_argument("--page", metavar="FILE", type=Path, help="write the tables into this page")
-    options = parser.parse_args()
-    found, printed = run(options)
+def competed(script: str) -> dict[str, Any]:
+    """Runs the contests, or the rival: sections, rows of targets, raw figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        child([str(HERE / script), "--json", str(result)])
+        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        return found
+
+
+def report(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """The tables, and the raw figures."""
+    found, printed = timed(options.k, quick=False)
     benches = [Bench(one) for one in found["benchmarks"]]
-    parts: dict[str, Callable[[], str]] = {
-        "The machine": lambda: facts(found["machine_info"], benches),
+    whole = options.k is None
+    peers, rival = (competed("peers"), competed("rival.py")) if whole else ({}, {})
+    parts: dict[str, Callable[[], str]] = {"The machine": lambda: facts(found["machine_info"], benches)}
+    if whole:
+        rows = [*rival["targets"], *targets(benches, printed, import_seconds()), *peers["targets"]]
+        missed = sum("missed" in row[-1] for row in rows)
+        summary = f"{len(rows) - missed} of {len(rows)} are met."
+        parts["Targets"] = lambda: f"{summary}\n\n{table(TARGET_COLUMNS, rows, (0, 3))}"
+        parts["Beside the glued rival"] = lambda: "\n\n".join(rival["sections"])
+        parts["Where the time of a send goes"] = profile
+        parts["Each algorithm beside its peers"] = lambda: "\n\n".join(peers["sections"])
+    parts |= {
         "The boundary": lambda: boundary(benches),
         "The composer": lambda: composer(benches, printed),
         "The city": lambda: city(benches),
         "The stages": lambda: stages(benches),
     }
     text = "\n".join(f"## {title}\n\n{part()}\n" for title, part in parts.items())
+    return text, {"benchmarks": found, "peers": peers, "rival": rival}
+
+
+def main() -> None:
+    """Runs, reads, writes."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the raw figures, too")
+    parser.add_argument("-k", metavar="WORD", help="only benchmarks whose name has it, as pytest -k")
+    parser.add_argument("--page", metavar="FILE", type=Path, help="write the tables into this page")
+    parser.add_argument("--quick", action="store_true", help="everything once, no figures")
+    options = parser.parse_args()
+    if options.quick:  # the contests and the rival are among the tests
+        timed(options.k, quick=True)
+        print("everything ran")
+        return
+    above, mark = "", ""
+    if options.page is not None:
+        above, mark, _ = options.page.read_text(encoding="utf-8").partition(MARK)
+        if not mark:
+            sys.exit(f"{options.page} has no line {MARK.strip()!r}")
+    text, raw = report(options)
+    if options.json is not None:
+        options.json.write_text(json.dumps(raw), encoding="utf-8")
     if options.page is None:
         print(text, end="")
-        return
-    above, mark, _ = options.page.read_text(encoding="utf-8").partition(MARK)
-    if not mark:
-        sys.exit(f"{options.page} has no line {MARK.strip()!r}")
-    options.page.write_text(f"{above}{mark}\n{text}", encoding="utf-8")
+    else:
+        options.page.write_text(f"{above}{mark}\n{text}", encoding="utf-8")
 
 
 if __name__ == "__main__":

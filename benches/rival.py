@@ -1,9 +1,9 @@
 """`City.send` beside the glued rival: the same path, the same signatures, the same number of durable commits.
 
 ``python benches/rival.py`` prints the table, ``--json`` the raw figures as well. Both cities lie on the same disk, and
-are asked in turn (A/B/A/B): one transaction of 4 KiB, then a burst of 256. What the rival is, and what it lacks, is said
-in `benches/glued`. How many commits ours makes is counted first, and the rival is given no more: as many synced ones,
-and at most as many that are only in order. It checks signatures on one thread and on two; the faster one counts.
+are asked in turn (A/B/A/B): one transaction of 4 KiB, then a burst of 256. What the rival is, and what it lacks, is
+said in `benches/glued`. How many commits ours makes is counted first, and the rival is given no more: as many synced
+ones, and at most as many that are only in order. It checks signatures on one thread and on two; the faster one counts.
 
 Before anything is timed both must restore what they were sent, and their receipts must be right.
 """
@@ -13,19 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+from peers import tables
+from peers.harness import OURS, Contest, Entry, Outcome, Peers, Target, run_all
 
 from city_chain import City, Receipt
 from city_chain.adapters.storage.sqlite import SqliteStorage
-from peers import tables
-from peers.harness import OURS, Contest, Entry, Outcome, Peers, Target, run_all
 
 TITLE = "send"
 SIZE = 4096
@@ -36,52 +36,42 @@ WHY = "see below where a send's time goes"
 
 
 class Counted:
-    """Counts the writing calls of a storage: those that wait for the disk, and those that are only in order."""
+    """Counts the commits of a storage: those that wait for the disk, and those that are only in order."""
 
     def __init__(self, storage: SqliteStorage) -> None:
         self._storage = storage
         self.synced = self.ordered = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
+        self.get_many, self.scan, self.close = storage.get_many, storage.scan, storage.close
 
     @property
     def durable(self) -> bool:
         """As the storage has it."""
         return self._storage.durable
 
-    def _count(self, options: Mapping[str, Any]) -> None:
-        if options.get("sync", True):
-            self.synced += 1
-        else:
-            self.ordered += 1
-
-    def put_many(self, items: Mapping[bytes, bytes], **options: Any) -> None:
+    def put_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
         """Counts and writes."""
-        self._count(options)
-        self._storage.put_many(items, **options)
+        self.synced += 1
+        self._storage.put_many(items, delete=delete)
 
-    def delete_many(self, keys: Any, **options: Any) -> None:
+    def defer_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
+        """Counts and writes."""
+        self.ordered += 1
+        self._storage.defer_many(items, delete=delete)
+
+    def sync(self) -> None:
+        """Counts and syncs."""
+        self.synced += 1
+        self._storage.sync()
+
+    def delete_many(self, keys: Iterable[bytes]) -> None:
         """Counts and deletes."""
-        self._count(options)
-        self._storage.delete_many(keys, **options)
+        self.synced += 1
+        self._storage.delete_many(keys)
 
-    def put_if(self, *arguments: Any, **options: Any) -> bool:
+    def put_if(self, key: bytes, value: bytes, expected: bytes | None) -> bool:
         """Counts and writes."""
-        self._count(options)
-        return self._storage.put_if(*arguments, **options)
-
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Reads."""
-        return self._storage.get_many(keys)
-
-    def scan(self, prefix: bytes, **options: Any) -> Iterator[tuple[bytes, bytes]]:
-        """Reads."""
-        return self._storage.scan(prefix, **options)
-
-    def close(self) -> None:
-        """Closes."""
-        self._storage.close()
+        self.synced += 1
+        return self._storage.put_if(key, value, expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +106,10 @@ def payloads(count: int) -> list[bytes]:
     return [os.urandom(SIZE) for _ in range(count)]
 
 
+def _rival_name(threads: int) -> str:
+    return f"glued rival, {threads}"
+
+
 class Sides:
     """Both cities, with what is measured of them."""
 
@@ -126,6 +120,7 @@ class Sides:
         self._ours = City.local(self._ours_file)
         self._glued = peers.find("glued.city", "zfec, PyNaCl, blake3, xxhash")
         self._rivals: dict[int, Any] = {}
+        self._sent: Counter[str] = Counter()
         if self._glued is not None:
             self._rivals = {threads: self._rival(threads) for threads in (1, 2)}
 
@@ -148,17 +143,23 @@ class Sides:
         def send_many(batch: list[bytes]) -> object:
             return ours.send_many(batch, batch=burst)
 
+        def made(name: str) -> list[bytes]:
+            self._sent[name] += burst
+            return payloads(burst)
+
         run: Callable[[list[bytes]], object] = send_one if burst == 1 else send_many
         name = f"{OURS}: send" if burst == 1 else f"{OURS}: send_many"
-        entries = [Entry(name, run, burst, lambda: payloads(burst), target=target)]
+        entries = [Entry(name, run, burst, lambda: made(OURS), target=target)]
         for threads, rival in self._rivals.items():
             note = "signatures checked on one thread" if threads == 1 else "signatures checked on two threads"
-            entries.append(Entry(f"glued rival, {threads}", rival.send_many, burst, lambda: payloads(burst), note=note))
+            name = _rival_name(threads)
+            entries.append(Entry(name, rival.send_many, burst, partial(made, name), note=note))
         return entries
 
     def check(self) -> None:
         """Both restore what they were sent, and their receipts are right."""
         sent = payloads(min(self._burst, 8))
+        self._sent.update({name: len(sent) for name in [OURS, *map(_rival_name, self._rivals)]})
         for payload, receipt in zip(sent, _receipts(self._ours.send_many(sent)), strict=True):
             receipt.verify(self._ours.trust)
             assert self._ours.receive(receipt.tx_id) == payload
@@ -173,14 +174,11 @@ class Sides:
         what = "one transaction of 4 KiB" if self._burst == 1 else f"a burst of {self._burst} of 4 KiB, for each"
         return Contest(what, self.entries(), self.check, why=WHY, rounds=rounds)
 
-    def bytes_stored(self, sends: int) -> dict[str, float]:
-        """Bytes on the disk for each transaction, the log included, after so many sends."""
+    def bytes_stored(self) -> dict[str, float]:
+        """Bytes of each one's file for each transaction that was sent; call it when both are closed."""
         files = {OURS: self._ours_file}
-        files |= {f"glued rival, {threads}": self._rival_file(threads) for threads in self._rivals}
-        return {
-            name: sum(path.stat().st_size for path in self._folder.glob(f"{file.name}*")) / sends
-            for name, file in files.items()
-        }
+        files |= {_rival_name(threads): self._rival_file(threads) for threads in self._rivals}
+        return {name: file.stat().st_size / self._sent[name] for name, file in files.items()}
 
     def close(self) -> None:
         """Closes both."""
@@ -202,19 +200,19 @@ def compete(quick: bool = False, folder: Path | None = None) -> tuple[list[Outco
             finally:
                 sides.close()
             outcomes += found
-            stored = sides.bytes_stored(sum(len(found[0].seconds[name]) for name in list(found[0].seconds)[:1]) * burst)
+            stored = sides.bytes_stored()
             shown = ", ".join(f"{name} {size / 1024:,.1f} KiB" for name, size in stored.items())
             rows.append([found[0].contest.what, f"{sides.commits.ordered} + {sides.commits.synced}", shown])
     return outcomes, rows, peers
 
 
-COLUMNS = ("what", "commits of each side, in order + synced", "on the disk for each transaction")
+COLUMNS = ("what", "commits of each side, in order + synced", "bytes in the file for each transaction")
 
 
 def section(outcomes: Sequence[Outcome], rows: Sequence[Sequence[str]], peers: Peers) -> str:
     """The tables."""
     parts = ["### `send` beside the glued rival", tables.leaders(outcomes), tables.figures(outcomes)]
-    parts.append(tables.table(COLUMNS, rows))
+    parts.append(tables.table(COLUMNS, rows, (0, 2)))
     parts += [f"Not installed here: {name} ({reason})." for name, reason in peers.absent.items()]
     return "\n\n".join(parts)
 

@@ -51,6 +51,7 @@ class Entry:
         operations: How many operations one run is.
         setup: Makes what a run needs; not timed, called before every single run.
         note: What the reader must know to compare.
+        is_beside: Shown, but not counted for who leads: it does something else than the others.
         target: What the design asks of it.
     """
 
@@ -60,6 +61,7 @@ class Entry:
     setup: Callable[[], Any] | None = None
     note: str = ""
     target: Target | None = None
+    is_beside: bool = False
 
     @property
     def is_ours(self) -> bool:

@@ -34,8 +34,8 @@ def contests(peers: Peers, quick: bool) -> Iterator[Contest]:
             stamp(physical() // 1_000_000)
 
     entries = [
-        Entry(f"{OURS}: now", given, _CALLS, note="the time is given", target=Target(12e6, "rate")),
         Entry(f"{OURS}: now, clock read", read, _CALLS, note="reads the clock, as the peers do"),
+        Entry(f"{OURS}: now", given, _CALLS, note="the time is given", target=Target(12e6, "rate"), is_beside=True),
     ]
     session: Any = None
     if zenoh is not None:

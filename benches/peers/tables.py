@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from peers.harness import DRIFT_MAX, Contest, Entry, Outcome, Target
+from peers.harness import DRIFT_MAX, OURS, Contest, Entry, Outcome, Target
+
+TARGET_COLUMNS = ("what", "target", "measured", "")
 
 _EVEN = 0.03
 
@@ -34,9 +36,9 @@ def _short(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], texts: int = 1) -> str:
-    """A Markdown table whose first columns are text and whose others are figures."""
-    rules = ["---"] * texts + ["---:"] * (len(columns) - texts)
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], texts: Collection[int] = (0,)) -> str:
+    """A Markdown table; `texts` are the columns that are no figures."""
+    rules = ["---" if at in texts else "---:" for at in range(len(columns))]
     head = [f"| {' | '.join(columns)} |", f"|{'|'.join(rules)}|"]
     return "\n".join([*head, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
 
@@ -65,7 +67,7 @@ def figures(outcomes: Sequence[Outcome]) -> str:
                     "1" if at == 0 else f"{_short(ratio)} ({_short(least)}–{_short(most)})",
                 ]
             )
-    return table(["what", "who", "median", "quartiles", "rate", "times ours (quartiles)"], rows, texts=2)
+    return table(["what", "who", "median", "quartiles", "rate", "times ours (quartiles)"], rows, (0, 1))
 
 
 def best(outcome: Outcome, entries: Iterable[Entry]) -> Entry | None:
@@ -75,8 +77,9 @@ def best(outcome: Outcome, entries: Iterable[Entry]) -> Entry | None:
 
 def leader(outcome: Outcome) -> tuple[str, float]:
     """Who leads, and how many times as fast as the best of the other side; 1 and ours without a peer."""
-    ours = best(outcome, [entry for entry in outcome.contest.entries if entry.is_ours])
-    other = best(outcome, [entry for entry in outcome.contest.entries if not entry.is_ours])
+    entries = [entry for entry in outcome.contest.entries if not entry.is_beside]
+    ours = best(outcome, [entry for entry in entries if entry.is_ours])
+    other = best(outcome, [entry for entry in entries if not entry.is_ours])
     if ours is None or other is None:
         return (ours.name if ours else "", 1.0)
     pairs = zip(outcome.seconds[other.name], outcome.seconds[ours.name], strict=True)
@@ -92,16 +95,16 @@ def leaders(outcomes: Sequence[Outcome]) -> str:
         name, ratio = leader(outcome)
         if all(entry.is_ours for entry in outcome.contest.entries):
             continue
-        is_ours = name.startswith(outcome.contest.entries[0].name)
+        is_ours = name.startswith(OURS)
         if outcome.drift > DRIFT_MAX:
-            verdict = f"void: the machine drifted by {outcome.drift:.0%}"
+            by = f"void: the machine drifted by {outcome.drift:.0%}"
         elif ratio < 1 + _EVEN:
-            verdict = f"even ({_short(ratio)} ×)"
+            by = f"even ({_short(ratio)} ×)"
         else:
-            verdict = f"{_short(ratio)} ×"
-        lost = outcome.contest.why if not name.startswith("city-chain") else ""
-        rows.append([outcome.contest.what, f"**{name}**" if is_ours else name, verdict, lost])
-    return table(["what", "who leads", "by", "where we lose, why"], rows, texts=2)
+            by = f"{_short(ratio)} ×"
+        lost = "" if is_ours or ratio < 1 + _EVEN else outcome.contest.why
+        rows.append([outcome.contest.what, f"**{name}**" if is_ours else name, by, lost])
+    return table(["what", "who leads", "by", "where we lose, why"], rows, (0, 1, 3))
 
 
 def reached(outcome: Outcome, entry: Entry, target: Target) -> tuple[str, str, float]:
@@ -122,6 +125,13 @@ def reached(outcome: Outcome, entry: Entry, target: Target) -> tuple[str, str, f
     return f"≥ {target.bound:g} × the fastest rival", f"{_short(ratio)} ×", ratio / target.bound
 
 
+def verdict(share: float) -> str:
+    """How many times over a target is met, in words."""
+    if not share:
+        return "–"
+    return "met" if share >= 1 else f"**missed** by {_short(1 / share)} ×"
+
+
 def target_rows(titled: Iterable[tuple[str, Sequence[Outcome]]]) -> list[list[str]]:
     """What, the target, what was measured, and whether it is met."""
     rows = []
@@ -134,11 +144,10 @@ def target_rows(titled: Iterable[tuple[str, Sequence[Outcome]]]) -> list[list[st
                 what = f"{title}: {outcome.contest.what}"
                 extra = entry.name.partition(": ")[2]
                 void = ", void" if outcome.drift > DRIFT_MAX else ""
-                verdict = f"met{void}" if share >= 1 else f"**missed** by {_short(1 / share)} ×{void}" if share else "–"
-                rows.append([f"{what}{', ' + extra if extra else ''}", wanted, found, verdict])
+                rows.append([f"{what}{', ' + extra if extra else ''}", wanted, found, f"{verdict(share)}{void}"])
     return rows
 
 
 def targets(titled: Iterable[tuple[str, Sequence[Outcome]]]) -> str:
     """All targets, met and missed."""
-    return table(["what", "target", "measured", ""], target_rows(titled))
+    return table(TARGET_COLUMNS, target_rows(titled), (0, 3))
