@@ -4,7 +4,7 @@
 prefix   what is under it
 =======  =========================================
 ``c``    settings, secrets, epoch (`settings`)
-``h``    the nodes' spaces and the bodies voted on
+``h``    the nodes' spaces, the bodies voted on, the bound of all stamps
 ``j``    the journal of sends
 ``k``    candidate lists by root
 ``l``    the ledger
@@ -27,7 +27,6 @@ from typing import Any
 from city_chain import records
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
-from city_chain.algorithms import tnh
 from city_chain.composer import StageEvent
 from city_chain.errors import CityChainError, InputError, UnavailableError
 from city_chain.levels.behind import Behind
@@ -35,6 +34,7 @@ from city_chain.levels.journal import SendJournal
 from city_chain.levels.reports import NodeInfo
 from city_chain.levels.settings import Founding, node_identity, sender_identity
 from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
+from city_chain.node.bounds import Bounds
 from city_chain.node.node import OWN_DRIFT_MAX_MS
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 from city_chain.stages.model import Placement, Sender, Terms
@@ -118,6 +118,9 @@ class Embedded:
         # What a process wrote that was killed may not be on the disk yet, and all that follows rests on it.
         self.sync()
         deferring = isinstance(parts.transport, InProcessTransport)
+        hosted = NamespacedStorage(self.storage, HOSTED)
+        put = hosted.defer_many if deferring else None
+        self._bounds = Bounds(hosted, parts.clock, self.ledger.tip.hlc, put)
         journal = NamespacedStorage(self.storage, b"j")
         self.journal = SendJournal(journal, journal.defer_many if deferring else None)
         self.sender = self._make_sender(founding, parts.need_entropy())
@@ -128,8 +131,7 @@ class Embedded:
 
         judge = Judge(self.ledger, self._roster, region, self.sender.terms, authorised, parts.clock)
         ingress = Ingress(founding.epoch.network, authorised, parts.clock)
-        hosted = NamespacedStorage(self.storage, HOSTED)
-        self._host = Host(hosted, self.ledger, judge, ingress, hosted.defer_many if deferring else None)
+        self._host = Host(hosted, self.ledger, judge, ingress, put)
         self._nodes = self._make_nodes(founding, hosted)
         self._stopped = set(founding.stopped)
         for node in self._nodes.values():
@@ -142,8 +144,6 @@ class Embedded:
 
     def _make_sender(self, founding: Founding, entropy: Entropy) -> Sender:
         identity = sender_identity(founding.master)
-        # The last stamp that the ledger saw: a restart with the clock behind does not go back.
-        hlc = tnh.Hlc(OWN_DRIFT_MAX_MS, last=self.ledger.tip.hlc)
         settings = founding.settings
         return Sender(
             identity=identity,
@@ -151,7 +151,7 @@ class Embedded:
             terms=Terms(settings.k, settings.n),
             clock=self.clock,
             entropy=entropy,
-            stamp=lambda: hlc.now(self.clock.now_ms()),
+            stamp=self._bounds.hlc(OWN_DRIFT_MAX_MS).now,
         )
 
     def _make_nodes(self, founding: Founding, hosted: Storage) -> dict[bytes, Node]:
@@ -167,6 +167,7 @@ class Embedded:
                 self.clock,
                 domain=f"district {index % founding.settings.districts + 1}",
                 address=f"inproc:{identity.id.hex()[:16]}",
+                bounds=self._bounds,
             )
             nodes[node.id] = node
         return nodes
@@ -294,8 +295,9 @@ class Embedded:
         self.behind.close()
         try:
             self.journal.close()
+            self._bounds.close()
         except CityChainError:
-            pass  # what is settled stays listed, and is settled again by the next opening
+            pass  # what is settled stays listed, and is settled again by the next opening; a bound may be too high
         finally:
             self._transport.close()
             self._presence.close()

@@ -6,8 +6,8 @@ import logging
 import threading
 
 from city_chain import records
-from city_chain.algorithms import tnh
 from city_chain.errors import InputError, StorageError
+from city_chain.node.bounds import Bounds
 from city_chain.node.holder import Holder
 from city_chain.node.ledger import Ledger
 from city_chain.node.voter import Voter
@@ -33,6 +33,7 @@ class Node:
         domain: Its failure domain (a district).
         address: Where it answers.
         stake: Its stake.
+        bounds: What its stamps stay under; without it the node keeps a bound in its own space.
 
     Example:
         A node is made by a city: see `city_chain.City.local`.
@@ -49,6 +50,7 @@ class Node:
         domain: str,
         address: str,
         stake: int = 1,
+        bounds: Bounds | None = None,
     ) -> None:
         self.id = identity.id
         self.space = space
@@ -62,7 +64,7 @@ class Node:
         self._network = ledger.epoch.network
         self._storage = storage
         self._clock = clock
-        self._hlc = tnh.Hlc(OWN_DRIFT_MAX_MS)
+        self._hlc = (bounds or Bounds(storage, clock, ledger.tip.hlc)).hlc(OWN_DRIFT_MAX_MS)
         self._lock = threading.Lock()
 
     def _make_voter(self, identity: records.Identity, storage: Storage, ledger: Ledger) -> Voter | None:
@@ -77,7 +79,7 @@ class Node:
 
     def stamp(self) -> int:
         """The node's next stamp."""
-        return self._hlc.now(self._clock.now_ms())
+        return self._hlc.now()
 
     def log_in(self, presence: Presence, region: str, ttl_s: float) -> float:
         """Puts the node on the region's list, with a signed record and a sequence higher than any before.
