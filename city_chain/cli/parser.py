@@ -45,6 +45,7 @@ def build() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in (_init, _send, _receive, _verify, _health, _repair, _nodes, _doctor, _demo):
         _add_common(add(commands), argparse.SUPPRESS, as_json=argparse.SUPPRESS)
+    _ec(commands)
     return parser
 
 
@@ -242,3 +243,128 @@ def _demo(commands: _Commands) -> argparse.ArgumentParser:
         help="how many nodes to stop (default: 3; with the corrupt one that is all that 6 of 10 survives)",
     )
     return parser
+
+
+def _ec(commands: _Commands) -> None:
+    """The commands that encode files by themselves, without any city."""
+    parser = commands.add_parser(
+        "ec",
+        help="encode files of any size into fragments, and restore them; needs no city",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=textwrap.fill(
+            "Encodes files of any size so that any k of n fragment files restore them. Every block is checked against "
+            "its hash before it counts, so files that are damaged in different places restore each other. Memory stays "
+            "bounded. Folders are worked through with all that is in them.",
+            88,
+        ),
+        epilog=_EC_EXAMPLES,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    encode = _ec_action(
+        actions,
+        "encode",
+        "make fragment files",
+        "A file gets a folder FILE.ec with n fragment files; spread them over disks or machines as you like. One line "
+        "for each file: its root, its name, its folder. The root stands for every byte: keep the lines elsewhere if "
+        "others can write to the fragments, and give them to --roots. Links and special files in folders are left out.",
+        ["encode photos -o backup > photos.roots", "encode film.mkv -k 10 -n 14", "encode photos --parity-only"],
+    )
+    encode.add_argument(
+        "paths", metavar="PATH", nargs="+", type=_named, help="a file, or a folder with all that is in it"
+    )
+    encode.add_argument("-k", type=int, default=6, metavar="N", help="fragments that restore a file (default: 6)")
+    encode.add_argument("-n", type=int, default=10, metavar="N", help="fragments there are, at most 256 (default: 10)")
+    encode.add_argument(
+        "-o", "--output", metavar="DIR", type=_folder, help="where to make them (default: beside the file)"
+    )
+    encode.add_argument(
+        "--parity-only",
+        action="store_true",
+        help="leave the data in the file, and make the n - k parity fragments alone: they mend the file in its place",
+    )
+    encode.add_argument("--force", action="store_true", help="write over fragments that are there")
+    decode = _ec_action(
+        actions,
+        "decode",
+        "restore files",
+        "Each file appears whole or not at all. Fragment files may have any names; folders that hold different "
+        "fragments of one file are taken together. Without -o a file goes beside its folder of fragments, and to the "
+        "current folder if fragment files were named one by one.",
+        [
+            "decode backup -o restored --roots photos.roots",
+            "decode disk1 disk2 disk3 -o restored",
+            "decode film.mkv.ec",
+        ],
+    )
+    _ec_sets(decode)
+    decode.add_argument(
+        "-o", "--output", metavar="DIR", type=_folder, help="where to restore; it is made if it is not there"
+    )
+    decode.add_argument("--force", action="store_true", help="write over files that are there")
+    verify = _ec_action(
+        actions,
+        "verify",
+        "read every byte and tell which are right",
+        "Whole: every byte of all fragments is right; degraded: it can be restored, and repair makes it whole; lost: "
+        "some stripe has too few blocks. Exit status 1 if anything is not whole.",
+        ["verify backup", "verify backup --roots photos.roots"],
+    )
+    _ec_sets(verify)
+    repair = _ec_action(
+        actions,
+        "repair",
+        "make fragment files anew that are absent or damaged",
+        "They become byte for byte what they were. Exit status 1 if anything could not be made whole.",
+        ["repair backup", "repair photos --force"],
+    )
+    _ec_sets(repair)
+    repair.add_argument(
+        "--force",
+        action="store_true",
+        help="with --parity-only sets: write the original back as it was encoded, where it is damaged or was changed",
+    )
+    for action in (encode, decode, repair):
+        action.add_argument(
+            "--no-sync",
+            action="store_true",
+            help="faster with many files; what is written may not survive a loss of power",
+        )
+
+
+_EC_EXAMPLES = """Examples:
+  city-chain ec encode photos -o backup > photos.roots
+  city-chain ec verify backup --roots photos.roots
+  city-chain ec repair backup
+  city-chain ec decode backup -o restored --roots photos.roots
+
+city-chain ec ACTION --help says more."""
+
+
+def _ec_action(
+    actions: _Commands, name: str, summary: str, more: str, examples: Sequence[str]
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(
+        name,
+        help=summary,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=textwrap.fill(f"{summary[0].upper()}{summary[1:]}. {more}", 88),
+        epilog="\n".join(["Examples:", *(f"  city-chain ec {example}" for example in examples)]),
+    )
+    parser.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="output for programs: JSON, one a line"
+    )
+    return parser
+
+
+def _ec_sets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        type=_named,
+        help="a folder with fragments in it, at any depth, or a fragment file",
+    )
+    parser.add_argument("--roots", metavar="FILE", help="what encode printed: nothing with another root is accepted")
+    parser.add_argument(
+        "--original", metavar="FILE", type=_named, help="the original or what is left of it, of one file"
+    )

@@ -19,6 +19,7 @@ from pathlib import Path
 from city_chain import _native
 from city_chain.algorithms.ec.layout import (
     CODES,
+    FOLDER_SUFFIX,
     FRAGMENTS_MAX,
     KEEPS_ORIGINAL,
     STRIPE_BYTES_MAX,
@@ -48,9 +49,6 @@ __all__ = ["decode_file", "encode_file", "inspect_file", "rebuild_file", "verify
 type Name = str | bytes | os.PathLike[str]
 type Names = Name | Iterable[Name]
 type OnProgress = Callable[[int], object]
-
-FOLDER_SUFFIX = ".ec"
-"""How the name of a set's folder ends, unless another one is given."""
 
 _AHEAD = 1
 _NAMED = 8

@@ -63,6 +63,9 @@ LENGTH_MAX = (1 << 63) - 1
 SUFFIX = ".ecf"
 """How the names of fragment files end."""
 
+FOLDER_SUFFIX = ".ec"
+"""How the name of a set's folder ends, unless another one is given."""
+
 KEEPS_ORIGINAL = 1
 """The flag of a set whose data fragments are the original file."""
 
