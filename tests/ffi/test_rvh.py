@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import array
+import os
+import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,10 +36,10 @@ def test_frozen_placements() -> None:
         "weighted": rvh.NodeSet(IDS, weights),
         "spread": rvh.NodeSet(IDS, weights, domains),
     }
-    lines = [line for line in VECTORS.read_text().splitlines() if not line.startswith("#")]
-    assert len(lines) == 24
-    for line in lines:
-        name, key, places = line.split(" ", 2)
+    rows = [line.split(" ", 2) for line in VECTORS.read_text().splitlines()]
+    mine = [row for row in rows if row[0] in sets]
+    assert len(mine) == 24
+    for name, key, places in mine:
         assert str(sets[name].pick(key.encode(), 10)) == places
 
 
@@ -109,6 +113,96 @@ def test_only_the_keys_of_a_lost_node_move() -> None:
     held = [at for at in range(len(keys)) if 19 in rows[3 * at : 3 * at + 3]]
     assert before.owner_changes(after, keys, 3) == held
     assert before.owner_changes(before, keys, 3) == []
+
+
+def test_raising_a_weight_moves_keys_only_to_it() -> None:
+    keys = random.Random(1).randbytes(4 * 3_000)
+    light = [1 + at % 4 for at in range(20)]
+    heavy = [3 * weight if at == 6 else weight for at, weight in enumerate(light)]
+    before = unpack(rvh.NodeSet(IDS, light).pick_many(keys, 3, width=4))
+    after = unpack(rvh.NodeSet(IDS, heavy).pick_many(keys, 3, width=4))
+    moved = 0
+    for at in range(0, len(before), 3):
+        old, new = set(before[at : at + 3]), set(after[at : at + 3])
+        moved += old != new
+        assert old == new or new - old == {6}
+    assert moved > 300
+
+
+def test_nodes_left_out_in_a_batch() -> None:
+    domains = [b"abc"[at % 3 : at % 3 + 1] for at in range(20)]
+    for nodes in (rvh.NodeSet(IDS), rvh.NodeSet(IDS, [at % 5 for at in range(20)]), rvh.NodeSet(IDS, domains=domains)):
+        keys = [f"key-{at}".encode() for at in range(200)]
+        left_out = [2, 2, 5, 11, 19]
+        rows = unpack(nodes.pick_many(keys, 4, exclude=left_out))
+        assert rows == [at for key in keys for at in nodes.pick(key, 4, exclude=left_out)]
+        assert rows == [at for key in keys for at in nodes.rank(key, exclude=left_out)[:4]]
+        assert not set(left_out) & set(rows)
+    all_but_two = [at for at in range(20) if at not in (4, 13)]
+    assert sorted(nodes.pick(b"key", 2, exclude=all_but_two)) == [4, 13]
+    with pytest.raises(UnavailableError, match="needed 3, had 2"):
+        nodes.pick_many([b"key"], 3, exclude=all_but_two)
+    with pytest.raises(InputError, match="node 20: there are only 20"):
+        nodes.pick_many([b"key"], 1, exclude=[20])
+
+
+def test_thousands_of_weights_and_domains() -> None:
+    draw = random.Random(2)
+    ids = [f"node-{at}".encode() for at in range(3_000)]
+    weights = [draw.choice([0, draw.uniform(0.0001, 60_000)]) for _ in ids]
+    for domains in (
+        None,
+        [str(at % 7).encode() for at in range(3_000)],
+        [str(at // 3).encode() for at in range(3_000)],
+    ):
+        nodes = rvh.NodeSet(ids, weights, domains)
+        keys = [draw.randbytes(draw.randrange(100)) for _ in range(50)]
+        for n in (1, 10, 300):
+            assert unpack(nodes.pick_many(keys, n)) == [at for key in keys for at in nodes.rank(key)[:n]]
+
+
+KERNELS = """
+import hashlib, random
+from city_chain import rvh
+from city_chain.errors import InputError
+draw = random.Random(3)
+try:
+    hashed = hashlib.sha256()
+    for count in (3, 50, 333):
+        ids = [f"node-{at}".encode() for at in range(count)]
+        for weights in (None, [at % 4 for at in range(count)], [draw.uniform(0.01, 50) for _ in range(count)]):
+            for domains in (None, [str(at % 5).encode() for at in range(count)]):
+                nodes = rvh.NodeSet(ids, weights, domains)
+                for n in (1, 2, count // 5):
+                    for width in (1, 16, 63, 64, 65, 200):
+                        hashed.update(nodes.pick_many(draw.randbytes(width * 40), n, width=width))
+    print(nodes.kernel, hashed.hexdigest())
+except InputError as error:
+    print("refused", error)
+"""
+
+
+def run_with(kernel: str | None) -> list[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "CITY_CHAIN_RVH_KERNEL"}
+    if kernel is not None:
+        environment["CITY_CHAIN_RVH_KERNEL"] = kernel
+    command = [sys.executable, "-c", KERNELS]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split(maxsplit=1)
+
+
+def test_every_kernel_of_the_environment_places_alike() -> None:
+    best, expected = run_with(None)
+    assert run_with("scalar") == ["scalar", expected]
+    refused = 0
+    for kernel in ("avx512", "avx2", "neon"):
+        used, placed = run_with(kernel)
+        assert (used, placed) == (kernel, expected) or (used == "refused" and f'no kernel "{kernel}"' in placed)
+        refused += used == "refused"
+    assert refused >= 1, "no machine has both AVX and NEON"
+    assert best in {"avx512", "avx2", "neon", "scalar"}
+    used, message = run_with("fast")
+    assert used == "refused"
+    assert 'no kernel "fast" (CITY_CHAIN_RVH_KERNEL); this machine has scalar' in message
 
 
 def test_bad_input_says_what_is_wrong() -> None:

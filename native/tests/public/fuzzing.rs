@@ -65,6 +65,11 @@ fn erasure() {
 }
 
 #[test]
+fn placement() {
+    noise(targets::placement, 1500, 900);
+}
+
+#[test]
 fn signatures() {
     noise(targets::signatures, 150, 200);
 }

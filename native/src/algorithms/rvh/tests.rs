@@ -96,22 +96,44 @@ fn the_cost_is_the_logarithm_and_never_rises() {
 
 #[test]
 fn placement_is_frozen() {
-    let ids = ids(20);
-    let plain = NodeSet::from_fixed(&refs(&ids), None, None).unwrap();
-    let weights: Vec<u32> = (0..20).map(|at| at * 10_000).collect();
-    let weighted = NodeSet::from_fixed(&refs(&ids), Some(&weights), None).unwrap();
-    let districts: Vec<&[u8]> = (0..20).map(|at| [b"a".as_slice(), b"b", b"c"][at % 3]).collect();
-    let spread = NodeSet::from_fixed(&refs(&ids), Some(&weights), Some(&districts)).unwrap();
+    let (few, many) = (ids(20), ids(1_000));
+    let set = |ids: &[Vec<u8>], weights: &dyn Fn(u32) -> u32, domain: &dyn Fn(u32) -> u32| {
+        let count = 0..ids.len() as u32;
+        plain::set(&plain::Nodes {
+            ids: ids.to_vec(),
+            weights: count.clone().map(weights).collect(),
+            domains: count.map(domain).collect(),
+        })
+    };
+    let (rising, odd) = (|at| at * 10_000, |at: u32| 1 + (u64::from(at * at) * 7_919 % 400_009) as u32);
+    let (one, three, uneven) = (|_| 0, |at| at % 3, |at| if at % 5 == 0 { 0 } else { at % 16 });
+    let sets = std::collections::BTreeMap::from([
+        ("plain", set(&few, &|_| WEIGHT_ONE, &one)),
+        ("weighted", set(&few, &rising, &one)),
+        ("spread", set(&few, &rising, &three)),
+        ("masked", set(&few, &|_| WEIGHT_ONE, &one)),
+        ("masked-weighted", set(&few, &rising, &one)),
+        ("masked-spread", set(&few, &rising, &three)),
+        ("wide", set(&many, &|_| WEIGHT_ONE, &one)),
+        ("wide-weighted", set(&many, &odd, &one)),
+        ("wide-spread", set(&many, &odd, &uneven)),
+        ("wide-even-spread", set(&many, &|_| WEIGHT_ONE, &uneven)),
+    ]);
     let text = include_str!("../../../tests/vectors/rvh_placement.txt");
-    let mut lines = text.lines().filter(|line| !line.starts_with('#'));
-    for key in 0u32..8 {
-        for (name, set) in [("plain", &plain), ("weighted", &weighted), ("spread", &spread)] {
-            let picked = set.pick(format!("key-{key}").as_bytes(), 10, &[]).unwrap();
-            let line = format!("{name} key-{key} {picked:?}");
-            assert_eq!(lines.next(), Some(line.as_str()));
+    let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(rows.len(), 8 * sets.len());
+    for row in rows {
+        let mut words = row.splitn(3, ' ');
+        let (name, key, places) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+        let excluded: &[u32] = if name.starts_with("masked") { &[3, 9, 17] } else { &[] };
+        for kernel in Kernel::available() {
+            let set = sets[name].clone().with_kernel(kernel);
+            let picked = set.pick(key.as_bytes(), 10, excluded).unwrap();
+            assert_eq!(format!("{picked:?}"), places, "{name} {key} {}", kernel.name());
+            let many = set.pick_many(Keys::Listed(&[key.as_bytes(); 5]), 10, excluded).unwrap();
+            assert_eq!(many[40..], picked);
         }
     }
-    assert_eq!(lines.next(), None);
 }
 
 #[test]
