@@ -4,8 +4,12 @@ A sender asks with a `HoldRequest` that names the fragment by its BLAKE3 hash an
 know before; the node stores the fragment and answers with an `Ack`, whose proof is keyed BLAKE3 of the bytes under the
 challenge. One Ed25519 signature may serve many requests or acks: it is over a Merkle root, and each carries its path.
 
+Later an audit asks for blocks of 1,024 bytes at random (`audit_challenge`), the node shows them with the way to the
+hash (`audit_answer`), and the auditor, who has no byte of the fragment, checks them (`audit_verify`). `audit_chance`
+says how likely that is to catch a node that dropped some blocks, and `audit_blocks_for` how many to ask for.
+
 What it proves: the node had all of the bytes when it answered, and promised to keep them. What it does not: that it
-still has them (ask again with a new challenge), or that two nodes keep two copies (they may share one disk).
+still has them (ask again, or audit), or that two nodes keep two copies (they may share one disk).
 
 `verify_acks` accepts exactly what `Ack.verify` accepts: signatures are judged by one rule, cofactored, alone and in
 batches ("Taming the many EdDSAs", 2020). Keyed hashing: BLAKE3 paper, section 2.3.
@@ -16,6 +20,12 @@ The examples of the records here go on from the one at the top of `city_chain.re
 from city_chain._native import (
     Ack,
     HoldRequest,
+    audit_answer,
+    audit_blocks,
+    audit_blocks_for,
+    audit_challenge,
+    audit_chance,
+    audit_verify,
     challenge,
     hash_fragment,
     hold_many,
@@ -23,12 +33,19 @@ from city_chain._native import (
     verify_acks,
     verify_fragment,
     verify_requests,
+    verify_signatures,
     write_quorum,
 )
 
 __all__ = [
     "Ack",
     "HoldRequest",
+    "audit_answer",
+    "audit_blocks",
+    "audit_blocks_for",
+    "audit_challenge",
+    "audit_chance",
+    "audit_verify",
     "challenge",
     "hash_fragment",
     "hold_many",
@@ -36,5 +53,6 @@ __all__ = [
     "verify_acks",
     "verify_fragment",
     "verify_requests",
+    "verify_signatures",
     "write_quorum",
 ]

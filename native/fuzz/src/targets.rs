@@ -20,7 +20,7 @@ use city_chain_native::primitives::wire::{self, Bytes, List, Record, Text};
 use city_chain_native::proofs::dpos::{
     self, Accepted, Certificate, Delegate, Proposal, Report, Saying, Slot, ValidatorSet, Vote,
 };
-use city_chain_native::proofs::poh::{Ack, HoldRequest, verify_acks, verify_requests};
+use city_chain_native::proofs::poh::{Ack, HoldRequest, audit, chance, verify_acks, verify_requests};
 use city_chain_native::records::availability::{self, AvailabilityCertificate};
 use city_chain_native::records::batch::{Batch, BatchHeader, CommitCertificate, Entry};
 use city_chain_native::records::epoch::Epoch;
@@ -332,6 +332,43 @@ fn sortition(beta: &[u8; vrf::OUTPUT_LEN], script: &mut Script<'_>) {
     if let Ok(count) = vrf::sortition(beta, weight, total, expected) {
         assert!(count <= weight && weight <= total && expected <= total);
     }
+}
+
+/// Storage audits: answers that are changed, cut or made up prove nothing but what was asked.
+pub fn audits(data: &[u8]) {
+    let mut script = Script(data);
+    let len = usize::from(u16::from_le_bytes(script.take())) % 20_000;
+    let fragment: Vec<u8> = (0..len).map(|at| (at * 31 % 251) as u8).collect();
+    let hash = city_chain_native::crypto::hash::fragment(&fragment);
+    let size = len as u64;
+    let seed = script.take();
+    let count = usize::from(script.byte()) % 24;
+    let Ok(blocks) = audit::challenge(&seed, size, count) else {
+        assert!(count == 0 || count as u64 > audit::blocks_of(size));
+        return;
+    };
+    let right = audit::answer(&fragment, &blocks).expect("a challenge is a question");
+    audit::verify(&hash, size, &blocks, &right).expect("a right answer");
+    while !script.done() {
+        let (mut answer, mut asked, mut claimed) = (right.clone(), blocks.clone(), size);
+        match script.byte() % 6 {
+            0 => {
+                let at = usize::from(u16::from_le_bytes(script.take())) % answer.len();
+                answer[at] ^= script.byte();
+            }
+            1 => answer.truncate(usize::from(u16::from_le_bytes(script.take())) % (answer.len() + 1)),
+            2 => answer.push(script.byte()),
+            3 => asked[0] = u64::from_le_bytes(script.take()),
+            4 => claimed = u64::from_le_bytes(script.take()),
+            _ => answer = data.to_vec(),
+        }
+        // A claimed length that changes nothing on the way to these blocks is not for this answer to refuse.
+        if audit::verify(&hash, claimed, &asked, &answer).is_ok() {
+            assert!(answer == right && asked == blocks);
+        }
+    }
+    let _ = chance::chance(size, size / 3, count, u32::from_le_bytes(script.take()));
+    let _ = chance::blocks_for(size, size / 3, f64::from_le_bytes(script.take()), 3);
 }
 
 /// Bulk signatures: paths, positions and counts as an attacker gives them.

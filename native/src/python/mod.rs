@@ -4,6 +4,7 @@
 //! table of exceptions, [`buffer`] the one way bytes come in, [`int`], [`real`] and [`text`] numbers and text, [`keys`]
 //! many byte strings, [`output`] the way bytes go out, [`record`] what all record classes share.
 
+mod audit;
 mod buffer;
 mod call;
 mod cbf;
@@ -19,6 +20,7 @@ mod real;
 mod record;
 mod records;
 mod rvh;
+mod signatures;
 mod text;
 mod tnh;
 mod vrf;
@@ -35,7 +37,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     vrf::register(module)?;
     cbf::register(module)?;
     tnh::register(module)?;
+    signatures::register(module)?;
     poh::register(module)?;
+    audit::register(module)?;
     dpos::register(module)?;
     records::register(module)
 }

@@ -80,6 +80,11 @@ fn draws() {
 }
 
 #[test]
+fn audits() {
+    noise(targets::audits, 300, 300);
+}
+
+#[test]
 fn bulk_signatures() {
     noise(targets::bulk_signatures, 150, 100);
 }

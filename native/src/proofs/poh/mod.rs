@@ -4,6 +4,11 @@
 //! A [`HoldRequest`] asks for it, an [`Ack`] gives it. The proof is keyed BLAKE3 of the fragment under the challenge; the
 //! signature covers every field, domain-separated, and one signature may serve many acks
 //! ([`crate::primitives::bulk`]). Verification is Ed25519's one rule, alone and in batches alike.
+//!
+//! Later an [`audit`] asks for blocks at random, and [`chance`] says how likely it is to catch a node that dropped some.
+
+pub mod audit;
+pub mod chance;
 
 use std::borrow::Borrow;
 
@@ -290,5 +295,7 @@ impl Ack {
     }
 }
 
+#[cfg(test)]
+mod audit_tests;
 #[cfg(test)]
 mod tests;
