@@ -18,12 +18,13 @@ const DOWN: f64 = 1.0 - 1.0 / (1u64 << 48) as f64;
 /// Nodes of weight above 0, in the order of their ids.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
-    /// Padded to whole blocks.
+    /// Padded to whole blocks, unless that would be the larger part.
     hashes: Vec<u64>,
-    /// Each node's number among all nodes of the set.
-    members: Vec<u32>,
+    len: usize,
+    /// Each node's number among all nodes of the set; None if these are all of them.
+    members: Option<Vec<u32>>,
     /// None if all weights are equal.
-    weighted: Option<Weighted>,
+    weighted: Option<Box<Weighted>>,
 }
 
 #[derive(Debug, Clone)]
@@ -106,19 +107,26 @@ fn level_hits(level: usize) -> f64 {
 }
 
 impl Group {
-    /// The members of a set whose hashes and weights are these.
-    pub fn new(members: Vec<u32>, hashes: &[u64], weights: &[u32]) -> Self {
-        let of = |members: &[u32]| -> Vec<u32> { members.iter().map(|node| weights[*node as usize]).collect() };
-        let each = of(&members);
-        let mut padded: Vec<u64> = members.iter().map(|node| hashes[*node as usize]).collect();
-        padded.resize(members.len().next_multiple_of(BLOCK), 0);
-        let weighted = (!each.windows(2).all(|pair| pair[0] == pair[1])).then(|| Weighted::new(&each));
-        Self { hashes: padded, members, weighted }
+    /// The members of a set whose hashes and weights are these; all its nodes if none are named.
+    pub fn new(members: Option<Vec<u32>>, hashes: &[u64], weights: &[u32]) -> Self {
+        let (mut hashes, weights): (Vec<u64>, Vec<u32>) = match &members {
+            Some(members) => members.iter().map(|node| (hashes[*node as usize], weights[*node as usize])).unzip(),
+            None => (hashes.to_vec(), weights.to_vec()),
+        };
+        let len = hashes.len();
+        let padded = len.next_multiple_of(BLOCK);
+        if padded <= 2 * len {
+            hashes.resize(padded, 0);
+        }
+        hashes.shrink_to_fit();
+        let even = weights.windows(2).all(|pair| pair[0] == pair[1]);
+        let weighted = (!even).then(|| Box::new(Weighted::new(&weights)));
+        Self { hashes, len, members, weighted }
     }
 
     /// How many nodes there are.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.len
     }
 
     /// Whether all weights are equal.
@@ -160,10 +168,12 @@ impl Group {
         loop {
             found.clear();
             let bound = self.scan(kernel, key, hits, &mut found.hits);
-            found.hits.keep(|node| {
-                *node = self.members[*node as usize];
-                gone == 0 || !mask.has(*node)
-            });
+            if let Some(members) = &self.members {
+                found.hits.nodes.iter_mut().for_each(|node| *node = members[*node as usize]);
+            }
+            if gone > 0 {
+                found.hits.keep(|node| !mask.has(node));
+            }
             if found.hits.nodes.len() >= want {
                 found.settle(kernel, (!self.even()).then_some((weights, bound)));
                 if found.nodes.len() >= want {
@@ -258,11 +268,11 @@ fn least(draw: u64) -> f64 {
 }
 
 impl Hits {
-    fn keep(&mut self, mut keep: impl FnMut(&mut u32) -> bool) {
+    fn keep(&mut self, keep: impl Fn(u32) -> bool) {
         let mut kept = 0;
         for at in 0..self.nodes.len() {
-            let mut node = self.nodes[at];
-            if keep(&mut node) {
+            let node = self.nodes[at];
+            if keep(node) {
                 (self.nodes[kept], self.draws[kept]) = (node, self.draws[at]);
                 kept += 1;
             }
@@ -392,4 +402,61 @@ fn order(
     pairs.extend(values.iter().copied().zip(0..));
     pairs.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| nodes[a.1 as usize].cmp(&nodes[b.1 as usize])));
     pairs.iter().for_each(|(_, at)| put(*at as usize));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algorithms::rvh::kernel::unmix;
+
+    #[test]
+    fn what_lies_at_the_bound_is_not_taken_for_found() {
+        // Every draw is at its node's limit or one off, so that all scores are about the bound, and some of the best are
+        // no hits.
+        for (round, count) in [(0u64, 150), (1, 600), (2, 600), (3, 2_000)] {
+            let weights: Vec<u32> = (0..count).map(|at| 1 + at * 7_919 % (1 << (4 + 8 * round))).collect();
+            let weighted = Weighted::new(&weights);
+            for level in 2..12 {
+                let limits = weighted.plan(level_hits(level), weights.len()).limits;
+                let draw = |at: usize| limits[at].wrapping_add_signed((at as i64 + round as i64) % 3 - 1);
+                let draws: Vec<u64> = (0..weights.len()).map(draw).collect();
+                let hashes: Vec<u64> = draws.iter().map(|draw| unmix(*draw)).collect();
+                let group = Group::new(None, &hashes, &weights);
+                let mut expected: Vec<u32> = (0..count).collect();
+                let scored = |node: &u32| (cost(draws[*node as usize]), draws[*node as usize], *node);
+                expected.sort_by(|a, b| compare(&scored(a), &scored(b), &weights));
+                for kernel in Kernel::available() {
+                    for want in [1, 2, 3, 10, 30] {
+                        let mut found = Found::default();
+                        group.best(kernel, 0, want, (&Mask::default(), 0), &weights, &mut found);
+                        assert_eq!(found.nodes[..want], expected[..want], "{} {want} {level}", kernel.name());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn about_as_many_hits_come_as_are_aimed_at() {
+        let mix = |at: u64| super::super::kernel::mix(at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let even: Vec<u32> = vec![7; 5_000];
+        let several: Vec<u32> = (0..5_000).map(|at| 1 + at % 5).collect();
+        let many: Vec<u32> = (0..5_000).map(|at| mix(at) as u32 >> 8 | 1).collect();
+        let far: Vec<u32> = (0..5_000).map(|at| if at % 100 == 0 { u32::MAX } else { 1 }).collect();
+        for weights in [even, several, many, far] {
+            let hashes: Vec<u64> = (0..5_000).map(mix).collect();
+            let group = Group::new(None, &hashes, &weights);
+            for aim in [8.0, 20.0, 45.0] {
+                let (mut hits, mut total) = (Hits::default(), 0);
+                for key in 0..200 {
+                    hits.nodes.clear();
+                    hits.draws.clear();
+                    group.scan(Kernel::available()[0], mix(!key), aim, &mut hits);
+                    total += hits.nodes.len();
+                }
+                let each = f64::from(total as u32) / 200.0;
+                assert!(each > 0.9 * aim && each < 1.6 * aim, "{each} for {aim}");
+            }
+        }
+    }
 }

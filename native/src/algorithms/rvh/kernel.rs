@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// The environment variable that names the kernel to use.
 const VARIABLE: &str = "CITY_CHAIN_RVH_KERNEL";
 
-/// Nodes that are drawn for at once; the arrays of a group are padded to a multiple of it.
+/// Nodes that are drawn for at once.
 pub(super) const BLOCK: usize = 64;
 
 /// Up to so many values are ordered by counting for each how many are above it.
@@ -38,7 +38,7 @@ pub struct Kernel(Set);
 pub(super) enum Limits<'a> {
     /// One limit for all nodes.
     One(u64),
-    /// Each node's own, padded like the hashes.
+    /// Each node's own, as many as there are hashes.
     Each(&'a [u64]),
 }
 
@@ -110,7 +110,7 @@ impl Kernel {
         CHOSEN.get_or_init(choose).clone()
     }
 
-    /// Adds to `hits` the first `count` nodes whose draws under `key` reach their limits.
+    /// Adds to `hits` those of the first `count` nodes whose draws under `key` reach their limits.
     #[inline]
     pub(super) fn scan(self, hashes: &[u64], count: usize, limits: Limits<'_>, key: u64, hits: &mut Hits) {
         match self.0 {
@@ -169,6 +169,16 @@ pub(super) fn mix(mut value: u64) -> u64 {
     value ^ (value >> 33)
 }
 
+/// The inverse of the mix: the hash that draws so under the key 0.
+#[cfg(test)]
+pub(super) fn unmix(mut value: u64) -> u64 {
+    let inverse = |odd: u64| (0..6).fold(odd, |x, _| x.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(x))));
+    for factor in [0xc4ce_b9fe_1a85_ec53, 0xff51_afd7_ed55_8ccd] {
+        value = (value ^ value >> 33).wrapping_mul(inverse(factor));
+    }
+    value ^ value >> 33
+}
+
 fn scan_scalar(hashes: &[u64], count: usize, limits: Limits<'_>, key: u64, hits: &mut Hits) {
     for (node, hash) in hashes[..count].iter().enumerate() {
         let draw = mix(hash ^ key);
@@ -184,15 +194,21 @@ fn scan_scalar(hashes: &[u64], count: usize, limits: Limits<'_>, key: u64, hits:
 
 #[inline(always)]
 fn scan_blocks(hashes: &[u64], count: usize, limits: Limits<'_>, key: u64, hits: &mut Hits) {
-    let blocks = hashes.as_chunks::<BLOCK>().0;
+    let (blocks, rest) = hashes.as_chunks::<BLOCK>();
+    let mut last = [0; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    let blocks = blocks.iter().chain((!rest.is_empty()).then_some(&last));
     match limits {
         Limits::One(limit) => {
-            for (at, block) in blocks.iter().enumerate() {
+            for (at, block) in blocks.enumerate() {
                 scan_block(block, &[limit; BLOCK], at * BLOCK, count, key, hits);
             }
         }
         Limits::Each(limits) => {
-            for (at, (block, limits)) in blocks.iter().zip(limits.as_chunks::<BLOCK>().0).enumerate() {
+            let (limits, rest) = limits.as_chunks::<BLOCK>();
+            let mut last = [0; BLOCK];
+            last[..rest.len()].copy_from_slice(rest);
+            for (at, (block, limits)) in blocks.zip(limits.iter().chain([&last])).enumerate() {
                 scan_block(block, limits, at * BLOCK, count, key, hits);
             }
         }

@@ -130,7 +130,7 @@ impl NodeSet {
             let number = |at: &u32| names.partition_point(|name| *name < of(at)) as u32;
             (names.len() > 1).then(|| Domains::new(positions.iter().map(number).collect(), &hashes, &weights))
         });
-        let whole = Group::new((0..positions.len() as u32).collect(), &hashes, &weights);
+        let whole = Group::new(None, &hashes, &weights);
         let ids = ids.iter().map(|id| Box::from(*id)).collect();
         Ok(Self { ids, order, nodes, positions, weights, whole, domains, kernel: Kernel::chosen()? })
     }
@@ -196,12 +196,16 @@ impl NodeSet {
         }
         let call = self.call(n, self.mask(excluded)?)?;
         self.batches((keys, n), n, rows, |start, rows| {
-            let mut space = Space::default();
-            self.each(keys, start, rows.len() / n, &call, &mut space, |at, nodes| {
-                for (place, node) in rows[at * n..(at + 1) * n].iter_mut().zip(nodes) {
-                    *place = self.positions[*node as usize].to_le_bytes();
+            let (mut space, mut hashes) = (Space::default(), [0; KEYS]);
+            for (piece, rows) in rows.chunks_mut(KEYS * n).enumerate() {
+                let hashes = &mut hashes[..rows.len() / n];
+                keys.hash(self.kernel, start + piece * KEYS, hashes);
+                for (hash, row) in hashes.iter().zip(rows.chunks_exact_mut(n)) {
+                    for (place, node) in row.iter_mut().zip(self.best(*hash, &call, &mut space)) {
+                        *place = self.positions[*node as usize].to_le_bytes();
+                    }
                 }
-            });
+            }
         });
         Ok(())
     }
@@ -224,19 +228,21 @@ impl NodeSet {
         let names: Vec<u32> = other.positions.iter().map(here).collect();
         let mut moved = vec![false; keys.len()];
         self.batches((keys, 2 * n), 1, &mut moved, |start, moved| {
-            let (mut space, mut held) = (Space::default(), vec![0; moved.len() * n]);
-            self.each(keys, start, moved.len(), &calls[0], &mut space, |at, nodes| {
-                let row = &mut held[at * n..(at + 1) * n];
-                row.copy_from_slice(nodes);
-                row.sort_unstable();
-            });
-            let mut row = Vec::with_capacity(n);
-            other.each(keys, start, moved.len(), &calls[1], &mut space, |at, nodes| {
-                row.clear();
-                row.extend(nodes.iter().map(|node| names[*node as usize]));
-                row.sort_unstable();
-                moved[at] = row != held[at * n..(at + 1) * n];
-            });
+            let (mut space, mut hashes) = (Space::default(), [0; KEYS]);
+            let (mut held, mut holders) = (Vec::with_capacity(n), Vec::with_capacity(n));
+            for (piece, moved) in moved.chunks_mut(KEYS).enumerate() {
+                let hashes = &mut hashes[..moved.len()];
+                keys.hash(self.kernel, start + piece * KEYS, hashes);
+                for (hash, moved) in hashes.iter().zip(moved) {
+                    held.clear();
+                    held.extend_from_slice(self.best(*hash, &calls[0], &mut space));
+                    held.sort_unstable();
+                    holders.clear();
+                    holders.extend(other.best(*hash, &calls[1], &mut space).iter().map(|node| names[*node as usize]));
+                    holders.sort_unstable();
+                    *moved = held != holders;
+                }
+            }
         });
         Ok(moved.into_iter().enumerate().filter_map(|(at, moved)| moved.then_some(at)).collect())
     }
@@ -283,26 +289,6 @@ impl NodeSet {
         let mut space = Space::default();
         let nodes = self.best(digest::key(key), call, &mut space);
         nodes.iter().map(|node| self.positions[*node as usize]).collect()
-    }
-
-    /// Calls `put` with the number, from 0 on, and the nodes of `count` keys from `start` on.
-    fn each(
-        &self,
-        keys: Keys<'_>,
-        start: usize,
-        count: usize,
-        call: &Call,
-        space: &mut Space,
-        mut put: impl FnMut(usize, &[u32]),
-    ) {
-        let mut hashes = [0; KEYS];
-        for first in (0..count).step_by(KEYS) {
-            let hashes = &mut hashes[..KEYS.min(count - first)];
-            keys.hash(self.kernel, start + first, hashes);
-            for (at, hash) in hashes.iter().enumerate() {
-                put(first + at, self.best(*hash, call, space));
-            }
-        }
     }
 
     fn best<'a>(&self, key: u64, call: &Call, space: &'a mut Space) -> &'a [u32] {

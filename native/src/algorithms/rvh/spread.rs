@@ -44,7 +44,7 @@ impl Domains {
         for (node, domain) in (0u32..).zip(&of) {
             members[*domain as usize].push(node);
         }
-        let groups = members.into_iter().map(|members| Group::new(members, hashes, weights)).collect();
+        let groups = members.into_iter().map(|members| Group::new(Some(members), hashes, weights)).collect();
         Self { of, groups }
     }
 

@@ -297,8 +297,8 @@ fn draws_that_are_equal_or_near_are_ordered_by_the_definition() {
         let weights: Vec<u32> = draws.iter().map(|_| [1, 2, 3, WEIGHT_ONE, u32::MAX][random.below(5)]).collect();
         for weights in [vec![5; draws.len()], weights] {
             // The key 0 leaves a hash as it is, so that unmixing a draw gives its hash.
-            let hashes: Vec<u64> = draws.iter().map(|draw| unmix(*draw)).collect();
-            let group = group::Group::new((0..count as u32).collect(), &hashes, &weights);
+            let hashes: Vec<u64> = draws.iter().map(|draw| kernel::unmix(*draw)).collect();
+            let group = group::Group::new(None, &hashes, &weights);
             let mut expected: Vec<usize> = (0..draws.len()).collect();
             expected.sort_by(|a, b| {
                 let score = |at: usize, other: usize| u128::from(cost::cost(draws[at])) * u128::from(weights[other]);
@@ -316,15 +316,6 @@ fn draws_that_are_equal_or_near_are_ordered_by_the_definition() {
             }
         }
     }
-}
-
-/// The inverse of the mix.
-fn unmix(mut value: u64) -> u64 {
-    let inverse = |odd: u64| (0..6).fold(odd, |x, _| x.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(x))));
-    for factor in [0xc4ce_b9fe_1a85_ec53, 0xff51_afd7_ed55_8ccd] {
-        value = (value ^ value >> 33).wrapping_mul(inverse(factor));
-    }
-    value ^ value >> 33
 }
 
 #[test]
