@@ -174,7 +174,7 @@ class RepairReport:
             checked=len(results),
             repaired=len(repaired),
             fragments=sum(len(moves) for _, moves in repaired),
-            size=sum(len(moves) * ec.fragment_len(manifest.length, manifest.k) for manifest, moves in repaired),
+            size=sum(len(moves) * _fragment_len(manifest) for manifest, moves in repaired),
             errors={r.placement.manifest.tx_id: r.error for r in results if r.error is not None},
         )
 
@@ -239,3 +239,7 @@ class Recovery:
         return (
             f"{len(self.finished)} sends finished, {len(self.failed or {})} given up, {len(self.pending or {})} pending"
         )
+
+
+def _fragment_len(manifest: records.Manifest) -> int:
+    return ec.fragment_len(manifest.length, manifest.k, manifest.n - manifest.k, code=manifest.code)

@@ -7,7 +7,7 @@ Example:
 """
 
 from city_chain.composer import Pipeline
-from city_chain.stages import s1_select, s2_encode, s3_hold, s3_resume, s4_deliver, s5_commit
+from city_chain.stages import s1_select, s2_encode, s2_resume, s3_hold, s3_resume, s4_deliver, s5_commit
 
 __all__ = ["RESUMING", "SENDING"]
 
@@ -21,7 +21,7 @@ SENDING = Pipeline(
 
 RESUMING = Pipeline(
     "resuming",
-    [s2_encode, s3_resume, s4_deliver, s5_commit],
+    [s2_resume, s3_resume, s4_deliver, s5_commit],
     inputs=("transactions", "manifests", "sender", "members", "transport", "journal", "engine", "behind"),
     outputs=("outcomes",),
 )

@@ -25,7 +25,7 @@ from city_chain.stages.r3_request import r3_request
 from city_chain.stages.r4_restore import r4_repair, r4_restore
 from city_chain.stages.r5_commit import r5_commit
 from city_chain.stages.s1_select import s1_select
-from city_chain.stages.s2_encode import s2_encode
+from city_chain.stages.s2_encode import s2_encode, s2_resume
 from city_chain.stages.s3_hold import s3_hold, s3_resume
 from city_chain.stages.s4_deliver import s4_deliver
 from city_chain.stages.s5_commit import s5_commit
@@ -40,6 +40,7 @@ __all__ = [
     "r5_commit",
     "s1_select",
     "s2_encode",
+    "s2_resume",
     "s3_hold",
     "s3_resume",
     "s4_deliver",

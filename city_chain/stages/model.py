@@ -107,6 +107,7 @@ class Dispersal:
         n: Fragments there are.
         fragments: All n of them, by index; all have the same size.
         hashes: Their BLAKE3 hashes.
+        code: The erasure code's id; `None` is that of `ec.code_for`.
     """
 
     length: int
@@ -114,6 +115,7 @@ class Dispersal:
     n: int
     fragments: Sequence[Buffer]
     hashes: Sequence[bytes]
+    code: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

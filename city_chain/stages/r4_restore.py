@@ -87,7 +87,7 @@ def restore(placement: Placement, found: Search) -> Restored:
                 manifest.k,
                 len(found.fragments),
             )
-        data = ec.decode(found.fragments, manifest.k, manifest.n - manifest.k, manifest.length)
+        data = ec.decode(found.fragments, manifest.k, manifest.n - manifest.k, manifest.length, code=manifest.code)
         transaction = _transaction(manifest, data)
         placement.receipt.verify_transaction(transaction)
         result.transaction = transaction
@@ -108,7 +108,7 @@ def _order(placement: Placement, found: Search, missing: Sequence[int], members:
     """What is to be placed anew, and on whom: nodes that hold nothing of it first, then those that lost theirs."""
     manifest = placement.manifest
     p = manifest.n - manifest.k
-    fragments = ec.rebuild(found.fragments, missing, manifest.k, p, manifest.length)
+    fragments = ec.rebuild(found.fragments, missing, manifest.k, p, manifest.length, code=manifest.code)
     keepers = {node for index, node in placement.holders.items() if index in found.fragments}
     seed = manifest.manifest_hash + (placement.generation + 1).to_bytes(8, "little")
     ranked = members.candidates.choose(seed, len(members.candidates), exclude=keepers)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from city_chain import records
 from city_chain.algorithms import ec
 from city_chain.composer import stage
-from city_chain.stages.model import Dispersal, Sender, Terms
+from city_chain.stages.model import Dispersal, Sender
 
-__all__ = ["s2_encode"]
+__all__ = ["s2_encode", "s2_resume"]
 
 
 @stage(inputs=("transactions", "sender"), output="dispersals", budget_ms=80)
@@ -29,10 +29,28 @@ def s2_encode(transactions: Sequence[records.Transaction], sender: Sender) -> li
     Raises:
         InputError: (k, n) is not a code.
     """
-    return [_encode(transaction, sender.terms) for transaction in transactions]
+    terms = sender.terms
+    return [_encode(transaction, terms.k, terms.n) for transaction in transactions]
 
 
-def _encode(transaction: records.Transaction, terms: Terms) -> Dispersal:
+@stage(inputs=("transactions", "manifests"), output="dispersals", budget_ms=80)
+def s2_resume(transactions: Sequence[records.Transaction], manifests: Sequence[records.Manifest]) -> list[Dispersal]:
+    """Encodes what was journalled before a crash as its manifests say, whatever the terms are today.
+
+    Args:
+        transactions: What was journalled.
+        manifests: Their manifests, in the same order.
+
+    Returns:
+        One dispersal each.
+    """
+    pairs = zip(transactions, manifests, strict=True)
+    return [_encode(transaction, manifest.k, manifest.n, manifest.code) for transaction, manifest in pairs]
+
+
+def _encode(transaction: records.Transaction, k: int, n: int, code: int | None = None) -> Dispersal:
     data = transaction.to_bytes()
-    encoded = ec.encode(data, terms.k, terms.n - terms.k)
-    return Dispersal(length=len(data), k=terms.k, n=terms.n, fragments=encoded.fragments, hashes=encoded.hashes)
+    encoded = ec.encode(data, k, n - k, code=code)
+    return Dispersal(
+        length=len(data), k=k, n=n, fragments=encoded.fragments, hashes=encoded.hashes, code=encoded.code_id
+    )

@@ -56,6 +56,7 @@ def s3_hold(
             quorum=poh.write_quorum(dispersal.k, dispersal.n),
             fragment_hashes=dispersal.hashes,
             selection=selection,
+            code=dispersal.code,
         )
         for transaction, selection, dispersal in zip(transactions, selections, dispersals, strict=True)
     ]

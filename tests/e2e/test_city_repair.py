@@ -76,7 +76,7 @@ def test_every_set_of_bad_holders(k: int, n: int) -> None:
                 report = city.repair()
                 generation += 1
                 assert (report.checked, report.repaired, report.fragments, report.errors) == (2, 1, count, {})
-                assert report.size == count * ec.fragment_len(receipt.manifest.length, k)
+                assert report.size == count * ec.fragment_len(receipt.manifest.length, k, n - k)
                 assert city.health().counts["whole"] == 2
                 assert city._city.ledger.generation(receipt.tx_id) == generation
                 before = dict(storage.scan(b""))

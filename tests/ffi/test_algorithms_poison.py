@@ -107,6 +107,7 @@ PROOF = KEY.prove(b"alpha")
 NODES = rvh.NodeSet([b"a", b"b", b"c"])
 OTHER = rvh.NodeSet([b"a", b"b", b"d"])
 FRAGMENTS = dict(enumerate(bytes(fragment) for fragment in ec.encode(b"payload", 2, 2).fragments))
+CODEC = ec.Codec(2, 2)
 BLOOM, CUCKOO = cbf.Bloom(100), cbf.Cuckoo(100)
 CUCKOO.insert(b"here")
 
@@ -125,11 +126,16 @@ class Case:
 
 
 CASES = [
-    Case(ec.encode, (b"payload", 2, 2), {"fragment_hash": "blake3"}),
-    Case(ec.decode, (FRAGMENTS, 2, 2, 7)),
-    Case(ec.rebuild, (FRAGMENTS, [0, 3], 2, 2, 7)),
-    Case(ec.fragment_len, (7, 2)),
+    Case(ec.encode, (b"payload", 2, 2), {"fragment_hash": "blake3", "code": None}),
+    Case(ec.decode, (FRAGMENTS, 2, 2, 7), {"code": "gf8"}),
+    Case(ec.rebuild, (FRAGMENTS, [0, 3], 2, 2, 7), {"code": 2}),
+    Case(ec.fragment_len, (7, 2, 2), {"code": None}),
     Case(ec.code_for, (2, 2)),
+    Case(ec.Codec, (2, 2), {"code": "rs16"}),
+    Case(CODEC.encode, (b"payload",), {"fragment_hash": None}),
+    Case(CODEC.decode, (FRAGMENTS, 7)),
+    Case(CODEC.rebuild, (FRAGMENTS, [0, 3], 7)),
+    Case(CODEC.fragment_len, (7,)),
     Case(ec.encode(b"payload", 2, 2).__getitem__, (1,)),
     Case(
         ec.encode_file,
@@ -246,7 +252,9 @@ def check(case: Case, args: tuple[object, ...], kwargs: dict[str, Any], poison: 
 
 
 INTEGER_CALLS: list[Callable[[Any], object]] = [
-    lambda wrong: ec.fragment_len(wrong, 2),
+    lambda wrong: ec.fragment_len(wrong, 2, 2),
+    lambda wrong: ec.Codec(wrong, 2),
+    lambda wrong: CODEC.decode(FRAGMENTS, wrong),
     lambda wrong: ec.encode(b"", wrong, 2),
     lambda wrong: ec.decode(FRAGMENTS, 2, 2, wrong),
     lambda wrong: tnh.pack(wrong, 0),

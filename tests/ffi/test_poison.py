@@ -120,7 +120,7 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("Transaction.verify", transaction.verify)
     add("verify_transactions", r.verify_transactions, [transaction])
     make = {"length": 9, "k": 2, "n": 4, "quorum": 3, "fragment_hashes": city.hashes, "selection": city.selection()}
-    add("Manifest", r.Manifest, city.sender, transaction=transaction, **make)
+    add("Manifest", r.Manifest, city.sender, transaction=transaction, code=1, **make)
     add("Manifest.verify", manifest.verify)
     add("Manifest.verify_hashes", manifest.verify_hashes, city.hashes)
     add("AvailabilityCertificate", r.AvailabilityCertificate, manifest, city.hashes, city.acks(manifest))

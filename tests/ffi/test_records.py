@@ -98,7 +98,7 @@ def test_properties_say_what_was_put_in(city):
     assert city.transaction().place is None
 
     manifest = city.manifest(city.transaction())
-    assert (manifest.k, manifest.n, manifest.quorum, manifest.code, manifest.sequence) == (2, 4, 3, 1, 0)
+    assert (manifest.k, manifest.n, manifest.quorum, manifest.code, manifest.sequence) == (2, 4, 3, 2, 0)
     assert manifest.sender == city.sender.id
     assert manifest.selection is manifest.selection, "made once"
 
@@ -261,6 +261,28 @@ def test_numbers_of_a_manifest_must_fit(city, k, n, quorum, hashes):
             fragment_hashes=city.hashes[:hashes],
             selection=city.selection(),
         )
+
+
+def test_a_manifest_may_name_any_code_that_has_its_counts(city):
+    make = {
+        "transaction": city.transaction(),
+        "length": 10,
+        "k": 2,
+        "n": 4,
+        "quorum": 3,
+        "fragment_hashes": city.hashes,
+        "selection": city.selection(),
+    }
+    for code in (1, 2):
+        manifest = Manifest(city.sender, **make, code=code)
+        manifest.verify()
+        assert Manifest.from_bytes(manifest.to_bytes()).code == code
+    assert Manifest(city.sender, **make).code == Manifest(city.sender, **make, code=None).code == 2
+    for code in (0, 3, 257):
+        with pytest.raises(InputError, match=f"code {code} is not known"):
+            Manifest(city.sender, **make, code=code)
+    with pytest.raises(InputError, match="gf8 needs"):
+        Manifest(city.sender, **make | {"n": 300, "quorum": 151, "fragment_hashes": city.hashes * 75}, code=2)
 
 
 def test_too_few_acks_say_needed_and_had(city):

@@ -252,7 +252,8 @@ class FragmentSet:
             VerificationError: They are not what was hashed: whoever made the set made it wrong.
         """
         header = self.header
-        made = _native.ec_rebuild(blocks, missing, header.k, header.p, header.k * header.block_bytes(stripe))
+        length = header.k * header.block_bytes(stripe)
+        made = _native.ec_rebuild(blocks, missing, header.k, header.p, length, code=header.code)
         for index, data in made.items():
             if _native.hash_fragment(data) != row[index]:
                 raise VerificationError(

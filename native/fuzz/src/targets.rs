@@ -8,12 +8,11 @@ use std::sync::LazyLock;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use city_chain_native::algorithms::cbf::{Bloom, Cuckoo};
-use city_chain_native::algorithms::ec;
 use city_chain_native::algorithms::tnh::{self, Hlc, MS_MAX};
 use city_chain_native::algorithms::vrf;
 use city_chain_native::crypto::ed25519::{self, SigningKey};
 use city_chain_native::crypto::hash::Digest;
-use city_chain_native::error::{Error, Result};
+use city_chain_native::error::Result;
 use city_chain_native::primitives::bulk::{self, BulkSignature};
 use city_chain_native::primitives::outbox::Effect;
 use city_chain_native::primitives::wire::{self, Bytes, List, Record, Text};
@@ -35,9 +34,12 @@ use city_chain_native::records::transaction::Transaction;
 
 use crate::builders::City;
 
+#[path = "fragments.rs"]
+mod fragments;
 #[path = "nodes.rs"]
 mod nodes;
 
+pub use fragments::erasure;
 pub use nodes::placement;
 
 /// Decodes and encodes again.
@@ -191,52 +193,6 @@ pub fn codec(data: &[u8]) {
         if let Ok(again) = recode::<Nested>(candidate) {
             assert_eq!(again, candidate);
         }
-    }
-}
-
-/// EC: fragments as an attacker gives them, and fragments as they were with some left out.
-pub fn erasure(data: &[u8]) {
-    let mut script = Script(data);
-    let shape = script.byte();
-    let (k, p) = (usize::from(script.byte()) % 40, usize::from(script.byte()) % 40);
-    if shape % 2 == 0 {
-        let (k, p) = if shape % 4 == 0 { (k, p) } else { (script.short() * 3, script.short() * 3) };
-        let length = if shape % 8 < 4 { script.short() as u64 } else { script.long() };
-        let count = usize::from(script.byte()) % 48;
-        let heads: Vec<(usize, usize)> = (0..count)
-            .map(|_| match script.byte() {
-                0..250 => (usize::from(script.byte()), ec::fragment_len(length, k).unwrap_or(7).min(1 << 12)),
-                _ => (script.long() as usize, script.short()),
-            })
-            .collect();
-        let buffer: Vec<u8> = script.0.iter().copied().cycle().take(if script.done() { 0 } else { 1 << 16 }).collect();
-        let fragments: BTreeMap<usize, &[u8]> =
-            heads.iter().map(|(index, size)| (*index, &buffer[..(*size).min(buffer.len())])).collect();
-        let decoded = ec::decode(&fragments, k, p, length);
-        if let Ok(decoded) = &decoded {
-            assert_eq!(decoded.len() as u64, length);
-        }
-        let missing: Vec<usize> = heads.iter().map(|(index, _)| index / 2).collect();
-        if decoded.is_err() {
-            assert!(ec::rebuild(&fragments, &missing, k, p, length).is_err());
-        }
-        return;
-    }
-    let (k, keep) = (k.max(1), script.long());
-    let input = script.0;
-    let encoded = ec::encode(input, k, p).expect("it fits");
-    let all = (0..encoded.n()).map(|index| (index, encoded.fragment(index).expect("there is one")));
-    let kept: BTreeMap<usize, &[u8]> = all.filter(|(index, _)| keep >> (index % 64) & 1 == 1).collect();
-    match ec::decode(&kept, k, p, input.len() as u64) {
-        Ok(decoded) => assert!(kept.len() >= k && decoded == input),
-        Err(error) => {
-            assert!(kept.len() < k && matches!(error, Error::Unavailable { .. }), "{error}");
-            return;
-        }
-    }
-    let missing: Vec<usize> = (0..k + p).filter(|index| !kept.contains_key(index)).collect();
-    for (index, fragment) in ec::rebuild(&kept, &missing, k, p, input.len() as u64).expect("enough are left") {
-        assert_eq!(Some(fragment.as_slice()), encoded.fragment(index));
     }
 }
 

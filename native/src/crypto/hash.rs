@@ -103,6 +103,32 @@ pub fn fragment(bytes: &[u8]) -> Digest {
     }
 }
 
+/// [`fragment`] for bytes that come block by block.
+#[derive(Clone)]
+pub struct FragmentHasher(blake3::Hasher);
+
+impl FragmentHasher {
+    /// Starts a hash.
+    #[allow(clippy::new_without_default, reason = "a hash of nothing is no default of anything")]
+    pub fn new() -> Self {
+        Self(blake3::Hasher::new())
+    }
+
+    /// Adds a block.
+    pub fn update(&mut self, block: &[u8]) {
+        if block.len() >= PARALLEL_MIN {
+            self.0.update_rayon(block);
+        } else {
+            self.0.update(block);
+        }
+    }
+
+    /// The hash of all blocks.
+    pub fn finish(&self) -> Digest {
+        *self.0.finalize().as_bytes()
+    }
+}
+
 /// Lower-case hexadecimal, for messages.
 pub fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 2);
@@ -159,6 +185,11 @@ mod tests {
         for length in [PARALLEL_MIN - 1, PARALLEL_MIN, 3 * PARALLEL_MIN + 1] {
             let input: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
             assert_eq!(fragment(&input), *blake3::hash(&input).as_bytes());
+            let mut blocks = FragmentHasher::new();
+            for block in input.chunks(PARALLEL_MIN + 1) {
+                blocks.update(block);
+            }
+            assert_eq!(blocks.finish(), fragment(&input));
             assert_eq!(keyed(&[7; 32], &input), *blake3::keyed_hash(&[7; 32], &input).as_bytes());
             assert_eq!(digest("city-chain v1 test", &input), blake3::derive_key("city-chain v1 test", &input));
             let framed = [&(length as u64).to_le_bytes(), input.as_slice()].concat();

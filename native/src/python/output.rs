@@ -1,6 +1,7 @@
 //! Bytes to Python, written once into the place where they stay, with the GIL held or released.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use pyo3::ffi;
@@ -8,7 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::error::input;
-use crate::error::{Error, Result};
+
+/// Bytes from which on the memory of an object is asked for in huge pages: writing it for the first time then takes a
+/// fault for each 2 MiB and not for each 4 KiB.
+const HUGE_MIN: usize = 4 << 20;
 
 /// A `bytes` object that nobody but us has seen yet.
 pub(super) struct Output<'py> {
@@ -20,7 +24,6 @@ pub(super) struct Output<'py> {
 pub(super) struct Space<'a> {
     at: *mut u8,
     len: usize,
-    written: usize,
     owner: PhantomData<&'a mut [u8]>,
 }
 
@@ -38,31 +41,32 @@ impl<'py> Output<'py> {
         let bytes = unsafe {
             Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(ptr::null(), size))?.cast_into_unchecked()
         };
-        Ok(Self { bytes, len })
+        let mut output = Self { bytes, len };
+        if len >= HUGE_MIN {
+            huge_pages(output.space().uninit());
+        }
+        Ok(output)
     }
 
     /// The memory to write to.
     pub(super) fn space(&mut self) -> Space<'_> {
         // SAFETY: `bytes` is a bytes object; its memory may be written to as long as nobody else has seen it.
         let at = unsafe { ffi::PyBytes_AsString(self.bytes.as_ptr()) }.cast::<u8>();
-        Space { at, len: self.len, written: 0, owner: PhantomData }
+        Space { at, len: self.len, owner: PhantomData }
     }
 
-    /// The finished object. Call it only after [`Space::finish`] has agreed.
+    /// The finished object. Call it only after every byte was written.
     pub(super) fn publish(self) -> Bound<'py, PyBytes> {
         self.bytes
     }
 }
 
 impl<'a> Space<'a> {
-    /// Writes `piece` at byte `at`. What would not fit is left out, and [`Space::finish`] will not agree.
-    pub(super) fn put(&mut self, at: usize, piece: &[u8]) {
-        if at.checked_add(piece.len()).is_some_and(|end| end <= self.len) {
-            // SAFETY: at + piece.len() ≤ len was checked, so the target lies within the object's memory, to which nothing
-            // else points.
-            unsafe { ptr::copy_nonoverlapping(piece.as_ptr(), self.at.add(at), piece.len()) };
-            self.written += piece.len();
-        }
+    /// All of it, for a core function that promises to write every byte when it succeeds; publish only then.
+    pub(super) fn uninit(self) -> &'a mut [MaybeUninit<u8>] {
+        // SAFETY: `len` bytes from `at` are the object's memory, which nothing else points to for 'a; MaybeUninit asks
+        // nothing of what they hold.
+        unsafe { std::slice::from_raw_parts_mut(self.at.cast(), self.len) }
     }
 
     /// Clears all of it and gives it as a slice.
@@ -74,17 +78,29 @@ impl<'a> Space<'a> {
             std::slice::from_raw_parts_mut(self.at, self.len)
         }
     }
+}
 
-    /// The bytes, if as many were written as there are.
-    pub(super) fn finish(self) -> Result<&'a [u8]> {
-        if self.written != self.len {
-            return Err(Error::input(format!(
-                "{} of {} bytes were written: a bug in city-chain",
-                self.written, self.len
-            )));
-        }
-        // SAFETY: `len` bytes from `at` are the object's memory; all were written, each once as every core function that
-        // writes here promises, and none will be while 'a lasts.
-        Ok(unsafe { std::slice::from_raw_parts(self.at, self.len) })
+/// Asks for huge pages where the system has them; it may decline.
+#[cfg(target_os = "linux")]
+fn huge_pages(memory: &mut [MaybeUninit<u8>]) {
+    use std::ffi::{c_int, c_void};
+
+    unsafe extern "C" {
+        fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
+    }
+    /// `MADV_HUGEPAGE`, the same on every Linux.
+    const HUGEPAGE: c_int = 14;
+    /// The largest page that a Linux begins an advice at.
+    const ALIGN: usize = 64 * 1024;
+
+    let skipped = memory.as_ptr().align_offset(ALIGN);
+    if let Some(rest) = memory.get_mut(skipped..) {
+        // SAFETY: the range lies within memory that is borrowed exclusively; the advice changes how it is backed and not
+        // what it holds, and an error changes nothing.
+        unsafe { madvise(rest.as_mut_ptr().cast(), rest.len() / ALIGN * ALIGN, HUGEPAGE) };
     }
 }
+
+/// Other systems choose by themselves.
+#[cfg(not(target_os = "linux"))]
+fn huge_pages(_memory: &mut [MaybeUninit<u8>]) {}

@@ -78,11 +78,10 @@ impl Record for Manifest {
                 Transaction::LEN_MAX
             )));
         }
-        let code = ec::code_for(usize::from(k), usize::from(n - k))?;
-        if self.code != code.id() {
-            return Err(Error::input(format!("manifest: code {} where ({k}, {n}) takes {}", self.code, code.id())));
-        }
-        let fragment_len = ec::fragment_len(self.length, usize::from(k))? as u64;
+        // Any code that has (k, n): what was dispersed with another one than is taken today stays readable.
+        let code = self.code()?;
+        code.check(usize::from(k), usize::from(n - k))?;
+        let fragment_len = code.fragment_len(self.length, usize::from(k))? as u64;
         if fragment_len * u64::from(n) > DISPERSED_MAX {
             return Err(Error::input(format!(
                 "manifest: {n} fragments of {fragment_len} bytes: together at most {DISPERSED_MAX} bytes are allowed"
@@ -123,9 +122,16 @@ pub struct Shape {
     pub n: u16,
     /// How many acks make the dispersal available.
     pub quorum: u16,
+    /// The erasure code; `None` is that of [`ec::code_for`].
+    pub code: Option<ec::Code>,
 }
 
 impl Manifest {
+    /// The erasure code.
+    pub fn code(&self) -> Result<ec::Code> {
+        ec::Code::from_id(self.code.into()).map_err(|error| Error::input(format!("manifest: {error}")))
+    }
+
     /// Makes and signs the manifest of `transaction`, whose digest is `tx_id`, for fragments with these `hashes`.
     pub fn new(
         identity: &Identity,
@@ -135,7 +141,7 @@ impl Manifest {
         hashes: &[Digest],
         selection: Selection,
     ) -> Result<Self> {
-        let Shape { length, k, n, quorum } = shape;
+        let Shape { length, k, n, quorum, code } = shape;
         if k == 0 || k > n || hashes.len() != usize::from(n) {
             return Err(Error::input(format!(
                 "manifest: k = {k}, n = {n} and {} fragment hashes: 1 ≤ k ≤ n and n hashes are needed",
@@ -148,7 +154,7 @@ impl Manifest {
             sender: transaction.sender,
             sequence: transaction.sequence,
             length,
-            code: ec::code_for(usize::from(k), usize::from(n - k))?.id(),
+            code: code.map_or_else(|| ec::code_for(usize::from(k), usize::from(n - k)), Ok)?.id(),
             k,
             n,
             quorum,

@@ -25,6 +25,8 @@ use city_chain_native::records::transaction::{Place, Transaction};
 pub const K: u16 = 2;
 pub const N: u16 = 4;
 pub const QUORUM: u16 = 3;
+/// The code of the frozen records, which are older than `gf8`: (2, 4) would take that today.
+pub const CODE: ec::Code = ec::Code::Rs16;
 /// Holders and one spare.
 pub const CHOSEN: usize = 5;
 /// A fixed time, UTC epoch milliseconds.
@@ -107,7 +109,7 @@ impl City {
         Draw::new(self.sender.vrf(), &self.epoch).unwrap()
     }
 
-    pub fn manifest(&self, transaction: &Transaction, hashes: &[Digest]) -> Manifest {
+    fn manifest(&self, transaction: &Transaction, hashes: &[Digest], code: ec::Code) -> Manifest {
         let selection =
             self.draw().select(&self.candidates, &transaction.sender, transaction.sequence, CHOSEN).unwrap();
         Manifest {
@@ -116,7 +118,7 @@ impl City {
             sender: transaction.sender,
             sequence: transaction.sequence,
             length: wire::encode(transaction).unwrap().len() as u64,
-            code: ec::code_for(usize::from(K), usize::from(N - K)).unwrap().id(),
+            code: code.id(),
             k: K,
             n: N,
             quorum: QUORUM,
@@ -130,12 +132,18 @@ impl City {
     }
 
     pub fn disperse(&self, sequence: u64) -> Dispersal {
+        self.disperse_by(sequence, CODE)
+    }
+
+    /// A dispersal with another code than that of the frozen records.
+    pub fn disperse_by(&self, sequence: u64, code: ec::Code) -> Dispersal {
         let transaction = self.transaction(sequence);
         let bytes = wire::encode(&transaction).unwrap();
-        let encoded = ec::encode(&bytes, usize::from(K), usize::from(N - K)).unwrap();
+        let codec = ec::Codec::new(usize::from(K), usize::from(N - K), Some(code)).unwrap();
+        let encoded = codec.encode(&bytes).unwrap();
         let fragments: Vec<Vec<u8>> = (0..encoded.n()).map(|at| encoded.fragment(at).unwrap().to_vec()).collect();
         let hashes = encoded.hashes();
-        let manifest = self.manifest(&transaction, &hashes);
+        let manifest = self.manifest(&transaction, &hashes, code);
         let requests = (0..N).map(|index| {
             let node = manifest.selection.nodes[usize::from(index)];
             self.request(&manifest, &hashes, index, node)

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use city_chain_native::algorithms::cbf::{Bloom, Cuckoo};
+use city_chain_native::algorithms::ec::Code;
 use city_chain_native::crypto::hash::hex;
 use city_chain_native::primitives::wire::{self, Bytes, List, Record};
 use city_chain_native::proofs::dpos::{self, Accepted, Proposal, Report, Slot, Vote};
@@ -50,6 +51,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("candidate_list", encode(city.candidates.list())),
         ("selection", encode(&first.manifest.selection)),
         ("manifest", encode(&first.manifest)),
+        ("manifest.gf8", encode(&city.disperse_by(0, Code::Gf8).manifest)),
         ("hold_request", encode(&first.requests[1])),
         ("ack", encode(&first.acks[0])),
         ("ack.bulk", encode(&bulk_ack(&city))),

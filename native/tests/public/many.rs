@@ -1,5 +1,6 @@
 //! Calls on many give what calls on one give, and records put together from parts do not depend on their order.
 
+use city_chain_native::algorithms::ec::Code;
 use city_chain_native::algorithms::vrf;
 use city_chain_native::crypto::hash::Digest;
 use city_chain_native::error::Error;
@@ -85,12 +86,14 @@ fn a_manifest_is_made_of_its_transaction() {
     let dispersal = city.disperse(4);
     let (sent, hashes) = (&dispersal.transaction, &dispersal.hashes);
     let Manifest { length, k, n, quorum, ref selection, .. } = dispersal.manifest;
-    let shape = Shape { length, k, n, quorum };
+    let shape = Shape { length, k, n, quorum, code: Some(Code::Rs16) };
     let make = |by: u8, shape, hashes: &[Digest]| {
         Manifest::new(&identity(by), sent, sent.digest().unwrap(), shape, hashes, selection.clone())
     };
     let sender = (0..=255).find(|at| identity(*at).id() == sent.sender).unwrap();
     assert_eq!(make(sender, shape, hashes).unwrap(), dispersal.manifest);
+    assert_eq!(make(sender, Shape { code: None, ..shape }, hashes).unwrap().code, Code::Gf8.id(), "what (2, 4) takes");
+    assert!(make(sender, Shape { k: 1, n: 1024, code: Some(Code::Gf8), ..shape }, &vec![hashes[0]; 1024]).is_err());
     assert!(make(sender, shape, &hashes[1..]).is_err());
     assert!(make(sender, Shape { k: 0, ..shape }, hashes).is_err());
     assert!(make(sender, Shape { n: 0, ..shape }, hashes).is_err());

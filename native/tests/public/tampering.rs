@@ -204,12 +204,14 @@ fn a_draw_of_another_epoch_key_or_order() {
 #[test]
 fn a_manifest_whose_numbers_make_no_sense() {
     let (city, dispersals) = made();
-    let cases: [Spoil<Manifest>; 12] = [
+    let cases: [Spoil<Manifest>; 14] = [
         ("k = 0", |m| m.k = 0),
         ("k = 5", |m| m.k = 5),
         ("quorum of 1", |m| m.quorum = 1),
         ("quorum of 5", |m| m.quorum = 5),
-        ("code 2", |m| m.code = 2),
+        ("code 3", |m| m.code = 3),
+        ("code 0", |m| m.code = 0),
+        ("gf8 needs", |m| (m.code, m.n) = (2, 257)),
         ("0 bytes", |m| m.length = 0),
         ("18446744073709551615 bytes", |m| m.length = u64::MAX),
         ("at most 8 are allowed", |m| {

@@ -34,7 +34,7 @@ fn settle(delegate: &mut Delegate) -> Vec<Saying> {
 #[test]
 fn a_transaction_travels_from_its_sender_to_its_receipt_and_back() {
     let city = City::new("way", 0);
-    let dispersals = [city.disperse(0), city.disperse(1), city.disperse(2)];
+    let dispersals = [city.disperse(0), city.disperse_by(1, ec::Code::Gf8), city.disperse(2)];
     for dispersal in &dispersals {
         let manifest = &dispersal.manifest;
         dispersal.transaction.verify().unwrap();
@@ -91,7 +91,9 @@ fn a_transaction_travels_from_its_sender_to_its_receipt_and_back() {
             assert_eq!(*node, dispersal.requests[usize::from(*index)].node);
             (usize::from(*index), dispersal.fragments[usize::from(*index)].as_slice())
         });
-        let restored = ec::decode(&held.collect(), 2, 2, receipt.availability.manifest.length).unwrap();
+        let manifest = &receipt.availability.manifest;
+        let codec = ec::Codec::new(2, 2, Some(manifest.code().unwrap())).unwrap();
+        let restored = codec.decode(&ec::Fragments::new(held.collect()).unwrap(), manifest.length).unwrap();
         assert_eq!(wire::decode::<Transaction>(&restored).unwrap(), dispersal.transaction);
     }
 }

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 use super::selection::{Candidates, Epoch, Selection};
 use super::transaction::Transaction;
+use crate::algorithms::ec::Code;
 use crate::crypto::hash::Digest;
 use crate::python::call::{long, short, sized};
 use crate::python::identity::Identity;
@@ -30,6 +31,7 @@ record! {
     ///     quorum: How many acks make the dispersal available, k to n; see `city_chain.proofs.poh.write_quorum`.
     ///     fragment_hashes: The n fragments' BLAKE3 hashes, by index.
     ///     selection: Who holds them, at least `quorum` nodes.
+    ///     code: The erasure code's id; ``None`` is that of `city_chain.algorithms.ec.code_for`.
     ///
     /// Raises:
     ///     InputError: Numbers that do not fit each other, or an identity that is not the sender.
@@ -73,7 +75,7 @@ record! {
 #[pymethods]
 impl Manifest {
     #[new]
-    #[pyo3(signature = (identity, *, transaction, length, k, n, quorum, fragment_hashes, selection))]
+    #[pyo3(signature = (identity, *, transaction, length, k, n, quorum, fragment_hashes, selection, code = None))]
     #[allow(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn new(
         py: Python<'_>,
@@ -85,9 +87,11 @@ impl Manifest {
         quorum: Int<u16>,
         fragment_hashes: &Bound<'_, PyAny>,
         selection: &Selection,
+        code: Option<Int<u64>>,
     ) -> PyResult<Self> {
         let hashes = digests(fragment_hashes, "manifest: fragment hash", FRAGMENTS_MAX)?;
-        let shape = model::Shape { length: length.0, k: k.0, n: n.0, quorum: quorum.0 };
+        let code = code.map(|id| short(py, || Code::from_id(id.0))).transpose()?;
+        let shape = model::Shape { length: length.0, k: k.0, n: n.0, quorum: quorum.0, code };
         let (identity, selection) = (identity.core(), selection.core().clone());
         let work = hashes.len() * 64;
         sized(py, work, || {
