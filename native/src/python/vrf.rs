@@ -5,7 +5,7 @@ use pyo3::types::PyBytes;
 use zeroize::Zeroizing;
 
 use super::buffer::Input;
-use super::call::{long, short};
+use super::call::{long, short, sized};
 use super::error::to_python;
 use super::int::Int;
 use super::keys;
@@ -184,7 +184,9 @@ fn vrf_sortition(
     expected: Int<u64>,
 ) -> PyResult<u64> {
     let beta = beta.array(py, "sortition: the output")?;
-    long(py, || vrf::sortition(&beta, weight.0, total.0, expected.0))
+    // A step takes about as long as hashing a hundred bytes.
+    let work = 100 * vrf::sortition_steps(weight.0, total.0, expected.0) as usize;
+    sized(py, work, || vrf::sortition(&beta, weight.0, total.0, expected.0))
 }
 
 /// See `city_chain.vrf.alpha`.

@@ -26,6 +26,9 @@ const COMBINE_MIN: usize = 4;
 /// Proofs whose points are encoded together.
 const CHUNK: usize = 32;
 
+/// Proofs that are combined at most, so that what is held at a time is bounded (about 2 KiB for each).
+const WINDOW: usize = 4096;
+
 /// One proof to check.
 #[derive(Debug, Clone, Copy)]
 pub struct Item<'a> {
@@ -57,6 +60,14 @@ struct Open<'a> {
 ///
 /// Fails only if the operating system gives no randomness.
 pub fn verify_many(suite: Suite, items: &[Item<'_>]) -> Result<Vec<Result<[u8; OUTPUT_LEN]>>> {
+    let mut verdicts = Vec::with_capacity(items.len());
+    for window in items.chunks(WINDOW) {
+        verdicts.append(&mut verify_window(suite, window)?);
+    }
+    Ok(verdicts)
+}
+
+fn verify_window(suite: Suite, items: &[Item<'_>]) -> Result<Vec<Result<[u8; OUTPUT_LEN]>>> {
     let parallel = items.len() >= PARALLEL_MIN && rayon::current_num_threads() > 1;
     let (keys, key_of) = keys(items, parallel);
     let settle = |(items, key_of): (&[Item<'_>], &[usize])| settle_chunk(suite, items, key_of, &keys);

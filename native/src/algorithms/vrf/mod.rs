@@ -28,7 +28,7 @@ use sha2::{Digest as _, Sha512};
 pub use batch::{Item, PARALLEL_MIN, verify_many, verify_many_of};
 pub use key::SecretKey;
 pub use proof::{Proof, output, proof_to_hash, to_batchable, to_compact, verify, verify_in};
-pub use sortition::{EXPECTED_MAX, sortition};
+pub use sortition::{EXPECTED_MAX, sortition, sortition_steps};
 
 use crate::crypto::ed25519::decode_point;
 use crate::crypto::hash::{Digest, Hasher};

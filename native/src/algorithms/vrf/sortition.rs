@@ -162,6 +162,12 @@ pub fn sortition(beta: &[u8; OUTPUT_LEN], weight: u64, total: u64, expected: u64
     Ok(walk(&leading(beta), weight, total, expected))
 }
 
+/// About how many steps a count takes: the number of units that are elected on average.
+pub fn sortition_steps(weight: u64, total: u64, expected: u64) -> u64 {
+    let steps = u128::from(weight) * u128::from(expected.min(EXPECTED_MAX)) / u128::from(total.max(1));
+    steps.min(u128::from(EXPECTED_MAX)) as u64
+}
+
 fn walk(x: &[u64; LIMBS], weight: u64, total: u64, expected: u64) -> u64 {
     let rest = total - expected;
     let mut missed = [0, 0, 0, 0, rest, 0, 0, 0];

@@ -248,6 +248,44 @@ fn every_flipped_bit_of_a_long_proof_is_refused() {
 }
 
 #[test]
+fn a_batch_of_more_than_a_window_keeps_its_order() {
+    let key = SecretKey::from_seed(&[1; 32]);
+    let (public, wrong) = (key.public(), [0xff; 32]);
+    let proof = key.prove_batchable(Suite::Ell2, b"a").unwrap();
+    let items: Vec<Item<'_>> = (0..4100)
+        .map(|at| Item {
+            public: if at % 64 == 1 || at > 4096 { &public } else { &wrong },
+            alpha: if at == 4097 { b"b" } else { b"a" },
+            proof: Proof::Batchable(&proof),
+        })
+        .collect();
+    let verdicts = verify_many(Suite::Ell2, &items).unwrap();
+    assert_eq!(verdicts.len(), 4100);
+    for (at, verdict) in verdicts.iter().enumerate() {
+        assert_eq!(verdict.is_ok(), (at % 64 == 1 || at > 4096) && at != 4097, "{at}");
+    }
+}
+
+#[test]
+fn a_key_that_goes_is_wiped() {
+    let mut key = std::mem::ManuallyDrop::new(SecretKey::from_seed(&[7; 32]));
+    let place: *mut SecretKey = &mut *key;
+    // SAFETY: `place` points to a live key that nothing else drops; it is dropped once, and never used as a key after.
+    unsafe { std::ptr::drop_in_place(place) };
+    let size = size_of::<SecretKey>();
+    // SAFETY: the key's own memory, of `size` bytes without padding (arrays of bytes alone), still holds what drop left.
+    let left = unsafe { std::slice::from_raw_parts(place.cast::<u8>(), size) };
+    assert_eq!(size, 96);
+    // Two of the three fields are secret; all that may be left is the public key.
+    assert_eq!(left.iter().filter(|byte| **byte != 0).count(), 32 - key_zeros());
+}
+
+/// How many bytes of the public key in `a_key_that_goes_is_wiped` are zero by themselves.
+fn key_zeros() -> usize {
+    SecretKey::from_seed(&[7; 32]).public().iter().filter(|byte| **byte == 0).count()
+}
+
+#[test]
 fn suites_have_names() {
     assert_eq!(Suite::named("ell2"), Ok(Suite::default()));
     assert_eq!(Suite::named("tai"), Ok(Suite::Tai));
