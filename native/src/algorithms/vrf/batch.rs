@@ -246,3 +246,6 @@ fn coefficients(suite: Suite, items: &[Item<'_>], count: usize) -> Result<Vec<[S
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
+use curve25519_dalek::constants::EIGHT_TORSION;
 use curve25519_dalek::edwards::CompressedEdwardsY;
-use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::scalar::{Scalar, clamp_integer};
 use proptest::prelude::*;
 
 use super::*;
@@ -190,6 +191,15 @@ fn two_wrongs_that_cancel_in_a_plain_sum_are_found() {
     change(1, Scalar::ONE);
     change(7, -Scalar::ONE);
     assert_eq!(compare(Suite::Ell2, &cases), 6);
+    // The same, of one input, so that in V's equations too the two differences cancel for equal coefficients.
+    let key = SecretKey::from_seed(&[2; 32]);
+    let mut cases = vec![(key.public(), [0; 4], key.prove_batchable(Suite::Ell2, &[0; 4]).unwrap().to_vec()); 8];
+    for (at, by) in [(1, Scalar::ONE), (2, -Scalar::ONE)] {
+        let s: [u8; 32] = cases[at].2[96..].try_into().unwrap();
+        let s = Scalar::from_canonical_bytes(s).unwrap() + by;
+        cases[at].2[96..].copy_from_slice(s.as_bytes());
+    }
+    assert_eq!(compare(Suite::Ell2, &cases), 6);
     // U + T and U − T of two proofs: c changes, and both are wrong; of V too.
     for place in [32, 64] {
         let mut cases = mixture(Suite::Ell2, 8, |_, _| ());
@@ -218,6 +228,74 @@ fn items_of_wrong_lengths_have_verdicts_too() {
     assert_eq!(verdicts[0], proof_to_hash(&proof));
     assert!(matches!(&verdicts[1], Err(Error::Input(text)) if text.contains("31 bytes, exactly 32")));
     assert!(matches!(&verdicts[2], Err(Error::Input(text)) if text.contains("79 bytes, exactly 80 or 128")));
+}
+
+#[test]
+fn parts_of_small_order_change_neither_verdict_nor_output() {
+    let seed = [5; 32];
+    let (key, expanded) = (SecretKey::from_seed(&seed), <[u8; 64]>::from(Sha512::digest(seed)));
+    let (mut low, public) = ([0; 32], key.public());
+    low.copy_from_slice(&expanded[..32]);
+    let (x, nonce) = (Scalar::from_bytes_mod_order(clamp_integer(low)), Scalar::from(5u8));
+    for suite in [Suite::Ell2, Suite::Tai] {
+        let honest = output(suite, Proof::Compact(&key.prove_in(suite, b"a").unwrap()));
+        let h = suite.encode_to_curve(&public, b"a").unwrap();
+        let points = [h * x, EdwardsPoint::mul_base(&nonce), h * nonce];
+        let mut proofs = Vec::new();
+        for parts in [[1, 0, 0], [0, 1, 0], [0, 0, 1], [4, 2, 6], [1, 3, 5], [7, 7, 7]] {
+            let mut proof = [0; BATCHABLE_LEN];
+            for ((place, point), part) in proof.chunks_exact_mut(32).zip(points).zip(parts) {
+                place.copy_from_slice((point + EIGHT_TORSION[part]).compress().as_bytes());
+            }
+            let encoded = |at: usize| proof[32 * at..32 * at + 32].try_into().unwrap();
+            let c = proof::challenge(suite, &public, &h.compress().0, &encoded(0), &encoded(1), &encoded(2));
+            let s = nonce + proof::challenge_scalar(&c) * x;
+            proof[96..].copy_from_slice(s.as_bytes());
+            assert_eq!(verify_in(suite, &public, b"a", Proof::Batchable(&proof)), honest);
+            assert_eq!(to_compact(suite, &public, b"a", &proof).is_ok(), parts[1..] == [0, 0] && c[0] % 8 == 0);
+            proofs.push(proof);
+        }
+        let items: Vec<Item<'_>> =
+            (0..30).map(|at| Item { public: &public, alpha: b"a", proof: Proof::Batchable(&proofs[at % 6]) }).collect();
+        assert!(verify_many(suite, &items).unwrap().iter().all(|verdict| *verdict == honest));
+    }
+}
+
+#[test]
+fn a_gamma_or_v_of_the_holders_own_choice_is_found() {
+    // The holder knows x, so that U's equation holds whatever Γ and V are: V's alone stands against a chosen output.
+    let seed = [6; 32];
+    let (key, expanded) = (SecretKey::from_seed(&seed), <[u8; 64]>::from(Sha512::digest(seed)));
+    let (mut low, public) = ([0; 32], key.public());
+    low.copy_from_slice(&expanded[..32]);
+    let (x, nonce) = (Scalar::from_bytes_mod_order(clamp_integer(low)), Scalar::from(9u8));
+    let h = Suite::Ell2.encode_to_curve(&public, b"a").unwrap();
+    let mut proofs = Vec::new();
+    for (gamma, v) in [(h * x, h * nonce), (h * (x + Scalar::ONE), h * nonce), (h * x, h * nonce + h), (h, h)] {
+        let points = [gamma, EdwardsPoint::mul_base(&nonce), v].map(|point| point.compress().0);
+        let c = proof::challenge(Suite::Ell2, &public, &h.compress().0, &points[0], &points[1], &points[2]);
+        let s = nonce + proof::challenge_scalar(&c) * x;
+        let short = [&points[0][..], &c, s.as_bytes()].concat();
+        let long = [&points[0][..], &points[1], &points[2], s.as_bytes()].concat();
+        proofs.push((public, short, long));
+    }
+    for (at, (public, short, long)) in proofs.iter().enumerate() {
+        for proof in [short, long] {
+            let verdict = verify_in(Suite::Ell2, public, b"a", Proof::from_slice(proof).unwrap());
+            assert_eq!(verdict.is_ok(), at == 0);
+        }
+    }
+    let forged: Vec<&Vec<u8>> = proofs.iter().map(|(_, _, long)| long).collect();
+    let items: Vec<Item<'_>> = (0..20)
+        .map(|at| Item {
+            public: &public,
+            alpha: b"a",
+            proof: Proof::from_slice(forged[if at % 5 == 2 { at % 4 } else { 0 }]).unwrap(),
+        })
+        .collect();
+    for (at, verdict) in verify_many(Suite::Ell2, &items).unwrap().iter().enumerate() {
+        assert_eq!(verdict.is_ok(), at % 5 != 2 || at % 4 == 0);
+    }
 }
 
 #[test]
@@ -321,7 +399,7 @@ fn malleated_and_degenerate_values_are_refused() {
     proof[48..].copy_from_slice(&s);
     assert!(verify(&secret.public(), b"input", &proof).unwrap_err().to_string().contains("below"));
     assert!(proof_to_hash(&proof).is_err());
-    for torsion in curve25519_dalek::constants::EIGHT_TORSION {
+    for torsion in EIGHT_TORSION {
         let message = verify(&torsion.compress().0, b"input", &secret.prove(b"input")).unwrap_err().to_string();
         assert!(message.contains("small order"), "{message}");
     }
