@@ -45,7 +45,7 @@ fn a_combination_of_good_proofs_holds_and_one_bad_breaks_it() {
     assert!(!combination_holds(&open));
     assert!(!combination_holds(&open[6..8]));
     assert_eq!(bad_ones(&open), [7]);
-    let mut settled = self::settled(8);
+    let mut settled = self::settled(7);
     for (at, one) in settled.iter_mut().enumerate() {
         let Settled::Open(equations, _) = one else { panic!("it was open") };
         equations.u += EIGHT_TORSION[at];
