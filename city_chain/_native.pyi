@@ -309,8 +309,10 @@ def elect(
     stakes: Iterable[tuple[Buffer, int]],
     ballots: Iterable[tuple[Buffer, int, Iterable[Buffer]]],
     seats: int,
+    method: Literal["approval", "seq_phragmen"] = "approval",
 ) -> ValidatorSet: ...
 def leader(validators: ValidatorSet, seed: Buffer, height: int, attempt: int) -> bytes: ...
+def leaders(validators: ValidatorSet, seed: Buffer, heights: Iterable[int], attempt: int = 0) -> list[bytes]: ...
 
 @final
 class Slot:

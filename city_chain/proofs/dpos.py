@@ -1,7 +1,7 @@
 """DPoS, Delegated Proof of Stake: elected delegates commit batches by two thirds of the stake.
 
-- `elect`: approval election over a snapshot of stakes; integers only, independent of the input's order.
-- `leader`: who leads an attempt at a height, drawn by stake from the epoch's seed.
+- `elect`: approval or sequential Phragmén over a snapshot of stakes; exact, independent of the input's order.
+- `leader`, `leaders`: who leads an attempt at a height, drawn by stake from the epoch's seed.
 - `collect`: votes make a `Certificate` at W - ⌊(W - 1)/3⌋ of the stake.
 - `Delegate`: one delegate's voting machine, without threads, clocks or sockets; persist before send.
 
@@ -27,6 +27,7 @@ from city_chain._native import (
     collect,
     elect,
     leader,
+    leaders,
 )
 
 __all__ = [
@@ -41,4 +42,5 @@ __all__ = [
     "collect",
     "elect",
     "leader",
+    "leaders",
 ]

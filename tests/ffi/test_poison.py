@@ -181,8 +181,9 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
 
     add("ValidatorSet", d.ValidatorSet, 0, [(bytes(32), 1)])
     add("ValidatorSet.position", city.validators.position, bytes(32))
-    add("elect", d.elect, 0, [(bytes(32), 1)], [(bytes(32), 0, [bytes(32)])], 1)
+    add("elect", d.elect, 0, [(bytes(32), 1)], [(bytes(32), 0, [bytes(32)])], 1, method="approval")
     add("leader", d.leader, city.validators, bytes(32), 1, 0)
+    add("leaders", d.leaders, city.validators, bytes(32), [1, 2], attempt=0)
     add("Slot", d.Slot, network, 0, 1, 0, bytes(32), bytes(32))
     add("Vote", d.Vote, city.delegates[0], slot)
     add("Proposal", d.Proposal, city.delegates[0], slot, [])

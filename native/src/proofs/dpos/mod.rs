@@ -1,7 +1,7 @@
 //! DPoS: Delegated Proof of Stake. Electing delegates, drawing slot leaders, certifying by stake, and the voting machine.
 //!
-//! - [`elect`]: approval election over a stake snapshot; integers only, independent of the input's order.
-//! - [`leader`]: the slot's leader, drawn by stake from the epoch's seed.
+//! - [`elect`]: approval or sequential Phragmén over a stake snapshot; exact, independent of the input's order.
+//! - [`leader`], [`leaders`]: the slot's leader, drawn by stake from the epoch's seed.
 //! - [`collect`]: votes → [`Certificate`] at W − ⌊(W − 1)/3⌋ of the stake.
 //! - [`Delegate`]: one delegate's sans-I/O voting machine.
 //!
@@ -20,12 +20,13 @@
 
 mod delegate;
 mod election;
+mod phragmen;
 mod validators;
 mod vote;
 
 pub use delegate::{Accepted, Delegate, Proposal, Report, Saying, Weighed, choose, proposal_message};
-pub use election::{Ballot, elect};
-pub use validators::{VALIDATORS_MAX, Validator, ValidatorSet, leader};
+pub use election::{Ballot, Method, elect};
+pub use validators::{VALIDATORS_MAX, Validator, ValidatorSet, leader, leaders};
 pub use vote::{Certificate, Collected, Slot, Vote, collect};
 
 #[cfg(test)]

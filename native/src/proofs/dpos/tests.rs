@@ -63,21 +63,21 @@ fn election_known_answers_and_order() {
         approves: approves.iter().map(|a| [*a; 32]).collect(),
     };
     // Nobody votes: own stake decides, then the key.
-    let plain = elect(0, &stakes, &[], 3).unwrap();
+    let plain = elect(0, &stakes, &[], 3, Method::Approval).unwrap();
     assert_eq!(plain.items().iter().map(|v| (v.key[0], v.stake)).collect::<Vec<_>>(), [(1, 5), (2, 3), (3, 3)]);
     // 1 turns from 2 to 5 with its newest ballot, naming 5 twice: 5 has 2 + 5.
     let ballots = vec![ballot(1, 1, &[2]), ballot(1, 2, &[5, 5]), ballot(4, 1, &[3])];
-    let voted = elect(0, &stakes, &ballots, 2).unwrap();
+    let voted = elect(0, &stakes, &ballots, 2, Method::Approval).unwrap();
     assert_eq!(voted.items().iter().map(|v| (v.key[0], v.stake)).collect::<Vec<_>>(), [(1, 5), (5, 7)]);
     let mut reversed = (stakes.clone(), ballots.clone());
     reversed.0.reverse();
     reversed.1.reverse();
-    assert_eq!(elect(0, &reversed.0, &reversed.1, 2).unwrap(), voted);
+    assert_eq!(elect(0, &reversed.0, &reversed.1, 2, Method::Approval).unwrap(), voted);
     // Two ballots of one number are refused wherever a newer one stands among them.
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
         let ballots = [ballot(1, 1, &[2]), ballot(1, 1, &[3]), ballot(1, 2, &[5])];
         let ordered: Vec<Ballot> = order.iter().map(|at: &usize| ballots[*at].clone()).collect();
-        assert!(elect(0, &stakes, &ordered, 2).is_err(), "{order:?}");
+        assert!(elect(0, &stakes, &ordered, 2, Method::Approval).is_err(), "{order:?}");
     }
     for (ballots, seats) in [
         (vec![], 0),
@@ -86,9 +86,9 @@ fn election_known_answers_and_order() {
         (vec![ballot(9, 1, &[2])], 2),
         (vec![ballot(1, 1, &[4])], 2),
     ] {
-        assert!(elect(0, &stakes, &ballots, seats).is_err(), "{ballots:?} {seats}");
+        assert!(elect(0, &stakes, &ballots, seats, Method::Approval).is_err(), "{ballots:?} {seats}");
     }
-    assert!(elect(0, &[stakes[0], stakes[0]], &[], 1).is_err());
+    assert!(elect(0, &[stakes[0], stakes[0]], &[], 1, Method::Approval).is_err());
 }
 
 #[test]

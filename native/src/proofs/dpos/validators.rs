@@ -103,19 +103,7 @@ impl ValidatorSet {
 pub fn leader(set: &ValidatorSet, seed: &Digest, height: u64, attempt: u32) -> Result<[u8; 32]> {
     set.check()?;
     let total = set.total();
-    let stream = Hasher::new(CONTEXT_LEADER).fixed(seed).u64(set.epoch).u64(height).u64(u64::from(attempt)).finish();
-    // Draws above the largest multiple of `total` are thrown away; a draw is kept with probability over one half.
-    let limit = u128::MAX - (u128::MAX % total + 1) % total;
-    let mut block = stream;
-    let drawn = loop {
-        let mut low = [0; 16];
-        low.copy_from_slice(&block[..16]);
-        let value = u128::from_le_bytes(low);
-        if value <= limit {
-            break value % total;
-        }
-        block = hash::digest(CONTEXT_LEADER, &block);
-    };
+    let drawn = draw(set.epoch, total, limit(total), seed, height, attempt);
     let mut passed = 0;
     for validator in set.items.iter() {
         passed += u128::from(validator.stake);
@@ -124,4 +112,44 @@ pub fn leader(set: &ValidatorSet, seed: &Digest, height: u64, attempt: u32) -> R
         }
     }
     Err(Error::input("validator set: it is empty"))
+}
+
+/// [`leader`] at many heights.
+pub fn leaders(set: &ValidatorSet, seed: &Digest, heights: &[u64], attempt: u32) -> Result<Vec<[u8; 32]>> {
+    set.check()?;
+    let mut total = 0;
+    let ends: Vec<u128> = set
+        .items
+        .iter()
+        .map(|validator| {
+            total += u128::from(validator.stake);
+            total
+        })
+        .collect();
+    let limit = limit(total);
+    let at = |height: &u64| {
+        let drawn = draw(set.epoch, total, limit, seed, *height, attempt);
+        set.items.get(ends.partition_point(|end| *end <= drawn)).map(|validator| validator.key)
+    };
+    let found: Option<Vec<[u8; 32]>> = heights.iter().map(at).collect();
+    found.ok_or_else(|| Error::input("validator set: it is empty"))
+}
+
+/// The last of the numbers that fall into whole rounds of `total`, which is not 0; more than half of all do.
+fn limit(total: u128) -> u128 {
+    u128::MAX - (u128::MAX % total + 1) % total
+}
+
+/// One of 0 … `total` − 1, all equally likely: what is above `limit` is thrown away.
+fn draw(epoch: u64, total: u128, limit: u128, seed: &Digest, height: u64, attempt: u32) -> u128 {
+    let mut block = Hasher::new(CONTEXT_LEADER).fixed(seed).u64(epoch).u64(height).u64(u64::from(attempt)).finish();
+    loop {
+        let mut low = [0; 16];
+        low.copy_from_slice(&block[..16]);
+        let value = u128::from_le_bytes(low);
+        if value <= limit {
+            return value % total;
+        }
+        block = hash::digest(CONTEXT_LEADER, &block);
+    }
 }

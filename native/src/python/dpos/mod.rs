@@ -9,6 +9,7 @@ use super::call::{long, short, sized};
 use super::identity::Identity;
 use super::int::Int;
 use super::record::{MANY_MAX, Wrapper, check_tuple, digests, each, items, record};
+use super::text::Str;
 use crate::crypto::hash::{Digest, hex};
 use crate::proofs::dpos as model;
 use crate::proofs::dpos::VALIDATORS_MAX;
@@ -85,22 +86,26 @@ fn read_stakes(iterable: &Bound<'_, PyAny>, what: &str, max: usize) -> PyResult<
     })
 }
 
-/// Approval election of an epoch's delegates; the result does not depend on the order of the input.
+/// Elects an epoch's delegates; exact, and the result does not depend on the order of the input.
 ///
-/// Every voter's stake counts for each candidate that it approves of, and a candidate's own stake for itself; the best are
-/// elected, ties by (own stake descending, key ascending). Of several ballots of one voter the newest counts.
+/// Every voter's stake counts for each candidate that it approves of, and a candidate's own stake for itself. By
+/// "approval" those with the most stake behind them are elected: a majority can fill every seat. By "seq_phragmen"
+/// (Phragmén's sequential rule, 1894) groups get seats by their share of the stake. Ties go by (own stake descending, key
+/// ascending). Of several ballots of one voter the newest counts, and doubles in it once.
 ///
 /// Args:
 ///     epoch: The number of the epoch that they are elected for.
 ///     stakes: (public key, stake) each: the snapshot at the epoch's boundary. Its keys are the candidates.
 ///     ballots: (voter, sequence, approved candidates) each.
 ///     seats: How many delegates, at most 1,024.
+///     method: "approval" or "seq_phragmen".
 ///
 /// Returns:
-///     The delegates, each weighing its own stake and what was approved.
+///     The delegates, each weighing its own stake and what was approved, by either method.
 ///
 /// Raises:
-///     InputError: A wrong length, an unknown voter or candidate, one twice, two ballots with one number.
+///     InputError: A wrong length, an unknown voter or candidate, one twice, two ballots with one number, an unknown
+///         method, more than 1,048,576 stakes or ballots or 16,777,216 approvals.
 ///     UnavailableError: No seats, or fewer candidates with stake than seats.
 ///
 /// Example:
@@ -109,14 +114,24 @@ fn read_stakes(iterable: &Bound<'_, PyAny>, what: &str, max: usize) -> PyResult<
 ///     >>> elected = dpos.elect(1, [(a, 5), (b, 3), (c, 2)], [(a, 0, [c])], 2)
 ///     >>> elected.items == [(a, 5), (c, 7)]
 ///     True
+///     >>> ballots = [(a, 0, [b])]   # once `a` has `b`, its stake has borne its part: `c` is next
+///     >>> [[key[0] for key, _ in dpos.elect(1, [(a, 5), (b, 1), (c, 4)], ballots, 2, method=method).items]
+///     ...  for method in ("approval", "seq_phragmen")]
+///     [[0, 1], [1, 2]]
 #[pyfunction]
+#[pyo3(
+    signature = (epoch, stakes, ballots, seats, method = Str(String::from("approval"))),
+    text_signature = "(epoch, stakes, ballots, seats, method='approval')"
+)]
 fn elect(
     py: Python<'_>,
     epoch: Int<u64>,
     stakes: &Bound<'_, PyAny>,
     ballots: &Bound<'_, PyAny>,
     seats: Int<usize>,
+    method: Str,
 ) -> PyResult<ValidatorSet> {
+    let method = short(py, || model::Method::named(&method.0))?;
     let stakes = read_stakes(stakes, "election: stake", MANY_MAX)?;
     let ballots = items(ballots, "election: ballots", MANY_MAX, |item| {
         check_tuple(item, 3, "election: ballot")?;
@@ -127,7 +142,7 @@ fn elect(
             approves: digests(&approves, "election: approved candidate", MANY_MAX)?,
         })
     })?;
-    long(py, || ValidatorSet::wrap(model::elect(epoch.0, &stakes, &ballots, seats.0)?))
+    long(py, || ValidatorSet::wrap(model::elect(epoch.0, &stakes, &ballots, seats.0, method)?))
 }
 
 /// Who leads an attempt: a draw by stake from the epoch's seed, without modulo bias.
@@ -160,6 +175,45 @@ fn leader(
     let seed = seed.digest(py, "leader: seed")?;
     let validators = validators.core();
     sized(py, validators.items().len() * 16, || model::leader(validators, &seed, height.0, attempt.0))
+}
+
+/// Who leads at many heights, each as `leader` says.
+///
+/// Args:
+///     validators: The delegates.
+///     seed: The epoch's seed, 32 bytes.
+///     heights: Places in the ledger, at most 1,048,576.
+///     attempt: Which attempt at those places, from 0.
+///
+/// Returns:
+///     The leaders' public keys, 32 bytes each, in order.
+///
+/// Raises:
+///     InputError: A wrong length, or a number that does not fit.
+///
+/// Example:
+///     >>> from city_chain.proofs import dpos
+///     >>> two = dpos.ValidatorSet(0, [(bytes(32), 1), (b"\x01" * 32, 3)])
+///     >>> drawn = dpos.leaders(two, bytes(32), range(1, 1001))
+///     >>> drawn[6] == dpos.leader(two, bytes(32), 7, 0), drawn.count(bytes(32))
+///     (True, 259)
+#[pyfunction]
+#[pyo3(
+    signature = (validators, seed, heights, attempt = Int(0)),
+    text_signature = "(validators, seed, heights, attempt=0)"
+)]
+fn leaders(
+    py: Python<'_>,
+    validators: &ValidatorSet,
+    seed: Input<'_>,
+    heights: &Bound<'_, PyAny>,
+    attempt: Int<u32>,
+) -> PyResult<Vec<Digest>> {
+    let seed = seed.digest(py, "leaders: seed")?;
+    let heights = items(heights, "leaders: heights", MANY_MAX, |height| Ok(height.extract::<Int<u64>>()?.0))?;
+    let validators = validators.core();
+    let work = validators.items().len() * 16 + heights.len() * 200;
+    sized(py, work, || model::leaders(validators, &seed, &heights, attempt.0))
 }
 
 /// What is voted on: one batch at one attempt. Compares by value.
@@ -365,6 +419,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Certificate>()?;
     module.add_function(wrap_pyfunction!(elect, module)?)?;
     module.add_function(wrap_pyfunction!(leader, module)?)?;
+    module.add_function(wrap_pyfunction!(leaders, module)?)?;
     module.add_function(wrap_pyfunction!(collect, module)?)?;
     delegate::register(module)
 }
