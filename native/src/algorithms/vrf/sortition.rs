@@ -13,7 +13,8 @@
 //!    (w − j) · E ≤ (j + 1) · (T − E) (terms no longer grow) and the last ⌊term · 2²⁵⁶⌋ was 0, the count is j.
 //!
 //! Before: weight 0 gives 0, and E = T gives w. The power's relative error is below 2⁻¹⁸⁹, that of a step below 2⁻²⁵⁴, and
-//! a count takes fewer than 2¹⁷ steps: it differs from the exact quantile for fewer than one output in 2¹⁸⁰.
+//! a count takes fewer than 2¹⁷ steps: of at most 2¹⁷ borders each is off by less than 2⁻¹⁸⁸, so that the count differs from
+//! the exact quantile for fewer than one output in 2¹⁷⁰.
 
 use crate::error::{Error, Result};
 
