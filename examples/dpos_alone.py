@@ -7,6 +7,8 @@ people = [Identity(bytes([at]) * 32) for at in range(6)]
 stakes = [(person.id, 10 + at) for at, person in enumerate(people)]
 ballots = [(people[5].id, 0, [people[0].id, people[1].id])]
 delegates = dpos.elect(1, stakes, ballots, seats=4)
+shared = dpos.elect(1, stakes, ballots, seats=4, method="seq_phragmen")  # in proportion, not by majority
+print(f"by approval {delegates}, by Phragmén's rule {shared}")
 by_id = {person.id: person for person in people}
 
 network, seed, digest = b"\x01" * 32, b"\x02" * 32, b"\x03" * 32

@@ -28,4 +28,8 @@ except VerificationError as error:
     print(f"refused: {error}")
 else:
     raise AssertionError("a node acknowledged what it does not hold")
+blocks = poh.audit_challenge(b"\x04" * 32, len(fragment), poh.audit_blocks(len(fragment)))  # later
+answer = poh.audit_answer(fragment, blocks)
+poh.audit_verify(digest, len(fragment), blocks, answer)  # by somebody who has the manifest and no fragment
+print(f"audited: {len(answer)} bytes show {len(blocks)} block")
 print(f"{ack}: held until {ack.hold_until_ms} ms")
