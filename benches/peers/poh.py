@@ -20,6 +20,7 @@ TITLE = "Proof of Hold"
 LEFT_OUT: dict[str, str] = {}
 
 _ACKS, _NODES = 1024, 64
+_ONE_BY_ONE = 256
 _SINGLES = 64
 
 
@@ -65,6 +66,10 @@ class _Acks:
         return [ack for at, node in enumerate(self.nodes) for ack in poh.hold_many(node, self._held[at::_NODES], hlc)]
 
 
+type Triple = tuple[bytes, bytes, bytes]
+"""A public key, a message, the signature."""
+
+
 class _PyNaCl:
     """PyNaCl through its bindings, which are its fastest calls."""
 
@@ -82,10 +87,18 @@ class _PyNaCl:
         for message in messages:
             sign(message, secret)[:64]
 
+    def triples(self) -> list[Triple]:
+        """New signatures."""
+        message = os.urandom(300)
+        sign = self._sign
+        return [
+            (self.keys[at % _NODES][0], message, sign(message, self.keys[at % _NODES][1])[:64]) for at in range(_ACKS)
+        ]
+
     def verify(self, _: object = None) -> None:
         """Checks."""
         check = self._open
-        for public, signed in self.signed:
+        for public, signed in self.signed[:_ONE_BY_ONE]:
             check(signed, public)
 
 
@@ -109,7 +122,7 @@ class _Cryptography:
     def verify(self, _: object = None) -> None:
         """Checks."""
         message = self._message
-        for public, signature in self.signed:
+        for public, signature in self.signed[:_ONE_BY_ONE]:
             public.verify(signature, message)
 
 
@@ -147,9 +160,26 @@ def contests(peers: Peers, quick: bool) -> Iterator[Contest]:
     signing += [Entry(name, peer.sign, _SINGLES, messages) for name, peer in others]
     yield Contest("sign 300 bytes", signing, check)
     verifying = [Entry(f"{OURS}: verify_message", verify, _SINGLES, signed)]
-    verifying += [Entry(name, peer.verify, _ACKS) for name, peer in others]
+    verifying += [Entry(name, peer.verify, _ONE_BY_ONE) for name, peer in others]
     yield Contest("verify 300 bytes", verifying, check)
+    if nacl is not None:
+        yield _plain(nacl, others)
     yield _many(others)
+
+
+def _plain(nacl: _PyNaCl, others: list[tuple[str, Any]]) -> Contest:
+    """Signatures that PyNaCl made, checked by everybody."""
+    entries = [Entry(f"{OURS}: verify_signatures", poh.verify_signatures, _ACKS, nacl.triples)]
+    entries += [Entry(f"{name}, one by one", peer.verify, _ONE_BY_ONE) for name, peer in others]
+
+    def check() -> None:
+        made = nacl.triples()
+        assert poh.verify_signatures(made) == [None] * _ACKS
+        public, message, signature = made[7]
+        made[7] = (public, message + b"!", signature)
+        assert [at for at, verdict in enumerate(poh.verify_signatures(made)) if verdict is not None] == [7]
+
+    return Contest(f"verify {_ACKS:,} plain signatures of {_NODES} keys, for each", entries, check)
 
 
 def _many(others: list[tuple[str, Any]]) -> Contest:
@@ -172,7 +202,7 @@ def _many(others: list[tuple[str, Any]]) -> Contest:
             is_beside=True,
         ),
     ]
-    entries += [Entry(f"{name}, one by one", peer.verify, _ACKS) for name, peer in others]
+    entries += [Entry(f"{name}, one by one", peer.verify, _ONE_BY_ONE) for name, peer in others]
 
     def check() -> None:
         for made in (acks.alone(), acks.together()):
