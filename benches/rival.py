@@ -211,7 +211,7 @@ COLUMNS = ("what", "commits of each side, in order + synced", "bytes in the file
 
 def section(outcomes: Sequence[Outcome], rows: Sequence[Sequence[str]], peers: Peers) -> str:
     """The tables."""
-    parts = ["### `send` beside the glued rival", tables.leaders(outcomes), tables.figures(outcomes)]
+    parts = [tables.leaders(outcomes), tables.figures(outcomes)]
     parts.append(tables.table(COLUMNS, rows, (0, 2)))
     parts += [f"Not installed here: {name} ({reason})." for name, reason in peers.absent.items()]
     return "\n\n".join(parts)
@@ -229,7 +229,7 @@ def main() -> None:
         return
     titled = [(TITLE, outcomes)]
     if options.json is None:
-        print(section(outcomes, rows, peers), "### Targets", tables.targets(titled), sep="\n\n")
+        print(section(outcomes, rows, peers), tables.targets(titled), sep="\n\n")
         return
     raw = {
         "sections": [section(outcomes, rows, peers)],

@@ -9,6 +9,7 @@ import argparse
 import importlib
 import json
 import os
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -45,7 +46,9 @@ def compete(names: Sequence[str], quick: bool) -> tuple[list[str], list[tuple[st
         outcomes = list(run_all(module.contests(peers, quick), quick))
         sections.append(section(module, outcomes, peers))
         titled.append((module.TITLE, outcomes))
-        print(f"{name}: {len(outcomes)} contests in {time.perf_counter() - started:.1f} s", file=sys.stderr)
+        share = statistics.median(outcome.share for outcome in outcomes)
+        took = time.perf_counter() - started
+        print(f"{name}: {len(outcomes)} contests in {took:.1f} s, {share:.0%} of a core", file=sys.stderr)
         for absent, reason in peers.absent.items():
             print(f"{name}: {absent} is not installed: {reason}", file=sys.stderr)
     return sections, titled

@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
 from types import ModuleType
 from typing import Any
 
@@ -97,6 +97,8 @@ class Outcome:
     contest: Contest
     seconds: dict[str, list[float]] = field(default_factory=dict)
     sentinel: list[float] = field(default_factory=list)
+    share: float = 1.0
+    """Processor time by wall time while it was timed: what other programs left it, if it waits for nothing."""
 
     @property
     def drift(self) -> float:
@@ -132,6 +134,7 @@ class Outcome:
             "seconds": self.seconds,
             "sentinel": self.sentinel,
             "drift": self.drift,
+            "share": self.share,
             "size": self.contest.size,
         }
 
@@ -219,6 +222,7 @@ def run(contest: Contest) -> Outcome:
         outcome = Outcome(contest, {entry.name: [] for entry in contest.entries})
         gc.collect()
         gc.disable()
+        wall, processor = perf_counter_ns(), process_time_ns()
         try:
             for number in range(contest.rounds):
                 outcome.sentinel.append(sentinel())
@@ -227,6 +231,7 @@ def run(contest: Contest) -> Outcome:
                     outcome.seconds[entry.name].append(_once(entry, repeats[entry.name]))
         finally:
             gc.enable()
+        outcome.share = (process_time_ns() - processor) / (perf_counter_ns() - wall)
         if outcome.drift <= DRIFT_MAX:
             break
     return outcome
