@@ -16,6 +16,7 @@ bench     the benchmarks (with ``-- --benchmark-disable``: each runs once, untim
 report    benchmarks, peers and rival, and their tables into docs/benchmarks.md; wants a quiet machine
 counts    instructions of the hot calls beside the baseline (``-- --renew`` writes it); needs valgrind
 gate      the latency gates: fails when a stage, a pipeline or a call breaks its budget
+soak      the tests of memory with a million sends and calls of each kind: about an hour (``-- N`` for another number)
 docs      the pages and the reference as a site, into .nox/docs/site; a warning is an error
 fuzz      each fuzz target for a while (``-- 60`` = seconds for each)
 
@@ -329,6 +330,14 @@ def gate(session: nox.Session) -> None:
     """The latency gates; `-- --benchmark-disable` runs each once and judges nothing."""
     sync(session, "test")
     session.run("pytest", "benches", "-m", "gate", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """The tests of memory with a million repetitions, or as many as the argument says."""
+    sync(session, "test")
+    count = session.posargs[0] if session.posargs else "1000000"
+    session.run("pytest", "-q", "tests/e2e/test_memory.py", env={"CITY_CHAIN_SOAK": count})
 
 
 @nox.session

@@ -43,6 +43,10 @@ def test_wheel_is_for_the_stable_abi() -> None:
     assert "-cp312-abi3-" in given("CITY_CHAIN_WHEEL").name
 
 
+def test_wheel_is_small() -> None:
+    assert given("CITY_CHAIN_WHEEL").stat().st_size <= 6 << 20
+
+
 def test_wheel_holds_only_the_package(wheel: zipfile.ZipFile) -> None:
     tops = {name.split("/", 1)[0] for name in wheel.namelist()}
     (info,) = [top for top in tops if top.endswith(".dist-info")]
