@@ -1,9 +1,10 @@
 //! Bindings of `ec`.
 
 use pyo3::exceptions::{PyIndexError, PyTypeError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyList, PyMapping, PyMemoryView, PySlice, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyIterator, PyList, PyMapping, PyMemoryView, PyString, PyTuple};
 
 use super::buffer::Input;
 use super::call::{long, short, sized};
@@ -64,8 +65,16 @@ impl EcEncoded {
     }
 }
 
+/// `view[at:at + len]`. Not by `PySlice::new`: in PyO3 0.30 that keeps its three numbers alive for ever.
 fn slice<'py>(py: Python<'py>, view: &Py<PyMemoryView>, at: usize, len: usize) -> PyResult<Bound<'py, PyAny>> {
-    view.bind(py).get_item(PySlice::new(py, at as isize, (at + len) as isize, 1))
+    let (start, stop) = (PyInt::new(py, at), PyInt::new(py, at + len));
+    // SAFETY: both numbers are live objects, of which PySlice_New takes references of its own; NULL stands for no step.
+    // It gives a new reference, or NULL with an exception set.
+    let slice = unsafe {
+        let made = ffi::PySlice_New(start.as_ptr(), stop.as_ptr(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(py, made)?
+    };
+    view.bind(py).get_item(slice)
 }
 
 #[pymethods]
