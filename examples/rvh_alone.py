@@ -20,3 +20,13 @@ moved = nodes.owner_changes(smaller, keys, 1)
 print(f"node-7 goes: {len(moved)} of {len(keys)} keys move, the {owners.count(7)} that it held")
 
 assert moved == [i for i, owner in enumerate(owners) if owner == 7]
+
+# A node that is down for now: the others keep their order, and only its keys get another holder.
+flat = rvh.NodeSet([name.encode() for name in names], weights=[1 + i % 3 for i in range(20)])
+down = flat.pick(key, 3)[0]
+held = memoryview(flat.pick_many(keys, 3)).cast("I").tolist()
+for_now = memoryview(flat.pick_many(keys, 3, exclude=[down])).cast("I").tolist()
+affected = sum(held[i : i + 3] != for_now[i : i + 3] for i in range(0, len(held), 3))
+print(f"{names[down]} is down: {affected} of {len(keys)} keys have another holder for now")
+
+assert affected == held.count(down) and down not in for_now
