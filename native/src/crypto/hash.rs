@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 
+use super::lanes;
+
 /// A 32-byte BLAKE3 output.
 pub type Digest = [u8; 32];
 
@@ -101,6 +103,11 @@ pub fn fragment(bytes: &[u8]) -> Digest {
     } else {
         *blake3::hash(bytes).as_bytes()
     }
+}
+
+/// [`fragment`] of each, in order. Short ones of one length are hashed side by side.
+pub fn fragments(fragments: &[&[u8]]) -> Vec<Digest> {
+    lanes::hash(fragments).unwrap_or_else(|| fragments.iter().map(|bytes| fragment(bytes)).collect())
 }
 
 /// [`fragment`] for bytes that come block by block.

@@ -4,5 +4,6 @@
 pub mod ed25519;
 pub mod hash;
 pub mod keys;
+mod lanes;
 pub mod merkle;
 pub mod remembered;

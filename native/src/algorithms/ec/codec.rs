@@ -296,7 +296,7 @@ fn hashes(fragments: &[&[u8]]) -> Vec<Digest> {
     if fragments.iter().map(|fragment| fragment.len()).sum::<usize>() >= PARALLEL_MIN {
         fragments.par_iter().map(|fragment| hash::fragment(fragment)).collect()
     } else {
-        fragments.iter().map(|fragment| hash::fragment(fragment)).collect()
+        hash::fragments(fragments)
     }
 }
 
