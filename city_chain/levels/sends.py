@@ -131,9 +131,17 @@ class Sends:
         clock, begun = self._city.clock, len(burst.used)
         numbers = self._numbers.take_many(len(raw), begun, self._state, lambda: clock.monotonic() < deadline)
         burst.used += [(number, None) for number in numbers]
+        try:
+            items = [(number, self._city.sender.stamp(), item) for number, (_, item) in zip(numbers, raw, strict=True)]
+            every = records.Transaction.many(self._city.sender.identity, self._network, items)
+        except CityChainError:
+            every = []  # one of them cannot be made: each is made for itself, and that one is refused
         for place, (at, payload) in enumerate(raw, begun):
             number, _ = burst.used[place]
-            made = burst.settle(at, self._made, number, payload)
+            if every:
+                made = burst.settle(at, every.__getitem__, place - begun)
+            else:
+                made = burst.settle(at, self._made, number, payload)
             if made is not None:
                 burst.used[place] = (number, made.tx_id)
 

@@ -15,16 +15,26 @@ key (in the node's own space)  value
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import batched
+from typing import NamedTuple
 
 from city_chain import records
-from city_chain.errors import CityChainError, InputError, ProtocolError, VerificationError
+from city_chain.errors import CityChainError, InputError, ProtocolError
 from city_chain.ports import Storage
 from city_chain.proofs import poh
 from city_chain.stages import messages
 
-__all__ = ["Holder", "Holding", "fragment_key"]
+__all__ = ["Holder", "Holding", "Wanted", "fragment_key", "fragment_keys", "leased"]
+
+type Wanted = tuple[
+    records.Identity,
+    int,
+    Sequence[poh.HoldRequest],
+    Sequence[bytes],
+    Sequence[bytes | None],
+    Sequence[str | None],
+]
+"""What one node is asked to hold, as `records.hold_burst` takes it."""
 
 _KEY_LEN = 1 + 32 + 2
 _READ_AT_ONCE = 16
@@ -41,19 +51,51 @@ def fragment_key(tx_id: bytes, index: int) -> bytes:
     return b"f" + tx_id + index.to_bytes(2, "big")
 
 
-@dataclass(slots=True)
-class Holding:
-    """What one burst asks of one node, and what came of it.
+def fragment_keys(requests: Sequence[poh.HoldRequest]) -> list[bytes]:
+    """Where the fragments of some requests are kept.
+
+    Example:
+        >>> fragment_keys([])
+        []
+    """
+    return [b"f" + request.tx_id + request.index.to_bytes(2, "big") for request in requests]
+
+
+def leased(
+    requests: Sequence[poh.HoldRequest], keys: Sequence[bytes], rows: Sequence[bytes | None]
+) -> dict[bytes, bytes]:
+    """The rows to write with their keys, and those that tell until when they are held.
 
     Args:
-        asked: (request, fragment) pairs.
-        rows: What must be durable before the answers may leave.
-        answers: One answer for each pair: an ack or a refusal.
+        requests: What is asked.
+        keys: Where each fragment is kept.
+        rows: What is to be written there; None where nothing is.
+
+    Example:
+        >>> leased([], [], [])
+        {}
+    """
+    found: dict[bytes, bytes] = {}
+    leases: dict[int, list[bytes]] = {}
+    for request, key, row in zip(requests, keys, rows, strict=True):
+        if row is not None:
+            found[key] = row
+            leases.setdefault(request.hold_until_ms, []).append(key)
+    for until, held in leases.items():
+        found[b"x" + until.to_bytes(8, "big") + held[0]] = b"".join(held)
+    return found
+
+
+class Holding(NamedTuple):
+    """What came of a burst at one node.
+
+    Args:
+        rows: What must be written before the answers may leave.
+        answers: One answer for each request: an ack or a refusal.
     """
 
-    asked: Sequence[tuple[poh.HoldRequest, bytes]]
-    rows: Mapping[bytes, bytes] = field(default_factory=dict)
-    answers: Sequence[bytes] = ()
+    rows: Mapping[bytes, bytes]
+    answers: Sequence[bytes]
 
 
 class Holder:
@@ -86,46 +128,32 @@ class Holder:
         Returns:
             The rows to write and the answers to give.
         """
-        refusals = dict(enumerate(verdicts))
-        keys = [fragment_key(request.tx_id, request.index) for request, _ in asked]
-        kept = dict(zip(keys, self._storage.get_many(keys), strict=True))
-        kept.update((key, before[key]) for key in keys if key in before)
-        rows: dict[bytes, bytes] = {}
-        leases: dict[int, list[bytes]] = {}
-        for at, (request, fragment) in enumerate(asked):
-            refusals[at] = refusals[at] or self._refusal(request, fragment, kept[keys[at]])
-            row = messages.message("held", [request.to_bytes(), fragment])
-            if refusals[at] is None and row != kept[keys[at]]:
-                rows[keys[at]] = kept[keys[at]] = row
-                leases.setdefault(request.hold_until_ms, []).append(keys[at])
-        good = [pair for at, pair in enumerate(asked) if refusals[at] is None]
-        acks = iter(poh.hold_many(self._identity, good, hlc) if good else [])
-        answers = []
-        for at in range(len(asked)):
-            refusal = refusals[at]
-            refused = None if refusal is None else messages.refused(messages.reason(refusal))
-            answers.append(refused or next(acks).to_bytes())
-        for until, held in leases.items():
-            rows[b"x" + until.to_bytes(8, "big") + held[0]] = b"".join(held)
-        return Holding(asked, rows, answers)
+        requests = [request for request, _ in asked]
+        keys = fragment_keys(requests)
+        kept = [before.get(key, row) for key, row in zip(keys, self._storage.get_many(keys), strict=True)]
+        wanted = self.wanted(requests, [fragment for _, fragment in asked], verdicts, hlc, kept)
+        ((answers, rows),) = records.hold_burst([wanted])
+        return Holding(leased(requests, keys, rows), answers)
 
-    def _refusal(self, request: poh.HoldRequest, fragment: bytes, present: bytes | None) -> CityChainError | None:
-        if request.node != self._identity.id:
-            return ProtocolError(f"hold request: for node {request.node.hex()[:16]}, not for this one")
-        try:
-            poh.verify_fragment(request.fragment_hash, fragment, request.index)
-        except VerificationError as error:
-            return error
-        if present is not None:
-            known = self._read(present)
-            # What has rotted stands in nobody's way.
-            if (
-                known is not None
-                and known[0].fragment_hash != request.fragment_hash
-                and known[0].fragment_hash == poh.hash_fragment(known[1])
-            ):
-                return ProtocolError(f"hold request: another fragment {request.index} of the transaction is held here")
-        return None
+    def wanted(
+        self,
+        requests: Sequence[poh.HoldRequest],
+        fragments: Sequence[bytes],
+        verdicts: Sequence[CityChainError | None],
+        hlc: int,
+        kept: Sequence[bytes | None],
+    ) -> Wanted:
+        """What `records.hold_burst` is to be asked for this node; it signs all acks with one signature.
+
+        Args:
+            requests: What is asked.
+            fragments: The fragment of each.
+            verdicts: Why a request is refused already; None where it is not.
+            hlc: The node's stamp.
+            kept: The rows that the node has of these fragments (see `fragment_keys`).
+        """
+        refusals = [None if verdict is None else messages.reason(verdict) for verdict in verdicts]
+        return self._identity, hlc, requests, fragments, kept, refusals
 
     def _read(self, row: bytes) -> tuple[poh.HoldRequest, bytes] | None:
         """A row's request and fragment; None if the row is damaged."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError
-from city_chain.node.holder import Holding
+from city_chain.node.holder import fragment_keys, leased
 from city_chain.node.judge import Case, Judge
 from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
@@ -30,6 +31,16 @@ type _Item = tuple[int, Node, records.Message]
 _LED, _VOTED = b"v", b"w"
 """Prefixes of the rows that keep what was led and voted on until it is committed: batch and evidence under the batch's
 digest. Two copies, because what a delegate accepted must be carried on, and nothing can make it anew."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What a burst asks one node to hold: of each message its place and how many requests it has, then all of these."""
+
+    node: Node
+    messages: list[tuple[int, int]] = field(default_factory=list)
+    requests: list[poh.HoldRequest] = field(default_factory=list)
+    fragments: list[bytes] = field(default_factory=list)
 
 
 class Put(Protocol):
@@ -69,6 +80,7 @@ class Host:
         self._ledger = ledger
         self._judge = judge
         self._ingress = ingress
+        self._right: tuple[bytes, bytes] | None = None
         self._nodes: dict[str, Node] = {}
         self._voting = threading.RLock()
         kept = (key for prefix in (_LED, _VOTED) for key, _ in storage.scan(prefix))
@@ -121,28 +133,50 @@ class Host:
     # --- holding -----------------------------------------------------------------------------------------------------
 
     def _hold(self, items: Sequence[_Item], answers: list[bytes]) -> None:
-        asked: list[tuple[int, Node, list[tuple[poh.HoldRequest, bytes]]]] = []
+        by_node: dict[bytes, _Asked] = {}
         for at, node, message in items:
             try:
-                asked.append((at, node, _pairs(message)))
+                requests, fragments = records.read_holds(message)
             except (InputError, ProtocolError) as error:
                 answers[at] = messages.refused(messages.reason(error))
-        flat = [pair for _, _, pairs in asked for pair in pairs]
-        with self._ingress.admit_holds([request for request, _ in flat], [len(f) for _, f in flat]) as verdicts:
-            rest = iter(verdicts)
-            rows: dict[bytes, bytes] = {}
-            holdings: list[tuple[int, Holding]] = []
-            of_node: dict[bytes, dict[bytes, bytes]] = {}
-            for at, node, pairs in asked:
-                own = of_node.setdefault(node.id, {})
-                holding = node.holder.hold(pairs, [next(rest) for _ in pairs], node.stamp(), own)
-                holdings.append((at, holding))
-                own.update(holding.rows)
-                rows.update((node.space + key, value) for key, value in holding.rows.items())
-            if rows:
-                self._put(rows)
-            for at, holding in holdings:
-                answers[at] = messages.message("held", holding.answers)
+                continue
+            asked = by_node.setdefault(node.id, _Asked(node))
+            asked.messages.append((at, len(requests)))
+            asked.requests += requests
+            asked.fragments += fragments
+        flat = [request for asked in by_node.values() for request in asked.requests]
+        sizes = [len(fragment) for asked in by_node.values() for fragment in asked.fragments]
+        with self._ingress.admit_holds(flat, sizes) as verdicts:
+            self._hold_admitted(list(by_node.values()), verdicts, answers)
+
+    def _hold_admitted(
+        self, asked: Sequence[_Asked], verdicts: Sequence[CityChainError | None], answers: list[bytes]
+    ) -> None:
+        """One look at the storage, one write to it and one signature of each node for all that it is asked."""
+        keys = [fragment_keys(some.requests) for some in asked]
+        places = [some.node.space + key for some, of in zip(asked, keys, strict=True) for key in of]
+        there = iter(self._storage.get_many(places))
+        rest = iter(verdicts)
+        wanted = [
+            some.node.holder.wanted(
+                some.requests,
+                some.fragments,
+                [next(rest) for _ in some.requests],
+                some.node.stamp(),
+                [next(there) for _ in some.requests],
+            )
+            for some in asked
+        ]
+        held = records.hold_burst(wanted)
+        rows: dict[bytes, bytes] = {}
+        for some, of, (_, fresh) in zip(asked, keys, held, strict=True):
+            rows.update((some.node.space + key, row) for key, row in leased(some.requests, of, fresh).items())
+        if rows:
+            self._put(rows)
+        for some, (said, _) in zip(asked, held, strict=True):
+            parts = iter(said)
+            for at, count in some.messages:
+                answers[at] = messages.message("held", [next(parts) for _ in range(count)])
 
     def _repair_requests(
         self, items: Sequence[_Item], answers: list[bytes]
@@ -189,32 +223,38 @@ class Host:
                     f"lead: {len(parts)} parts, an attempt, a count, a batch and its evidence are needed"
                 )
             attempt, count = messages.integer_of(parts[0]), messages.integer_of(parts[1])
-            body = parts[2 : 3 + count]
+            body = messages.message("body", parts[2 : 3 + count])
             reports = [dpos.Report.from_bytes(part) for part in parts[3 + count :]]
-            self._judge.check(Case.of(body))
-            digest = records.Batch.from_bytes(body[0]).digest
+            digest = self._judged(parts[2 : 3 + count], body)
             voter.lead(attempt, digest, reports)
-            bodies[_LED + digest] = messages.message("body", body)
+            bodies[_LED + digest] = body
 
         self._speak(items, answers, "proposal", consider, bodies)
 
     def _vote(self, items: Sequence[_Item], answers: list[bytes]) -> None:
-        judged: dict[bytes, CityChainError | None] = {}
+        judged: dict[int, tuple[dpos.Proposal, bytes, bytes] | CityChainError] = {}
         bodies: dict[bytes, bytes] = {}
 
+        def judge(parts: Sequence[bytes]) -> tuple[dpos.Proposal, bytes, bytes] | CityChainError:
+            try:
+                if len(parts) < 2:
+                    raise ProtocolError(f"vote: {len(parts)} parts, a proposal, a batch and its evidence are needed")
+                proposal = dpos.Proposal.from_bytes(parts[0])
+                body = messages.message("body", parts[1:])
+                digest = self._judged(parts[1:], body)
+                if proposal.slot.digest != digest:
+                    raise ProtocolError("vote: the proposal is about another batch")
+            except CityChainError as error:
+                return error
+            return proposal, digest, body
+
         def consider(voter: Voter, parts: Sequence[bytes]) -> None:
-            if len(parts) < 2:
-                raise ProtocolError(f"vote: {len(parts)} parts, a proposal, a batch and its evidence are needed")
-            proposal = dpos.Proposal.from_bytes(parts[0])
-            body = messages.message("body", parts[1:])
-            if body not in judged:
-                judged[body] = self._judgement(parts[1:])
-            verdict = judged[body]
-            if verdict is not None:
-                raise verdict
-            digest = records.Batch.from_bytes(parts[1]).digest
-            if proposal.slot.digest != digest:
-                raise ProtocolError("vote: the proposal is about another batch")
+            if id(parts) not in judged:  # the same parts are handed in for the same message
+                judged[id(parts)] = judge(parts)
+            found = judged[id(parts)]
+            if isinstance(found, CityChainError):
+                raise found
+            proposal, digest, body = found
             voter.propose(proposal)
             bodies[_VOTED + digest] = body
 
@@ -231,12 +271,21 @@ class Host:
                 except CityChainError as error:
                     answers[at] = messages.refused(messages.reason(error))
 
-    def _judgement(self, parts: Sequence[bytes]) -> CityChainError | None:
-        try:
-            self._judge.check(Case.of(parts))
-        except CityChainError as error:
-            return error
-        return None
+    def _judged(self, parts: Sequence[bytes], body: bytes) -> bytes:
+        """The digest of a batch that may be committed next.
+
+        What was found right for the same end of the ledger a moment ago, by the delegate that leads, is right for all.
+
+        Raises:
+            CityChainError: The first thing that is wrong with it.
+        """
+        tip = self._ledger.tip.digest
+        if self._right is not None and self._right == (tip, body):
+            return records.Batch.from_bytes(parts[0]).digest
+        case = Case.of(parts)
+        self._judge.check(case)
+        self._right = tip, body
+        return case.batch.digest
 
     def _prepare(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         def consider(voter: Voter, parts: Sequence[bytes]) -> None:
@@ -262,10 +311,11 @@ class Host:
         with self._voting:
             rows: dict[bytes, bytes] = {}
             considered: list[tuple[int, Voter]] = []
+            parts = {id(message): message.parts for message in {id(item[2]): item[2] for item in items}.values()}
             for at, node, message in items:
                 try:
                     voter = _voter(node)
-                    consider(voter, message.parts)
+                    consider(voter, parts[id(message)])
                     considered.append((at, voter))
                     rows.update((node.space + key, value) for key, value in voter.rows().items())
                 except _PromisedError as promised:
@@ -328,10 +378,3 @@ def _voter(node: Node) -> Voter:
     if node.voter is None:
         raise ProtocolError("this node is no delegate, or its journal is damaged")
     return node.voter
-
-
-def _pairs(message: records.Message) -> list[tuple[poh.HoldRequest, bytes]]:
-    parts = message.parts
-    if not parts or len(parts) % 2:
-        raise ProtocolError(f"hold: {len(parts)} parts, a request and a fragment each are needed")
-    return [(poh.HoldRequest.from_bytes(parts[at]), parts[at + 1]) for at in range(0, len(parts), 2)]

@@ -8,7 +8,7 @@ committed twice. Signatures are checked in batches, and those of one certificate
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 from city_chain import records
@@ -113,12 +113,14 @@ class Judge:
         verdicts: list[CityChainError | None] = [None] * len(entries)
         senders: dict[bytes, SenderState] = {}
         available: list[tuple[int, records.AvailabilityCertificate]] = []
+        sent = [entry.tx_id for entry in entries if entry.generation is None]
+        committed = {tx_id for tx_id, there in zip(sent, self._ledger.committed(sent), strict=True) if there}
         for at, (entry, piece) in enumerate(zip(entries, evidence, strict=True)):
             try:
                 if isinstance(piece, records.RepairCertificate):
                     self._check_repair(entry, piece)
                 else:
-                    self._check_transaction(entry, piece)
+                    self._check_transaction(entry, piece, committed)
                     available.append((at, piece))
             except CityChainError as error:
                 verdicts[at] = error
@@ -133,7 +135,9 @@ class Judge:
                     verdicts[at] = error
         return verdicts
 
-    def _check_transaction(self, entry: records.Entry, piece: records.AvailabilityCertificate) -> None:
+    def _check_transaction(
+        self, entry: records.Entry, piece: records.AvailabilityCertificate, committed: Set[bytes]
+    ) -> None:
         manifest = piece.manifest
         if entry != records.Entry.transaction(manifest):
             raise VerificationError("entry: its certificate is about another transaction")
@@ -145,7 +149,7 @@ class Judge:
                 f"manifest: k = {manifest.k}, n = {manifest.n}, quorum {manifest.quorum}; "
                 f"this city asks for k = {terms.k}, n = {terms.n}, quorum {terms.quorum} or more"
             )
-        if self._ledger.committed([entry.tx_id])[0]:
+        if entry.tx_id in committed:
             raise VerificationError(f"entry: transaction {entry.tx_id.hex()} is committed already")
 
     def _check_signatures(

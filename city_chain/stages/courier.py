@@ -12,6 +12,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Buffer, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from city_chain import records
 from city_chain.errors import CityChainError, DeadlineError, UnavailableError
@@ -21,7 +22,7 @@ from city_chain.stages import messages
 from city_chain.stages.model import Members, Sender
 from city_chain.stages.patience import PATIENCE_MAX_S
 
-__all__ = ["Courier", "Order", "sign_requests"]
+__all__ = ["Courier", "Order", "Times", "sign_requests", "times"]
 
 _REASONS_MAX = 4
 _LOOK_S = 0.25
@@ -95,15 +96,26 @@ def sign_requests(
         (manifest, fragment_hash, node, index, poh.challenge(seeds[manifest.tx_id], node, index))
         for manifest, fragment_hash, node, index in wanted
     ]
+    return poh.request_many(sender.identity, items, hlc=sender.stamp(), **times(sender, deadline))
+
+
+class Times(TypedDict):
+    """Until when an ack is of use, and until when fragments are to be held: UTC epoch milliseconds."""
+
+    deadline_ms: int
+    hold_until_ms: int
+
+
+def times(sender: Sender, deadline: float) -> Times:
+    """The times in a request to hold that is made now.
+
+    Args:
+        sender: Who asks.
+        deadline: Until when acks are of use, on the sender's monotonic clock; at most a minute from now counts.
+    """
     now_ms = sender.clock.now_ms()
     left_s = min(max(deadline - sender.clock.monotonic(), 0.0), PATIENCE_MAX_S)
-    return poh.request_many(
-        sender.identity,
-        items,
-        hlc=sender.stamp(),
-        deadline_ms=now_ms + math.ceil(left_s * 1000),
-        hold_until_ms=now_ms + sender.terms.hold_ms,
-    )
+    return {"deadline_ms": now_ms + math.ceil(left_s * 1000), "hold_until_ms": now_ms + sender.terms.hold_ms}
 
 
 class Courier:
@@ -127,7 +139,7 @@ class Courier:
         self._gather = transport.gather([], self._deadline)
         self._stop = threading.Event()
         self._flights: dict[int, _Flight] = {}
-        self._unverified: list[tuple[Order, poh.Ack]] = []
+        self._unverified: list[tuple[Order, poh.HoldRequest, bytes]] = []
 
     def run(self) -> None:
         """Sends everything; returns as soon as every order has enough acks, or no more can come, or time is up.
@@ -195,18 +207,23 @@ class Courier:
 
     def _send(self, cargo: Sequence[tuple[Order, poh.HoldRequest]]) -> None:
         by_address: dict[str, list[tuple[int, tuple[Order, poh.HoldRequest]]]] = {}
+        last, size = None, 0  # an order's fragments are of one size
         for order, request in cargo:
             address = self._members.addresses.get(request.node)
             if address is None:
                 order.refusals[request.index] = f"node {request.node.hex()[:8]} is not logged in"
                 continue
-            size = len(memoryview(order.fragments[request.index])) + 1024
+            if order is not last:
+                last, size = order, memoryview(order.fragments[request.index]).nbytes + 1024
             by_address.setdefault(address, []).append((size, (order, request)))
         runs = [(address, run) for address, items in by_address.items() for run in messages.split(items)]
         if not runs:
             return
         now = self._sender.clock.monotonic()
-        first = self._gather.send([Request(address, _hold_message(run)) for address, run in runs])
+        bodies = records.hold_messages(
+            [[(request, order.fragments[request.index]) for order, request in run] for _, run in runs]
+        )
+        first = self._gather.send([Request(address, body) for (address, _), body in zip(runs, bodies, strict=True)])
         for ticket, (_, run) in enumerate(runs, first):
             self._flights[ticket] = _Flight(run, now)
 
@@ -220,34 +237,20 @@ class Courier:
             for order, request in flight.cargo:
                 order.refusals[request.index] = messages.reason(error)
             return
-        for (order, request), part in zip(flight.cargo, parts, strict=True):
-            ack = messages.ack_or_reason(part)
-            if isinstance(ack, str):
-                order.refusals[request.index] = ack
-                continue
-            try:
-                ack.verify_answers(request)
-                ack.verify_held(order.fragments[request.index])
-            except CityChainError as error:
-                order.refusals[request.index] = str(error)
-                continue
-            self._unverified.append((order, ack))
+        self._unverified += [(*cargo, part) for cargo, part in zip(flight.cargo, parts, strict=True)]
 
     def _verify(self) -> None:
         if not self._unverified:
             return
         unverified, self._unverified = self._unverified, []
-        verdicts = poh.verify_acks([ack for _, ack in unverified])
-        for (order, ack), verdict in zip(unverified, verdicts, strict=True):
-            if verdict is not None:
-                order.refusals[ack.index] = str(verdict)
-            elif ack.index not in order.acks:
-                order.acks[ack.index] = ack
-                order.refusals.pop(ack.index, None)
-
-
-def _hold_message(cargo: Sequence[tuple[Order, poh.HoldRequest]]) -> bytes:
-    parts: list[Buffer] = []
-    for order, request in cargo:
-        parts += (request.to_bytes(), order.fragments[request.index])
-    return messages.message("hold", parts)
+        found = records.accept_acks(
+            [(part, request, order.fragments[request.index]) for order, request, part in unverified]
+        )
+        for (order, request, part), ack in zip(unverified, found, strict=True):
+            index = request.index
+            if isinstance(ack, poh.Ack):
+                if index not in order.acks:
+                    order.acks[index] = ack
+                    order.refusals.pop(index, None)
+            else:
+                order.refusals[index] = str(messages.ack_or_reason(part) if ack is None else ack)

@@ -63,7 +63,7 @@ def message(kind: str, parts: Sequence[Buffer] = ()) -> bytes:
         >>> parse(message("announce", [integer(7)])).parts == [integer(7)]
         True
     """
-    return records.Message(kind, parts).to_bytes()
+    return records.encode_message(kind, parts)
 
 
 def refused(reason: str | Exception) -> bytes:

@@ -9,7 +9,7 @@ are.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -108,7 +108,10 @@ class Ingress:
                     self._bodies += 1
                     self._bytes += len(body)
         try:
-            yield [_parsed(body) if inside else _busy() for body, inside in zip(bodies, let_in, strict=True)]
+            # One body to many nodes is one object, which is read once.
+            once = {id(body): body for body, inside in zip(bodies, let_in, strict=True) if inside}
+            read = {key: _parsed(body) for key, body in once.items()}
+            yield [read[id(body)] if inside else _busy() for body, inside in zip(bodies, let_in, strict=True)]
         finally:
             with self._lock:
                 self._bodies -= sum(let_in)
@@ -124,25 +127,16 @@ class Ingress:
             requests: What is asked.
             sizes: Bytes of the fragment that comes with each.
         """
-        verdicts: list[CityChainError | None] = [
-            self._refusal(request.network, request.sender, request.deadline_ms) for request in requests
-        ]
-        for at, request in enumerate(requests):
-            if verdicts[at] is None and request.hold_until_ms <= self._clock.now_ms():
-                verdicts[at] = ProtocolError("hold request: it asks to hold until a time that has passed")
+        terms = records.hold_terms(requests)
+        verdicts: list[CityChainError | None] = [None] * len(requests)
+        for network, sender, deadline_ms, hold_until_ms, places in terms:
+            refusal = self._refusal(network, sender, deadline_ms)
+            if refusal is None and hold_until_ms <= self._clock.now_ms():
+                refusal = ProtocolError("hold request: it asks to hold until a time that has passed")
+            for at in places if refusal is not None else ():
+                verdicts[at] = refusal
         _merge(verdicts, requests, poh.verify_requests)
-        taken: dict[bytes, int] = {}
-        with self._lock:
-            for at, (request, size) in enumerate(zip(requests, sizes, strict=True)):
-                if verdicts[at] is not None:
-                    continue
-                used = self._peers.get(request.sender, 0) + taken.get(request.sender, 0)
-                if used + size > self._limits.peer_bytes_max:
-                    verdicts[at] = UnavailableError("busy: this sender has too much under work here", 1, 0)
-                else:
-                    taken[request.sender] = taken.get(request.sender, 0) + size
-            for peer, size in taken.items():
-                self._peers[peer] = self._peers.get(peer, 0) + size
+        taken = self._take(terms, sizes, verdicts)
         try:
             yield verdicts
         finally:
@@ -151,6 +145,28 @@ class Ingress:
                     self._peers[peer] -= size
                     if not self._peers[peer]:
                         del self._peers[peer]
+
+    def _take(
+        self,
+        terms: Sequence[tuple[bytes, bytes, int, int, list[int]]],
+        sizes: Sequence[int],
+        verdicts: list[CityChainError | None],
+    ) -> Mapping[bytes, int]:
+        """The bytes of each sender that are under work from now on; what is too much for one is refused here."""
+        taken: dict[bytes, int] = {}
+        with self._lock:
+            for _, sender, _, _, places in terms:
+                used = self._peers.get(sender, 0) + taken.get(sender, 0)
+                for at in places:
+                    if verdicts[at] is None and used + sizes[at] > self._limits.peer_bytes_max:
+                        verdicts[at] = UnavailableError("busy: this sender has too much under work here", 1, 0)
+                    elif verdicts[at] is None:
+                        used += sizes[at]
+                taken[sender] = used - self._peers.get(sender, 0)
+            taken = {peer: size for peer, size in taken.items() if size}
+            for peer, size in taken.items():
+                self._peers[peer] = self._peers.get(peer, 0) + size
+        return taken
 
     def admit_repairs(self, requests: Sequence[records.RepairRequest]) -> list[CityChainError | None]:
         """Authenticates repair requests, all signatures in one batch; one verdict each."""
@@ -187,6 +203,9 @@ def _merge[T](
     verify_many: Callable[[Sequence[T]], Sequence[CityChainError | None]],
 ) -> None:
     """Checks the signatures of those that are not refused yet."""
+    if not any(verdicts):
+        verdicts[:] = verify_many(requests)
+        return
     open_ones = [at for at, verdict in enumerate(verdicts) if verdict is None]
     for at, verdict in zip(open_ones, verify_many([requests[at] for at in open_ones]), strict=True):
         verdicts[at] = verdict

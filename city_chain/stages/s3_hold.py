@@ -7,6 +7,7 @@ session sealed to the node's key has its place in the request.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from city_chain import records
 from city_chain.composer import stage
@@ -46,20 +47,12 @@ def s3_hold(
     Raises:
         StorageError: The journal could not be written; nothing was sent.
     """
-    manifests = [
-        records.Manifest(
-            sender.identity,
-            transaction=transaction,
-            length=dispersal.length,
-            k=dispersal.k,
-            n=dispersal.n,
-            quorum=poh.write_quorum(dispersal.k, dispersal.n),
-            fragment_hashes=dispersal.hashes,
-            selection=selection,
-            code=dispersal.code,
-        )
-        for transaction, selection, dispersal in zip(transactions, selections, dispersals, strict=True)
-    ]
+    manifests = []
+    described = zip(transactions, selections, dispersals, strict=True)
+    for (k, n, code), run in groupby(described, key=lambda item: (item[2].k, item[2].n, item[2].code)):
+        items = [(transaction, dispersal.length, dispersal.hashes, choice) for transaction, choice, dispersal in run]
+        quorum = poh.write_quorum(k, n)
+        manifests += records.Manifest.many(sender.identity, items, k=k, n=n, quorum=quorum, code=code)
     holds = _sign(transactions, manifests, dispersals, sender, deadline)
     journal.begin(holds)
     return holds
@@ -100,18 +93,9 @@ def _sign(
     sender: Sender,
     deadline: float,
 ) -> list[Hold]:
-    wanted = [
-        (manifest, dispersal.hashes[index], node, index)
+    asked = [
+        (manifest, dispersal.hashes, sender.entropy.bytes(32))
         for manifest, dispersal in zip(manifests, dispersals, strict=True)
-        for index, node in enumerate(manifest.selection.nodes[: dispersal.n])
     ]
-    requests = iter(courier.sign_requests(sender, wanted, deadline))
-    return [
-        Hold(
-            transaction=transaction,
-            manifest=manifest,
-            dispersal=dispersal,
-            requests=[next(requests) for _ in manifest.selection.nodes[: dispersal.n]],
-        )
-        for transaction, manifest, dispersal in zip(transactions, manifests, dispersals, strict=True)
-    ]
+    requests = records.request_holds(sender.identity, asked, hlc=sender.stamp(), **courier.times(sender, deadline))
+    return list(map(Hold, transactions, manifests, dispersals, requests))

@@ -34,12 +34,9 @@ def s5_commit(
     """
     journal.failed([delivery.hold.transaction for delivery in deliveries if delivery.error is not None])
     good = [delivery for delivery in deliveries if delivery.error is None]
-    certificates = [
-        records.AvailabilityCertificate(
-            delivery.hold.manifest, delivery.hold.dispersal.hashes, list(delivery.acks.values())
-        )
-        for delivery in good
-    ]
+    certificates = records.AvailabilityCertificate.many(
+        [(delivery.hold.manifest, delivery.hold.dispersal.hashes, list(delivery.acks.values())) for delivery in good]
+    )
     outcomes: dict[bytes, records.Receipt | CityChainError] = {}
     if good:
         journal.delivered(certificates)

@@ -47,8 +47,8 @@ class Watched(MemoryStorage):
         self.calls.append(("sync", set()))
 
     def taken(self) -> list[str]:
-        """How it was written since the last look."""
-        kinds = [how for how, _ in self.calls]
+        """How it was written since the last look, save what came behind a send: the acks of stragglers."""
+        kinds = [how for how, keys in self.calls if not all(key.startswith(b"ja") for key in keys or {b""})]
         self.calls.clear()
         return kinds
 
@@ -118,13 +118,14 @@ def test_an_error_that_promises_to_go_on_is_told_when_it_is_durable() -> None:
     with City.local(storage=storage, transport=transport, **SETTINGS) as city:
         for node in [info for info in city.nodes() if info.delegate][:2]:
             transport.set_fault(node.address, Fault(refuse=True))
+        city._city.sending()  # the list of candidates is kept
         transaction = city.transaction(b"x")
         storage.taken()
         with pytest.raises(CityChainError) as raised:
             city.send(transaction, deadline_s=0.2)
         assert raised.value.__notes__ == ["the transactions are journalled and may still be committed"]
         kinds = storage.taken()
-        assert "put" not in kinds[1:], "but for the list of candidates, with which the first send begins"
+        assert "put" not in kinds
         assert kinds[-1] == "sync"
         # A disk that fails just then: nothing is promised.
         storage.broken = True

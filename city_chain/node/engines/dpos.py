@@ -88,7 +88,12 @@ class DposEngine:
                 left = self._settle(evidence, left, outcomes)
                 run = [evidence[at] for at in self._fitting(evidence, left)]
                 if run:
-                    self._decide(Case(self._batch(run), [piece.certificate for piece in run]), deadline)
+                    case = Case(self._batch(run), [piece.certificate for piece in run])
+                    made = {receipt.tx_id: receipt for receipt in self._decide(case, deadline)}
+                    for at in left:
+                        if evidence[at].entry.generation is None:
+                            outcomes[at] = made.get(evidence[at].entry.tx_id)
+                    left = [at for at in left if outcomes[at] is None]
         return Committed([outcome for outcome in outcomes if outcome is not None])
 
     def recover(self, deadline: float) -> int:
@@ -165,8 +170,8 @@ class DposEngine:
 
     # --- one height --------------------------------------------------------------------------------------------------
 
-    def _decide(self, case: Case | None, deadline: float) -> None:
-        """Gets one batch committed at the next height: `case`, or one that was accepted there before.
+    def _decide(self, case: Case | None, deadline: float) -> list[records.Receipt]:
+        """Gets one batch committed at the next height: `case`, or one that was accepted there before; its receipts.
 
         With no `case` it does nothing unless there is such a one.
         """
@@ -185,11 +190,10 @@ class DposEngine:
                     accepted = self._weigh(height, attempt, reports, deadline)
                     ours = case if accepted is None else self._case(accepted, case, deadline)
                 if ours is None:
-                    return
+                    return []
                 certificate = self._vote(ours, attempt, reports, deadline, trouble)
                 if certificate is not None:
-                    self._append(ours, records.CommitCertificate.dpos(certificate), deadline)
-                    return
+                    return self._append(ours, records.CommitCertificate.dpos(certificate), deadline)
             except (UnavailableError, ProtocolError) as error:
                 trouble.append(str(error))
             left_s = deadline - self._clock.monotonic()
@@ -311,8 +315,8 @@ class DposEngine:
             )
         return found[0]
 
-    def _append(self, case: Case, certificate: records.CommitCertificate, deadline: float) -> None:
-        self._ledger.append(case.batch, certificate, case.evidence)
+    def _append(self, case: Case, certificate: records.CommitCertificate, deadline: float) -> list[records.Receipt]:
+        receipts = self._ledger.append(case.batch, certificate, case.evidence)
         height = self._ledger.tip.height
         everybody = [key for key, _ in self._ledger.epoch.validators.items]
         trouble: list[str] = []
@@ -326,6 +330,7 @@ class DposEngine:
                 continue  # the batch is committed, whatever a delegate says now
             if tip < height and self._clock.monotonic() >= self._taught.get(voter, -math.inf) + _TEACH_EVERY_S:
                 self._teach(voter, tip, height)
+        return receipts
 
     def _teach(self, voter: bytes, tip: int, height: int) -> None:
         """Sends a delegate that is behind the next few batches that it lacks.

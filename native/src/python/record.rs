@@ -36,18 +36,37 @@ pub(super) trait Wrapper: Sized {
 
     /// How much there is to encode, roughly in bytes; see [`sized`].
     fn work(&self) -> usize;
+
+    /// Where the encoding is kept, once it is made; `None` for a class that does not keep it. A value has one encoding, so
+    /// what it was read from is what it would be written as.
+    fn encoding(&self) -> Option<&PyOnceLock<Py<PyBytes>>> {
+        None
+    }
 }
 
 /// `to_bytes`.
-pub(super) fn encode<W: Wrapper>(py: Python<'_>, this: &W) -> PyResult<Vec<u8>> {
+pub(super) fn encode<'py, W: Wrapper>(py: Python<'py>, this: &W) -> PyResult<Bound<'py, PyBytes>> {
+    if let Some(known) = this.encoding().and_then(|kept| kept.get(py)) {
+        return Ok(known.bind(py).clone());
+    }
     let core = this.core();
-    sized(py, this.work(), || wire::encode(core))
+    let made = PyBytes::new(py, &sized(py, this.work(), || wire::encode(core))?);
+    if let Some(kept) = this.encoding() {
+        return Ok(kept.get_or_init(py, || made.unbind()).bind(py).clone());
+    }
+    Ok(made)
 }
 
 /// `from_bytes`.
 pub(super) fn decode<W: Wrapper + Send>(py: Python<'_>, data: &Input<'_>) -> PyResult<W> {
     let bytes = data.as_slice();
-    sized(py, bytes.len(), || W::wrap(wire::decode(bytes)?))
+    let read = sized(py, bytes.len(), || W::wrap(wire::decode(bytes)?))?;
+    if let (Some(kept), Input::Bytes(bytes)) = (read.encoding(), data)
+        && bytes.is_exact_instance_of::<PyBytes>()
+    {
+        kept.get_or_init(py, || bytes.clone().unbind());
+    }
+    Ok(read)
 }
 
 /// The id of a record without a digest of its own.
@@ -69,7 +88,7 @@ pub(super) fn repr_of<W: Wrapper>(py: Python<'_>, this: &W, class: &str) -> PyRe
 
 /// `__reduce__`: from the bytes again.
 pub(super) fn reduce<'py, W: Wrapper + PyClass>(py: Python<'py>, this: &W) -> PyResult<Bound<'py, PyTuple>> {
-    let bytes = PyBytes::new(py, &encode(py, this)?);
+    let bytes = encode(py, this)?;
     let class: Bound<'_, PyType> = py.get_type::<W>();
     (class.getattr("from_bytes")?, (bytes,)).into_pyobject(py)
 }
@@ -146,7 +165,7 @@ macro_rules! record_methods {
         #[pymethods]
         impl $class {
             /// The record as bytes: its one encoding, tag and version first.
-            fn to_bytes(&self, py: Python<'_>) -> PyResult<Vec<u8>> {
+            fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, pyo3::types::PyBytes>> {
                 $crate::python::record::encode(py, self)
             }
 
@@ -209,12 +228,13 @@ macro_rules! optional {
     };
 }
 
-/// Declares a record class. `id` computes the record's digest (once, when it is made); `work` is [`Wrapper::work`];
+/// Declares a record class. `id` computes the record's digest (once, when it is made); `work` is [`Wrapper::work`]; with
+/// `keeps = true` the encoding is made once ([`Wrapper::encoding`]), for records that are stored and sent several times;
 /// `parts` are fields that are records themselves (see [`Part`]), `properties` all others (see [`properties!`]).
 macro_rules! record {
     (
         $(#[$meta:meta])*
-        $class:ident($core:ty) in $module:literal $(, id = $id:expr)? $(, work = $work:expr)?;
+        $class:ident($core:ty) in $module:literal $(, id = $id:expr)? $(, work = $work:expr)? $(, keeps = $keeps:expr)?;
         $(parts { $( $(#[$part_doc:meta])* $part:ident: $part_class:ty; )* })?
         properties { $($properties:tt)* }
     ) => {
@@ -223,6 +243,7 @@ macro_rules! record {
         pub(in crate::python) struct $class {
             core: std::sync::Arc<$core>,
             id: std::sync::OnceLock<$crate::crypto::hash::Digest>,
+            encoding: pyo3::sync::PyOnceLock<Py<pyo3::types::PyBytes>>,
             $($($part: $crate::python::record::Part<$part_class>,)*)?
         }
 
@@ -240,7 +261,8 @@ macro_rules! record {
                     Some(digest) => digest(&core)?.into(),
                     None => std::sync::OnceLock::new(),
                 };
-                Ok(Self { core: std::sync::Arc::new(core), id, $($($part: Default::default(),)*)? })
+                let encoding = pyo3::sync::PyOnceLock::new();
+                Ok(Self { core: std::sync::Arc::new(core), id, encoding, $($($part: Default::default(),)*)? })
             }
 
             fn id(&self) -> $crate::error::Result<$crate::crypto::hash::Digest> {
@@ -254,6 +276,11 @@ macro_rules! record {
             fn work(&self) -> usize {
                 let measure: Option<fn(&$core) -> usize> = $crate::python::record::optional!($($work)?);
                 measure.map_or(0, |measure| measure(&self.core))
+            }
+
+            fn encoding(&self) -> Option<&pyo3::sync::PyOnceLock<Py<pyo3::types::PyBytes>>> {
+                let keeps: Option<bool> = $crate::python::record::optional!($($keeps)?);
+                keeps.unwrap_or(false).then_some(&self.encoding)
             }
         }
 

@@ -67,13 +67,18 @@ impl Record for Entry {
 impl Entry {
     /// The entry that commits a transaction.
     pub fn transaction(manifest: &Manifest) -> Result<Self> {
-        Ok(Self::Transaction {
+        Ok(Self::of(manifest, manifest.digest()?))
+    }
+
+    /// [`Entry::transaction`] for who knows the manifest's digest already.
+    pub fn of(manifest: &Manifest, manifest_hash: Digest) -> Self {
+        Self::Transaction {
             tx_id: manifest.tx_id,
-            manifest_hash: manifest.digest()?,
+            manifest_hash,
             sender: manifest.sender,
             vrf_public: manifest.selection.vrf_public,
             sequence: manifest.sequence,
-        })
+        }
     }
 
     /// The entry that commits a repair.

@@ -10,7 +10,7 @@ use super::signed::{SIGNATURE_LEN, signed};
 use super::transaction::PAYLOAD_MAX;
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
-use crate::primitives::wire::{Bytes, List, Record, Text};
+use crate::primitives::wire::{self, Bytes, List, Record, Text};
 
 /// The most parts of a message.
 pub const PARTS_MAX: usize = 1 << 16;
@@ -42,6 +42,39 @@ impl Record for Message {
         }
         Ok(())
     }
+}
+
+/// Encodes a message of `kind` with `parts`, which are copied once: the same bytes, and the same refusals, as
+/// [`wire::encode`] of a [`Message`].
+pub fn encode_parts(kind: &str, parts: &[&[u8]]) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut len = wire::ENVELOPE_LEN + 4 + kind.len() + 4;
+    for part in parts {
+        len = len.saturating_add(4).saturating_add(part.len());
+    }
+    let head = Message { kind: Text::new("message: kind", kind)?, parts: List::default() };
+    head.check()?;
+    if parts.len() > PARTS_MAX {
+        return Err(Error::input(format!("message: parts: length {}, at most {PARTS_MAX} is allowed", parts.len())));
+    }
+    if let Some(part) = parts.iter().find(|part| part.len() > PART_MAX) {
+        return Err(Error::input(format!("message: part: length {}, at most {PART_MAX} is allowed", part.len())));
+    }
+    if len > MESSAGE_MAX {
+        return Err(Error::input(format!("message: {len} bytes, at most {MESSAGE_MAX} are allowed")));
+    }
+    out.reserve_exact(len);
+    out.extend_from_slice(&Message::TAG);
+    out.extend_from_slice(&Message::VERSION.to_le_bytes());
+    let length = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
+    out.extend_from_slice(&length(kind.len()));
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(&length(parts.len()));
+    for part in parts {
+        out.extend_from_slice(&length(part.len()));
+        out.extend_from_slice(part);
+    }
+    Ok(out)
 }
 
 /// The most fragments one fetch may ask for.

@@ -8,6 +8,7 @@
 
 pub mod availability;
 pub mod batch;
+pub mod bursts;
 pub mod epoch;
 pub mod identity;
 pub mod manifest;

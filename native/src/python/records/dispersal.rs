@@ -11,11 +11,11 @@ use crate::python::call::{long, short, sized};
 use crate::python::identity::Identity;
 use crate::python::int::Int;
 use crate::python::poh::Ack;
-use crate::python::record::{MANY_MAX, Wrapper, digests, each, record, verdicts};
+use crate::python::record::{MANY_MAX, Wrapper, check_tuple, digests, each, items, record, verdicts};
 use crate::records::FRAGMENTS_MAX;
-use crate::records::availability;
 use crate::records::manifest as model;
 use crate::records::signed::Signed;
+use crate::records::{availability, bursts};
 
 record! {
     /// The sender's signed description of a dispersal: what was cut, how, and who holds it.
@@ -100,6 +100,56 @@ impl Manifest {
         })
     }
 
+    /// Makes and signs the manifests of many dispersals of one shape.
+    ///
+    /// Args:
+    ///     identity: The transactions' sender.
+    ///     items: (transaction, bytes of it, the n fragments' hashes, selection) each, at most 1,048,576.
+    ///     k: How many fragments restore one, at least 1.
+    ///     n: How many fragments there are, at most 1,024.
+    ///     quorum: How many acks make a dispersal available, k to n.
+    ///     code: The erasure code's id; None is the one that `city_chain.algorithms.ec` takes for (k, n - k).
+    ///
+    /// Returns:
+    ///     One manifest each, in order.
+    ///
+    /// Raises:
+    ///     InputError: Numbers that do not fit each other, or an identity that is not the sender.
+    ///
+    /// Example:
+    ///     >>> from city_chain.records import Manifest
+    ///     >>> item = (transaction, len(transaction.to_bytes()), hashes, selection)
+    ///     >>> Manifest.many(identity, [item], k=2, n=4, quorum=3) == [manifest]
+    ///     True
+    #[staticmethod]
+    #[pyo3(signature = (identity, items, *, k, n, quorum, code = None))]
+    fn many(
+        py: Python<'_>,
+        identity: &Identity,
+        items: &Bound<'_, PyAny>,
+        k: Int<u16>,
+        n: Int<u16>,
+        quorum: Int<u16>,
+        code: Option<Int<u64>>,
+    ) -> PyResult<Vec<Self>> {
+        let code = code.map(|id| short(py, || Code::from_id(id.0))).transpose()?;
+        let given = self::items(items, "manifests", MANY_MAX, |item| {
+            check_tuple(item, 4, "manifest")?;
+            type Given<'py> = (Bound<'py, Transaction>, Int<u64>, Bound<'py, PyAny>, Bound<'py, Selection>);
+            let (transaction, length, hashes, selection): Given<'_> = item.extract()?;
+            let hashes = digests(&hashes, "manifest: fragment hash", FRAGMENTS_MAX)?;
+            let (sent, tx_id) = short(py, || transaction.get().shared_with_id())?;
+            Ok((sent, tx_id, length.0, hashes, selection.get().shared()))
+        })?;
+        let identity = identity.core();
+        long(py, || {
+            bursts::make_many(&given, |(sent, tx_id, length, hashes, selection)| {
+                let shape = model::Shape { length: *length, k: k.0, n: n.0, quorum: quorum.0, code };
+                Self::wrap(model::Manifest::new(identity, sent, *tx_id, shape, hashes, (**selection).clone())?)
+            })
+        })
+    }
+
     /// The manifest's digest, 32 bytes, which every ack names.
     #[getter]
     fn manifest_hash(&self, py: Python<'_>) -> PyResult<Digest> {
@@ -145,7 +195,7 @@ record! {
     ///     >>> [index for index, node in availability.holders]
     ///     [0, 1, 2]
     AvailabilityCertificate(availability::AvailabilityCertificate) in "city_chain.records",
-        work = |core| core.acks.len() * 512;
+        work = |core| core.acks.len() * 512, keeps = true;
     parts {
         /// What was dispersed.
         manifest: Manifest;
@@ -172,6 +222,40 @@ impl AvailabilityCertificate {
         let manifest = manifest.core().clone();
         sized(py, (hashes.len() + acks.len()) * 64, || {
             Self::wrap(availability::AvailabilityCertificate::new(manifest, hashes, &acks)?)
+        })
+    }
+
+    /// Makes many certificates.
+    ///
+    /// Args:
+    ///     items: (manifest, fragment hashes, acks) each, at most 1,048,576.
+    ///
+    /// Returns:
+    ///     One certificate each, in order.
+    ///
+    /// Raises:
+    ///     VerificationError: The hashes are not the manifest's, or an ack is about something else.
+    ///     InputError: A fragment or a node twice.
+    ///
+    /// Example:
+    ///     >>> from city_chain.records import AvailabilityCertificate
+    ///     >>> AvailabilityCertificate.many([(manifest, hashes, acks)]) == [availability]
+    ///     True
+    #[staticmethod]
+    fn many(py: Python<'_>, items: &Bound<'_, PyAny>) -> PyResult<Vec<Self>> {
+        let given = self::items(items, "availability certificates", MANY_MAX, |item| {
+            check_tuple(item, 3, "availability certificate")?;
+            let (manifest, hashes, acks): (Bound<'_, Manifest>, Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+            let hashes = digests(&hashes, "availability certificate: fragment hash", FRAGMENTS_MAX)?;
+            let acks = each(&acks, "availability certificate: acks", FRAGMENTS_MAX, Ack::shared)?;
+            Ok((manifest.get().shared(), hashes, acks))
+        })?;
+        let work = given.iter().map(|(_, hashes, acks)| (hashes.len() + acks.len()) * 64).sum();
+        sized(py, work, || {
+            bursts::make_many(&given, |(manifest, hashes, acks)| {
+                let (manifest, hashes) = ((**manifest).clone(), hashes.clone());
+                Self::wrap(availability::AvailabilityCertificate::new(manifest, hashes, acks)?)
+            })
         })
     }
 

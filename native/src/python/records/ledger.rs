@@ -71,7 +71,7 @@ impl Entry {
     ///     manifest: The transaction's manifest.
     #[staticmethod]
     fn transaction(py: Python<'_>, manifest: &Manifest) -> PyResult<Self> {
-        short(py, || Self::wrap(model::Entry::transaction(manifest.core())?))
+        short(py, || Self::wrap(model::Entry::of(manifest.core(), manifest.id()?)))
     }
 
     /// The entry that commits a repair.
@@ -141,7 +141,7 @@ record! {
     ///     >>> [entry.tx_id == transaction.tx_id for entry in first.entries]
     ///     [True]
     Batch(model::Batch) in "city_chain.records",
-        id = |core| core.header.digest(), work = |core| core.entries.len() * 1024;
+        id = |core| core.header.digest(), work = |core| core.entries.len() * 1024, keeps = true;
     parts {
         /// What is voted on.
         header: BatchHeader;

@@ -1,5 +1,6 @@
 //! Bindings of the records, in the order in which a transaction meets them.
 
+mod bursts;
 mod dispersal;
 mod ledger;
 mod message;
@@ -20,5 +21,6 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ledger::register(module)?;
     receipt::register(module)?;
     repair::register(module)?;
-    message::register(module)
+    message::register(module)?;
+    bursts::register(module)
 }

@@ -12,6 +12,7 @@ use crate::python::identity::Identity;
 use crate::python::int::Int;
 use crate::python::record::{MANY_MAX, Wrapper, check_tuple, each, items, record, verdicts};
 use crate::python::text::Str;
+use crate::records::bursts;
 use crate::records::signed::{self, Signed};
 use crate::records::transaction as model;
 
@@ -94,6 +95,42 @@ impl Transaction {
                 None => None,
             };
             Self::wrap(model::Transaction::new(identity, network, sequence.0, hlc.0, payload.to_vec(), place, touched)?)
+        })
+    }
+
+    /// Makes and signs many transactions, without place and touched keys.
+    ///
+    /// Args:
+    ///     identity: The sender.
+    ///     network: The network's id, 32 bytes.
+    ///     items: (sequence, hlc, payload) each, at most 1,048,576.
+    ///
+    /// Returns:
+    ///     One transaction each, in order.
+    ///
+    /// Raises:
+    ///     InputError: A field is too large or out of range.
+    ///
+    /// Example:
+    ///     >>> from city_chain.records import Transaction
+    ///     >>> made = Transaction.many(identity, epoch.network, [(0, 1, b"hello"), (1, 2, b"again")])
+    ///     >>> made[0] == Transaction(identity, network=epoch.network, sequence=0, hlc=1, payload=b"hello")
+    ///     True
+    #[staticmethod]
+    fn many(py: Python<'_>, identity: &Identity, network: Input<'_>, items: &Bound<'_, PyAny>) -> PyResult<Vec<Self>> {
+        let network = network.digest(py, "transaction: network")?;
+        let given: Vec<(Int<u64>, Int<u64>, Input<'_>)> = self::items(items, "transactions", MANY_MAX, |item| {
+            check_tuple(item, 3, "transaction")?;
+            item.extract()
+        })?;
+        let slices: Vec<(u64, u64, &[u8])> =
+            given.iter().map(|(sequence, hlc, payload)| (sequence.0, hlc.0, payload.as_slice())).collect();
+        let identity = identity.core();
+        long(py, || {
+            bursts::make_many(&slices, |(sequence, hlc, payload)| {
+                let (payload, nothing) = (payload.to_vec(), Vec::new());
+                Self::wrap(model::Transaction::new(identity, network, *sequence, *hlc, payload, None, nothing)?)
+            })
         })
     }
 
