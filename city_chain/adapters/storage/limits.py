@@ -5,7 +5,8 @@ One place, so that all storages refuse the same arguments with the same words. S
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import cast
 
 from city_chain.errors import InputError
 
@@ -78,7 +79,11 @@ def checked_keys(keys: Iterable[bytes], bytes_max: int = KEY_BYTES_MAX) -> list[
         >>> checked_keys((b"a", b"b"))
         [b'a', b'b']
     """
-    return [checked_key(key, bytes_max) for key in keys]
+    own = list(keys)
+    if not _all_within(own, 1, bytes_max):
+        for key in own:
+            checked_key(key, bytes_max)
+    return own
 
 
 def checked_items(items: Mapping[bytes, bytes], bytes_max: int = KEY_BYTES_MAX) -> dict[bytes, bytes]:
@@ -95,10 +100,21 @@ def checked_items(items: Mapping[bytes, bytes], bytes_max: int = KEY_BYTES_MAX) 
     if not isinstance(items, Mapping):
         raise TypeError(f"items must be a mapping of bytes to bytes, not {type(items).__name__}")
     own = dict(items)
-    for key, value in own.items():
-        checked_key(key, bytes_max)
-        checked_value(value)
+    if not (_all_within(own, 1, bytes_max) and _all_within(own.values(), 0, VALUE_BYTES_MAX)):
+        for key, value in own.items():
+            checked_key(key, bytes_max)
+            checked_value(value)
     return own
+
+
+def _all_within(parts: Collection[object], least: int, most: int) -> bool:
+    """Whether all are `bytes` of an allowed length, found out without a loop here."""
+    if not parts:
+        return True
+    if set(map(type, parts)) != {bytes}:
+        return False
+    lengths = list(map(len, cast("Collection[bytes]", parts)))
+    return least <= min(lengths) and max(lengths) <= most
 
 
 def checked_bounds(prefix: bytes, after: bytes | None, limit: int | None, bytes_max: int = KEY_BYTES_MAX) -> None:

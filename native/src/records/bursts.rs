@@ -198,6 +198,7 @@ pub struct Answer<'a> {
 }
 
 /// What an answer is.
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are acks")]
 pub enum Accepted {
     /// A right ack.
     Ack(Ack),
@@ -257,7 +258,7 @@ pub fn hold_messages(runs: &[Vec<(&HoldRequest, &[u8])>]) -> Result<Vec<Vec<u8>>
 /// The requests of a message, and where in its parts their fragments are.
 pub fn read_holds(message: &Message) -> Result<Vec<HoldRequest>> {
     let parts = &message.parts;
-    if parts.is_empty() || parts.len() % 2 != 0 {
+    if parts.is_empty() || !parts.len().is_multiple_of(2) {
         return Err(Error::protocol(format!("hold: {} parts, a request and a fragment each are needed", parts.len())));
     }
     parts.iter().step_by(2).map(|part| wire::decode(part)).collect()
