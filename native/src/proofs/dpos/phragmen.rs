@@ -247,6 +247,36 @@ mod tests {
         assert_eq!(election.elect(9, |x, y| x.cmp(&y)).len(), 6);
     }
 
+    /// Two candidates with one σ of different makings, 1/S and (1 + A/S₀)/S₂, are equals whatever a float says.
+    #[test]
+    fn equals_that_a_float_takes_for_unequal_go_by_the_tie_rule() {
+        let mut fooled = [0; 2];
+        for first in 3..80u64 {
+            for shared in 1..first {
+                for second in shared + 1..first {
+                    if second * first % (first + shared) != 0 {
+                        continue;
+                    }
+                    let third = second * first / (first + shared);
+                    // Voters: for 0 and 1, for 0, for 1, for 2.
+                    let stakes = [shared, first - shared, second - shared, third];
+                    let approvals = [vec![0, 1], vec![0], vec![1], vec![2]];
+                    let backers = [vec![0, 1], vec![0, 2], vec![3]];
+                    let election = Phragmen { stakes: &stakes, approvals: &approvals, backers: &backers };
+                    assert_eq!(election.elect(2, |a, b| a.cmp(&b)), [0, 1], "{stakes:?}");
+                    assert_eq!(election.elect(2, |a, b| b.cmp(&a)), [0, 2], "{stakes:?}");
+                    let float = (1.0 + shared as f64 * (1.0 / first as f64)) / second as f64;
+                    match float.total_cmp(&(1.0 / third as f64)) {
+                        Ordering::Less => fooled[0] += 1,
+                        Ordering::Greater => fooled[1] += 1,
+                        Ordering::Equal => {}
+                    }
+                }
+            }
+        }
+        assert!(fooled[0] + fooled[1] > 10, "{fooled:?}");
+    }
+
     /// σ of two candidates that no float tells apart: 2⁻⁶⁴ off, and equal.
     #[test]
     fn exact_numbers_decide_what_floats_cannot() {

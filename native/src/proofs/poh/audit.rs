@@ -241,3 +241,17 @@ fn rebuild(offset: u64, len: u64, blocks: &[u64], body: &mut &[u8]) -> Digest {
     let (left, right) = halves(offset, len, blocks, body);
     merge_subtrees_non_root(&left, &right, Mode::Hash)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_below_a_large_bound_have_no_modulo_bias() {
+        let mut stream = Stream { hasher: Hasher::new(CONTEXT), buffer: [0; 512], used: 512, part: 0 };
+        let bound = 3 << 62;
+        let (rounds, low) = (6000, (0..6000).filter(|_| stream.below(bound) < 1 << 62).count());
+        // A third of them; with the bias it were a half.
+        assert!(low.abs_diff(rounds / 3) < 5 * 37, "{low} of {rounds}");
+    }
+}

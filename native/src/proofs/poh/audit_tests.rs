@@ -88,6 +88,11 @@ fn questions_that_are_none_are_refused() {
     assert!(verify(&root, u64::MAX, &[0], &[]).is_err());
     assert!(verify(&root, FRAGMENT_MAX, &[0], &[0; 100]).is_err());
     let mut shown = answer(&input, &[1]).unwrap();
+    for at in 0..32 {
+        let mut other = root;
+        other[at] ^= 0x10;
+        assert!(verify(&other, 5000, &[1], &shown).is_err());
+    }
     shown[4] = 2;
     assert!(verify(&root, 5000, &[1], &shown).unwrap_err().to_string().contains("starts with"));
 }
