@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::field::{self, D, D2, Fe, ROOT_OF_MINUS_ONE};
 use super::multiply::{self, Table, base_less_key, digits, pippenger, straus};
-use super::point::{Point, encode_all};
+use super::point::{Point, encode_all, sum, sum_plain};
 
 fn prime() -> BigUint {
     (BigUint::from(1u8) << 255u32) - 19u8
@@ -160,6 +160,19 @@ proptest! {
             prop_assert_eq!(base_less_key(base.as_bytes(), k, &Table::new(ours)).encode(), expected.compress().0);
         }
     }
+}
+
+/// The code for BMI2 and the code for any processor come from one source, and must say the same.
+#[test]
+fn every_processor_gives_the_same() {
+    let scalar = Scalar::from_bytes_mod_order([0x5b; 32]);
+    let table = Table::new(&ours(&(EdwardsPoint::mul_base(&scalar) + EIGHT_TORSION[3])));
+    let mut terms = Vec::new();
+    table.terms(scalar.as_bytes(), false, &mut terms);
+    assert_eq!(sum(16, &terms).encode(), sum_plain(16, &terms).encode());
+    let element = Fe::from_bytes(scalar.as_bytes());
+    let (fast, plain) = (field::ladder(&element), field::ladder_plain(&element));
+    assert_eq!((fast.0.to_bytes(), fast.1.to_bytes()), (plain.0.to_bytes(), plain.1.to_bytes()));
 }
 
 #[test]

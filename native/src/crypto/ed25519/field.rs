@@ -27,6 +27,30 @@ pub(super) const D2: Fe =
 pub(super) const ROOT_OF_MINUS_ONE: Fe =
     Fe([1_718_705_420_411_056, 234_908_883_556_509, 2_233_514_472_574_048, 2_117_202_627_021_982, 765_476_049_583_133]);
 
+/// Defines a function that runs `$plain`, compiled for BMI2 where the processor has it: MULX leaves the flags alone, which
+/// makes long chains of products about a tenth faster. `$plain` and what it calls must be inlined.
+macro_rules! with_bmi2 {
+    ($(#[$doc:meta])* $seen:vis fn $name:ident = $plain:ident, $fast:ident ($($arg:ident: $type:ty),*) -> $out:ty) => {
+        $(#[$doc])*
+        $seen fn $name($($arg: $type),*) -> $out {
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("bmi2") {
+                // SAFETY: the processor has BMI2, which is all that the function asks for.
+                return unsafe { $fast($($arg),*) };
+            }
+            $plain($($arg),*)
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "bmi2")]
+        fn $fast($($arg: $type),*) -> $out {
+            $plain($($arg),*)
+        }
+    };
+}
+
+pub(super) use with_bmi2;
+
 #[inline(always)]
 fn wide(a: u64, b: u64) -> u128 {
     u128::from(a) * u128::from(b)
@@ -145,34 +169,24 @@ impl Fe {
     }
 
     /// Squared `count` times, at least once.
+    #[inline(always)]
     fn squares(&self, count: usize) -> Self {
-        (1..count).fold(self.square(), |power, _| power.square())
-    }
-
-    /// The powers 2²⁵⁰ − 1 and 11, from which both exponents below are made.
-    fn ladder(&self) -> (Self, Self) {
-        let two = self.square();
-        let nine = two.squares(2).mul(self);
-        let eleven = nine.mul(&two);
-        let five_bits = eleven.square().mul(&nine);
-        let ten = five_bits.squares(5).mul(&five_bits);
-        let twenty = ten.squares(10).mul(&ten);
-        let forty = twenty.squares(20).mul(&twenty);
-        let fifty = forty.squares(10).mul(&ten);
-        let hundred = fifty.squares(50).mul(&fifty);
-        let two_hundred = hundred.squares(100).mul(&hundred);
-        (two_hundred.squares(50).mul(&fifty), eleven)
+        let mut power = self.square();
+        for _ in 1..count {
+            power = power.square();
+        }
+        power
     }
 
     /// 1/self, or 0 of 0: the power p − 2 = 2²⁵⁵ − 21.
     pub(super) fn invert(&self) -> Self {
-        let (ones, eleven) = self.ladder();
+        let (ones, eleven) = ladder(self);
         ones.squares(5).mul(&eleven)
     }
 
     /// The power (p − 5)/8 = 2²⁵² − 3.
     pub(super) fn root_power(&self) -> Self {
-        self.ladder().0.squares(2).mul(self)
+        ladder(self).0.squares(2).mul(self)
     }
 
     /// Whether it is 0.
@@ -190,6 +204,26 @@ impl Fe {
     pub(super) fn neg(&self) -> Self {
         Self::ZERO.sub(self)
     }
+}
+
+with_bmi2! {
+    /// The powers 2²⁵⁰ − 1 and 11, from which the exponents of inversion and root are made.
+    pub(super) fn ladder = ladder_plain, ladder_bmi2 (base: &Fe) -> (Fe, Fe)
+}
+
+#[inline(always)]
+pub(super) fn ladder_plain(base: &Fe) -> (Fe, Fe) {
+    let two = base.square();
+    let nine = two.squares(2).mul(base);
+    let eleven = nine.mul(&two);
+    let five_bits = eleven.square().mul(&nine);
+    let ten = five_bits.squares(5).mul(&five_bits);
+    let twenty = ten.squares(10).mul(&ten);
+    let forty = twenty.squares(20).mul(&twenty);
+    let fifty = forty.squares(10).mul(&ten);
+    let hundred = fifty.squares(50).mul(&fifty);
+    let two_hundred = hundred.squares(100).mul(&hundred);
+    (two_hundred.squares(50).mul(&fifty), eleven)
 }
 
 /// Puts 1/z in the place of each z with one inversion in all. None of them may be 0; limbs are below 2⁵⁴.

@@ -7,6 +7,7 @@
 
 use std::sync::LazyLock;
 
+use super::field::with_bmi2;
 use super::point::{Addend, Affine, Cached, Point, Term, affine_all, sum};
 
 /// A scalar, little-endian.
@@ -87,7 +88,7 @@ impl Table {
         Self { window, points: affine_all(&points) }
     }
 
-    fn terms<'a>(&'a self, scalar: &Scalar, negative: bool, terms: &mut Vec<Term<'a>>) {
+    pub(super) fn terms<'a>(&'a self, scalar: &Scalar, negative: bool, terms: &mut Vec<Term<'a>>) {
         let row = 1 << (self.window - 2);
         digits(scalar, self.window, |at, digit| {
             let (split, level) = (at / SPLIT_BITS, at % SPLIT_BITS);
@@ -166,23 +167,33 @@ pub(super) fn pippenger(base: &Scalar, others: &[(Scalar, Point)]) -> Point {
         if column < highest {
             whole = whole.doubles(window);
         }
-        buckets.fill(Point::ZERO);
-        for (digit, point) in table[column * others.len()..][..others.len()].iter().zip(&affine) {
-            if *digit != 0 {
-                let bucket = &mut buckets[usize::from(digit.unsigned_abs()) - 1];
-                *bucket = bucket.plus(point, *digit < 0);
-            }
-        }
-        let (mut running, mut total) = (Point::ZERO, Point::ZERO);
-        for bucket in buckets.iter().rev() {
-            running = running.add(bucket);
-            total = total.add(&running);
-        }
-        whole = whole.add(&total);
+        whole = whole.add(&column_sum(&table[column * others.len()..][..others.len()], &affine, &mut buckets));
     }
     let mut terms = Vec::with_capacity(32);
     BASE_TABLE.terms(base, false, &mut terms);
     whole.add(&sum(SPLIT_BITS, &terms))
+}
+
+with_bmi2! {
+    /// Σ digit·point: every point into the bucket of its digit, then every bucket as often as its number says.
+    fn column_sum = column_sum_plain, column_sum_bmi2 (digits: &[i16], points: &[Affine], buckets: &mut [Point]) -> Point
+}
+
+#[inline(always)]
+fn column_sum_plain(digits: &[i16], points: &[Affine], buckets: &mut [Point]) -> Point {
+    buckets.fill(Point::ZERO);
+    for (digit, point) in digits.iter().zip(points) {
+        if *digit != 0 {
+            let bucket = &mut buckets[usize::from(digit.unsigned_abs()) - 1];
+            *bucket = bucket.plus(point, *digit < 0);
+        }
+    }
+    let (mut running, mut total) = (Point::ZERO, Point::ZERO);
+    for bucket in buckets.iter().rev() {
+        running = running.add(bucket);
+        total = total.add(&running);
+    }
+    total
 }
 
 /// `count` bits, at most 9, from bit `at` on.

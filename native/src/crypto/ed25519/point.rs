@@ -4,7 +4,7 @@
 //! section 5.1.4: they hold for all pairs of points of the curve, so that no case is special. Limb bounds are in the comments; T(ight) is
 //! what a product gives, below 2⁵¹ + 2¹³.
 
-use super::field::{D, D2, Fe, ROOT_OF_MINUS_ONE, invert_all};
+use super::field::{D, D2, Fe, ROOT_OF_MINUS_ONE, invert_all, with_bmi2};
 
 /// A point (X : Y : Z : T), x = X/Z, y = Y/Z, T = XY/Z; all four tight.
 #[derive(Debug, Clone, Copy)]
@@ -146,12 +146,22 @@ impl Point {
         Completed { x: pp.sub(&mm), y: pp.add(&mm), z, t }
     }
 
+    /// self and one term more.
+    #[inline(always)]
+    fn with(&self, term: &Term<'_>) -> Completed {
+        match term.point {
+            Addend::Affine(point) => self.mixed(point, term.negative),
+            Addend::Cached(point) => self.cached_sum(point, term.negative),
+        }
+    }
+
     /// self + other.
     pub(super) fn plus_cached(&self, other: &Cached) -> Self {
         self.cached_sum(other, false).extended()
     }
 
     /// self + other.
+    #[inline(always)]
     pub(super) fn add(&self, other: &Self) -> Self {
         self.cached_sum(&other.cached(), false).extended()
     }
@@ -162,6 +172,7 @@ impl Point {
     }
 
     /// The point ready to be added.
+    #[inline(always)]
     pub(super) fn cached(&self) -> Cached {
         Cached { plus: self.y.add(&self.x), minus: self.y.sub(&self.x), t2d: self.t.mul(&D2), z2: self.z.add(&self.z) }
     }
@@ -231,8 +242,13 @@ pub(super) enum Addend<'a> {
     Cached(&'a Cached),
 }
 
-/// Σ 2^level · point over all terms, each below `levels`: one doubling a level, one addition a term.
-pub(super) fn sum(levels: usize, terms: &[Term<'_>]) -> Point {
+with_bmi2! {
+    /// Σ 2^level · point over all terms, each below `levels`: one doubling a level, one addition a term.
+    pub(super) fn sum = sum_plain, sum_bmi2 (levels: usize, terms: &[Term<'_>]) -> Point
+}
+
+#[inline(always)]
+pub(super) fn sum_plain(levels: usize, terms: &[Term<'_>]) -> Point {
     // Sorted by level, highest first, by counting.
     let mut starts = vec![0usize; levels + 1];
     for term in terms {
@@ -248,13 +264,6 @@ pub(super) fn sum(levels: usize, terms: &[Term<'_>]) -> Point {
         order[*place] = at;
         *place += 1;
     }
-    let add = |sum: &Point, at: &u32| {
-        let term = &terms[*at as usize];
-        match term.point {
-            Addend::Affine(point) => sum.mixed(point, term.negative),
-            Addend::Cached(point) => sum.cached_sum(point, term.negative),
-        }
-    };
     let mut sum = Point::ZERO;
     for level in 0..levels {
         let todo = &order[starts[level]..starts[level + 1]];
@@ -267,9 +276,9 @@ pub(super) fn sum(levels: usize, terms: &[Term<'_>]) -> Point {
         };
         let mut whole = doubled.extended();
         for at in rest {
-            whole = add(&whole, at).extended();
+            whole = whole.with(&terms[*at as usize]).extended();
         }
-        let completed = add(&whole, last);
+        let completed = whole.with(&terms[*last as usize]);
         let Projective { x, y, z } = completed.projective();
         sum = if level + 1 == levels { completed.extended() } else { Point { x, y, z, t: Fe::ZERO } };
     }
