@@ -139,6 +139,21 @@ def test_files_alike_are_not_one(cli: Any, photos: Path) -> None:
     assert all((path.parent / "__init__.py").exists() for path in sets)
 
 
+def test_files_alike_with_other_fragments_left_are_not_one(cli: Any, photos: Path) -> None:
+    cli.good("ec", "encode", "photos", "-o", "backup", "-k", "2", "-n", "4")
+    for place, gone in (("", (0, 1)), ("empty", (2, 3))):
+        for at in gone:
+            (cli.folder / "backup/photos" / place / "__init__.py.ec" / f"__init__.py.00{at}.ecf").unlink()
+    cli.good("ec", "decode", "backup", "-o", "out")
+    assert contents(cli.folder / "out" / "photos") == contents(photos)
+    (cli.folder / "two").mkdir()
+    (cli.folder / "backup/photos/empty").rename(cli.folder / "two" / "empty")
+    said = cli.good("ec", "decode", "backup", "two", "-o", "again")
+    assert {"again/photos/__init__.py", "again/empty/__init__.py"} <= {
+        line.split("  ")[1] for line in said.splitlines()
+    }
+
+
 def test_loose_fragments_of_many_files_in_one_folder(cli: Any, photos: Path) -> None:
     cli.good("ec", "encode", "photos/a.jpg", "photos/b/c.jpg", "-o", "backup", "-k", "2", "-n", "3")
     (cli.folder / "box").mkdir()

@@ -377,6 +377,15 @@ def test_other_versions_and_other_files(place: Any) -> None:
     ec.inspect_file(made.files[1:])
 
 
+def test_what_stands_after_the_name_is_nothing(place: Any) -> None:
+    path = place.encode().files[0]
+    data = bytearray(path.read_bytes())
+    data[319] = 1
+    data[320:352] = _native.hash_fragment(bytes(data[:320]))
+    path.write_bytes(data)
+    place.fails(InputError, path, "the name is not filled up with zeros")
+
+
 def test_sets_of_two_files_are_not_mixed(place: Any) -> None:
     made = place.encode()
     other = place.folder / "other"

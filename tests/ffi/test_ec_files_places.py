@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,6 +70,11 @@ def test_an_original_that_is_shorter_longer_or_gone(place: Any) -> None:
     elsewhere = place.folder / "elsewhere"
     place.file.rename(elsewhere)
     assert ec.verify_file(made.folder, original=elsewhere).whole
+    elsewhere.unlink()
+    with pytest.raises(UnavailableError, match="needed 2 right blocks, had 1"):
+        ec.verify_file(made.files[0], original=elsewhere)
+    assert ec.rebuild_file(made.folder, original=elsewhere, force=True) == {0: elsewhere}
+    assert elsewhere.read_bytes() == place.data
     assert ec.decode_file(made.folder, place.folder).path == place.file
     assert place.file.read_bytes() == place.data
 
@@ -155,6 +163,47 @@ def test_nothing_is_written_over_unless_forced(place: Any) -> None:
     assert target.read_bytes() == place.data
 
 
+def test_a_file_that_comes_to_be_there_meanwhile_is_kept(place: Any) -> None:
+    made = place.encode(1000)
+    target = place.folder / "target"
+    with pytest.raises(StorageError, match="target is there already"):
+        ec.decode_file(made.folder, target, on_progress=lambda _: target.write_bytes(b"mine") and None)
+    assert target.read_bytes() == b"mine"
+    other = place.folder / "other"
+
+    def put(_: int) -> None:
+        other.mkdir(exist_ok=True)
+        (other / "photo").write_bytes(b"mine")
+
+    with pytest.raises(StorageError, match="other is there already"):
+        place.encode(1000, folder=other, on_progress=put)
+    assert sorted(path.name for path in place.folder.iterdir()) == ["letter.txt", "letter.txt.ec", "other", "target"]
+    assert (other / "photo").read_bytes() == b"mine"
+
+
+def test_what_is_synced(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def fsync(handle: int) -> None:
+        synced.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    made = place.encode(sync=True)
+    folders = ["folder"] if os.name == "posix" else []
+    assert synced == ["file"] * 5 + folders * 2
+    synced.clear()
+    ec.decode_file(made.folder, place.folder / "x")
+    assert synced == ["file", *folders]
+    synced.clear()
+    made.files[0].unlink()
+    ec.rebuild_file(made.folder)
+    assert synced == ["file", *folders]
+    synced.clear()
+    place.encode(force=True, sync=False)
+    place.restores(made.folder)
+    assert synced == []
+
+
 def test_places_that_cannot_be(place: Any) -> None:
     made = place.encode()
     before = place.names()
@@ -200,16 +249,45 @@ def test_pipes_and_devices_are_refused_at_once(place: Any) -> None:
         ec.decode_file(made.folder, "/dev/null", force=True)
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read and write everything")
+@contextlib.contextmanager
+def without_powers(folder: Path) -> Iterator[None]:
+    """As somebody who may not read and write everything, whose the folder is."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
 def test_what_may_not_be_read_or_written(place: Any) -> None:
-    made = place.encode()
-    made.files[0].chmod(0)
-    assert place.restores(made.folder).made == 3
-    assert "letter.txt.000.ecf: Permission denied" in ec.inspect_file(made.folder).problems
-    place.folder.chmod(0o500)
-    with pytest.raises(StorageError, match="Permission denied"):
-        ec.decode_file(made.folder, place.folder / "x")
-    place.folder.chmod(0o700)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own lies where only its owner may go
+        place.folder, place.file = Path(folder), Path(folder, "letter.txt")
+        made = place.encode()
+        with without_powers(place.folder):
+            made.files[0].chmod(0)
+            assert place.restores(made.folder).made == 3
+            assert "letter.txt.000.ecf: Permission denied" in ec.inspect_file(made.folder).problems
+            with pytest.raises(StorageError, match=r"letter.txt.000.ecf: Permission denied"):
+                ec.inspect_file(made.files[0])
+            made.folder.chmod(0)
+            with pytest.raises(StorageError, match=r"letter.txt.ec: Permission denied"):
+                ec.inspect_file(made.folder)
+            made.folder.chmod(0o700)
+            place.folder.chmod(0o500)
+            for call in (
+                lambda: ec.decode_file(made.folder, place.folder / "x"),
+                lambda: ec.encode_file(place.file, place.folder / "x"),
+            ):
+                with pytest.raises(StorageError, match="x: Permission denied"):
+                    call()
+            place.folder.chmod(0o700)
+            assert place.names() == ["letter.txt", "letter.txt.ec", *[f"letter.txt.ec/{p.name}" for p in made.files]]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes and links of POSIX")

@@ -39,7 +39,7 @@ from city_chain.algorithms.ec.places import (
     shown,
     write,
 )
-from city_chain.algorithms.ec.reading import FragmentSet, Source, safe_name
+from city_chain.algorithms.ec.reading import FragmentSet, Source, original_path, safe_name
 from city_chain.algorithms.ec.reports import EncodedFile, FileReport, FragmentReport, RestoredFile
 from city_chain.algorithms.ec.writing import Writer, changed, encoded
 from city_chain.errors import InputError, StorageError, UnavailableError, VerificationError
@@ -465,7 +465,7 @@ def rebuild_file(
         bad = [one for one in report.fragments if not one.good]
         wanted = {one.index: _where(found, one, place) for one in bad if one.index in header.indices}
         changed_data = [one for one in bad if one.index not in header.indices]
-        target = _beside(found, original) if changed_data else None
+        target = original_path(header, _first(found).path, original) if changed_data else None
         if target is not None and not force:
             raise VerificationError(
                 f"{found.name}: the original is not what was encoded ({'; '.join(map(str, changed_data[:4]))}); if "
@@ -492,13 +492,6 @@ def _where(found: FragmentSet, fragment: FragmentReport, place: Path | None) -> 
 
 def _first(found: FragmentSet) -> Source:
     return next(one for many in found.sources.values() for one in many if one.header is not None)
-
-
-def _beside(found: FragmentSet, original: Name | None) -> Path:
-    """Where the original is written anew."""
-    if original is not None:
-        return path_of(original, "original")
-    return Path(os.path.abspath(_first(found).path)).parent.parent / safe_name(found.header)
 
 
 def _rebuild(found: FragmentSet, files: dict[int, FileIO], data: FileIO | None, tell: OnProgress) -> None:

@@ -14,12 +14,15 @@ from typing import Self
 from city_chain import _native
 from city_chain.algorithms.ec.layout import HEADER_LEN, PAGE_ROWS, SUFFIX, Header
 from city_chain.algorithms.ec.places import naming, open_regular, path_of, read, shown
-from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError, VerificationError
+from city_chain.errors import InputError, StorageError, UnavailableError, VerificationError
 
 __all__ = ["FragmentSet", "Source", "Unreadable", "find"]
 
 _FILES_MAX = 4096
-"""The most fragment files that are looked at for one set."""
+"""The most files that are looked at for one set."""
+
+_MEMBERS_MAX = 512
+"""The most files of one set, copies included: as many are open at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +155,9 @@ class FragmentSet:
             UnavailableError: There is no fragment file that can be read.
             VerificationError: No set has the root that is expected.
         """
+        found, unreadable = _headers(fragments)
         with contextlib.ExitStack() as opened:
-            found, unreadable = _open_all(fragments, opened)
-            members = _members(found, unreadable, expected_root)
+            members = [_open(path, opened, header) for path, header in _members(found, unreadable, expected_root)]
             header, pages = _authority(members)
             sources: dict[int, list[Source]] = {}
             for member in members:
@@ -162,11 +165,8 @@ class FragmentSet:
                     sources.setdefault(member.header.index, []).append(member)
                 else:
                     unreadable.append(Unreadable(member.path, "its header does not fit its root"))
-            at = _original(header, members[0].path, original)
-            source = None
-            if at is not None:
-                with naming(at):
-                    source = _open(at, opened)
+            source = _original(header, members[0].path, original, opened)
+            if source is not None:
                 for index in range(header.k):
                     sources.setdefault(index, []).append(source)
             return cls(header, pages, sources, unreadable, source, _opened=opened.pop_all())
@@ -287,69 +287,68 @@ def _list(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers[:12])) + (f" and {more} more" if more > 0 else "")
 
 
-def _open(path: Path, opened: contextlib.ExitStack) -> Source:
-    file = opened.enter_context(open_regular(path))
-    return Source(path, file, os.fstat(file.fileno()).st_size)
+def _open(path: Path, opened: contextlib.ExitStack, header: Header | None = None) -> Source:
+    with naming(path):
+        file = opened.enter_context(open_regular(path))
+        return Source(path, file, os.fstat(file.fileno()).st_size, header)
 
 
-def _open_all(fragments: object, opened: contextlib.ExitStack) -> tuple[list[Source], list[Unreadable]]:
-    """Opens every file that is meant and reads its header."""
-    found: list[Source] = []
+def _headers(fragments: object) -> tuple[list[tuple[Path, Header]], list[Unreadable]]:
+    """The header of every file that is meant."""
+    found: list[tuple[Path, Header]] = []
     unreadable: list[Unreadable] = []
-    last: Exception | None = None
     paths = list(islice(find(fragments), _FILES_MAX + 1))
     if len(paths) > _FILES_MAX:
         raise InputError(f"more than {_FILES_MAX} fragment files; name those of one set")
     for path in dict.fromkeys(paths):
-        with contextlib.ExitStack() as one:
-            try:
-                source = _open(path, one)
-                source.header = Header.from_bytes(read(source.file, HEADER_LEN))
-            except InputError as error:
-                last = error
-                unreadable.append(Unreadable(path, str(error).removeprefix(f"{shown(path)} is ")))
-                continue
-            except OSError as error:
-                last = StorageError(f"{shown(path)}: {error.strerror or type(error).__name__}")
-                unreadable.append(Unreadable(path, error.strerror or type(error).__name__))
-                continue
-            found.append(source)
-            opened.push(one.pop_all())
+        try:
+            with open_regular(path) as file:
+                found.append((path, Header.from_bytes(read(file, HEADER_LEN))))
+        except InputError as error:
+            unreadable.append(Unreadable(path, str(error).removeprefix(f"{shown(path)} is ")))
+        except OSError as error:
+            problem = error.strerror or type(error).__name__
+            if len(paths) == 1:
+                raise StorageError(f"{shown(path)}: {problem}") from error
+            unreadable.append(Unreadable(path, problem))
+    if not paths:
+        raise InputError("fragments: no path was given")
+    if not found and len(unreadable) == 1:
+        raise InputError(f"{shown(unreadable[0].path)}: {unreadable[0].problem}")
     if not found:
-        if len(unreadable) == 1 and isinstance(last, CityChainError):
-            path = unreadable[0].path
-            raise last if isinstance(last, StorageError) else InputError(f"{shown(path)}: {unreadable[0].problem}")
-        reasons = "; ".join(map(str, unreadable[:4])) or "no path was given"
-        if not unreadable:
-            raise InputError(f"fragments: {reasons}")
+        reasons = "; ".join(map(str, unreadable[:4]))
         raise UnavailableError(f"no fragment file can be read: needed 1, had 0 ({reasons})", needed=1, had=0)
     return found, unreadable
 
 
-def _members(found: list[Source], unreadable: list[Unreadable], expected_root: bytes | None) -> list[Source]:
+def _members(
+    found: list[tuple[Path, Header]], unreadable: list[Unreadable], expected_root: bytes | None
+) -> list[tuple[Path, Header]]:
     """Those of one root."""
-    roots: dict[bytes, list[Source]] = {}
-    for source in found:
-        if source.header is not None:
-            roots.setdefault(source.header.root, []).append(source)
+    roots: dict[bytes, list[tuple[Path, Header]]] = {}
+    for path, header in found:
+        roots.setdefault(header.root, []).append((path, header))
     if expected_root is not None:
         for root, others in roots.items():
             if root != expected_root:
-                unreadable += [Unreadable(one.path, f"its root is {root.hex()[:16]}…") for one in others]
+                unreadable += [Unreadable(path, f"its root is {root.hex()[:16]}…") for path, _ in others]
         if expected_root not in roots:
             raise VerificationError(
                 f"no fragment file has the root {expected_root.hex()}; theirs: "
                 + ", ".join(root.hex() for root in islice(roots, 4))
             )
-        return roots[expected_root]
+        roots = {expected_root: roots[expected_root]}
     if len(roots) > 1:
-        first, second = islice(roots.values(), 2)
+        (one, (first, *_)), (two, (second, *_)) = islice(roots.items(), 2)
         raise InputError(
-            f"fragment files of {len(roots)} different encodings: {shown(first[0].path.name)} has the root "
-            f"{next(iter(roots)).hex()[:16]}…, {shown(second[0].path.name)} has {list(roots)[1].hex()[:16]}…; "
-            "give those of one, or the root that you expect"
+            f"fragment files of {len(roots)} different encodings: {shown(first[0].name)} has the root "
+            f"{one.hex()[:16]}…, {shown(second[0].name)} has {two.hex()[:16]}…; give those of one, or the root that "
+            "you expect"
         )
-    return next(iter(roots.values()))
+    [members] = roots.values()
+    if len(members) > _MEMBERS_MAX:
+        raise InputError(f"{len(members)} files of one set; at most {_MEMBERS_MAX}, copies included, are possible")
+    return members
 
 
 def _authority(members: list[Source]) -> tuple[Header, bytes]:
@@ -366,14 +365,26 @@ def _authority(members: list[Source]) -> tuple[Header, bytes]:
     )
 
 
-def _original(header: Header, member: Path, given: object) -> Path | None:
-    """Where the original is, if it is to be a source."""
+def _original(header: Header, member: Path, given: object, opened: contextlib.ExitStack) -> Source | None:
+    """The original, if it is to be a source; where the data stay in it, it may be gone."""
+    if given is None and not header.keeps_original:
+        return None
+    path = original_path(header, member, given)
+    if header.keeps_original and not os.path.lexists(path):
+        return None
+    return _open(path, opened)
+
+
+def original_path(header: Header, member: Path, given: object) -> Path:
+    """Where the original is, or was: as the caller says, else beside the folder of the fragments.
+
+    Raises:
+        TypeError: What the caller gave is no path.
+        InputError: The name in the header would lead elsewhere.
+    """
     if given is not None:
         return path_of(given, "original")
-    if not header.keeps_original:
-        return None
-    path = Path(os.path.abspath(member)).parent.parent / safe_name(header)
-    return path if path.is_file() else None
+    return Path(os.path.abspath(member)).parent.parent / safe_name(header)
 
 
 def safe_name(header: Header) -> str:
