@@ -143,6 +143,7 @@ CASES = [
         {
             "keep_original": False,
             "block_len": 64,
+            "code": "gf8",
             "force": True,
             "sync": False,
             "on_progress": None,

@@ -75,6 +75,26 @@ def test_what_is_encoded_is_decoded(place: Any, k: int, p: int, size: int, keep:
     place.file.write_bytes(place.data)
 
 
+@pytest.mark.parametrize("code", ["rs16", "gf8", 1, 2])
+def test_the_code_is_the_one_that_the_set_says(place: Any, code: str | int) -> None:
+    made = place.encode(1000, code=code)
+    assert made.code == {1: "rs16", 2: "gf8"}.get(code, code)  # type: ignore[call-overload]
+    assert place.restores(made.files[2:]).made == 12
+    assert ec.inspect_file(made.folder).code == made.code
+    made.files[4].unlink()
+    ec.rebuild_file(made.folder, sync=False)
+    assert ec.verify_file(made.folder, expected_root=made.root).whole
+
+
+def test_many_fragments(place: Any) -> None:
+    for k, p, code in ((200, 56, "gf8"), (128, 128, "rs16"), (3, 70, "rs16")):
+        made = place.encode(50_000, k, p, force=True)
+        assert made.code == code
+        place.restores(Random(k).sample(made.files, k))
+    with pytest.raises(InputError, match="gf8"):
+        place.encode(1000, 128, 128, force=True, code="gf8")
+
+
 def test_an_empty_file(place: Any) -> None:
     made = place.encode(0)
     assert made.stripes == 0
@@ -128,15 +148,17 @@ def test_the_same_file_makes_the_same_fragments(place: Any) -> None:
     assert {path.name: path.read_bytes() for path in place.encode(force=True).files} == first
 
 
-def test_the_bytes_of_a_set_are_frozen(place: Any) -> None:
+@pytest.mark.parametrize("code", ["rs16", "gf8"])
+def test_the_bytes_of_a_set_are_frozen(place: Any, code: str) -> None:
     place.file.write_bytes(bytes((7 * at + 1) & 255 for at in range(300)))
-    made = ec.encode_file(place.file, k=2, p=1, block_len=BLOCK)
+    made = ec.encode_file(place.file, k=2, p=1, block_len=BLOCK, code=code)
+    assert made.code == code
     head = made.files[2].read_bytes()[:64].hex()
-    assert head[:32] == "6369747965630d0a0100" + f"{ec.code_for(2, 1)[1]:02x}" + "0102000300"
+    assert head[:32] == "6369747965630d0a0100" + {"rs16": "01", "gf8": "02"}[code] + "0102000300"
     assert head[32:64] == "0200000a400000002c01000000000000"
     assert head[64:] == made.root.hex()
     files = [sha256(path.read_bytes()).hexdigest()[:16] for path in made.files]
-    assert (made.root.hex(), files) == FROZEN[made.code]
+    assert (made.root.hex(), files) == FROZEN[code]
 
 
 FROZEN = {
@@ -414,8 +436,8 @@ def test_a_set_that_was_made_wrongly_is_never_restored_to_two_things(place: Any,
     """Whoever makes a set can hash parity that is no parity: restoring either gives the hashed data or fails."""
 
     class Lie:
-        def __init__(self, *args: Any) -> None:
-            made = _native.ec_encode(*args)
+        def __init__(self, *args: Any, **more: Any) -> None:
+            made = _native.ec_encode(*args, **more)
             self.blocks = [*made.fragments[:3], *[bytes(len(one)) for one in made.fragments[3:]]]
             self.hashes = [_native.hash_fragment(bytes(block)) for block in self.blocks]
 

@@ -63,6 +63,7 @@ def encode_file(
     *,
     keep_original: bool = False,
     block_len: int | None = None,
+    code: str | int | None = None,
     force: bool = False,
     sync: bool = True,
     on_progress: OnProgress | None = None,
@@ -80,6 +81,7 @@ def encode_file(
             source when the set is decoded, and which any parity fragment can check.
         block_len: Bytes of a block, a multiple of 64, with n blocks at most 32 MiB (default: 64 KiB to 1 MiB, n blocks
             about 8 MiB).
+        code: The code by its name or id (default: that of `code_for`). Whoever reads the set finds it there.
         force: Whether to take the place of a folder that holds nothing but fragment files.
         sync: Whether the files must survive the loss of power when this returns.
         on_progress: Called with the bytes of the file that are encoded, after every stripe.
@@ -104,7 +106,7 @@ def encode_file(
         ('seven words make a very short letter', 'letter.txt.ec', ['letter.txt.001.ecf', 'letter.txt.002.ecf'])
     """
     path = path_of(source, "source")
-    _, code = _native.ec_code_for(k, p)
+    code_id = _native.EcCodec(k, p, code=code).code_id
     k, p = operator.index(k), operator.index(p)
     if k + p > FRAGMENTS_MAX:
         raise InputError(f"k {k} and p {p}: {k + p} fragment files; at most {FRAGMENTS_MAX} are possible")
@@ -118,7 +120,7 @@ def encode_file(
     with naming(path), open_regular(path) as file:
         before = os.fstat(file.fileno())
         flags = KEEPS_ORIGINAL if keep_original else 0
-        header = Header(code, k, k + p, 0, flags, size, before.st_size, os.fsencode(path.name))
+        header = Header(code_id, k, k + p, 0, flags, size, before.st_size, os.fsencode(path.name))
         header.of(k + p - 1).check()
         with new_folder(place, over=bool(force), sync=sync) as beside:
             paths = {at: beside / file_name(header, at) for at in header.indices}
@@ -127,7 +129,7 @@ def encode_file(
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise changed(path)
     files = tuple(place / file_name(header, at) for at in header.indices)
-    return EncodedFile(place, files, root, header.length, k, k + p, CODES[code], size, header.stripes)
+    return EncodedFile(place, files, root, header.length, k, k + p, CODES[code_id], size, header.stripes)
 
 
 def _encode(path: Path, file: FileIO, header: Header, paths: dict[int, Path], sync: bool, tell: OnProgress) -> bytes:

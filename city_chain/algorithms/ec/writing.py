@@ -93,5 +93,5 @@ def encoded(path: Path, file: FileIO, header: Header) -> Iterator[_native.EcEnco
         if len(data) < wanted:
             raise changed(path)
         data = data.ljust(header.k * header.block_bytes(stripe), b"\0")
-        yield _native.ec_encode(data, header.k, header.p)
+        yield _native.ec_encode(data, header.k, header.p, code=header.code)
         del data
