@@ -6,9 +6,12 @@ Figures come from `benches/report.py`. A peer that is not installed is named by 
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import report
 import rival
 from peers import ALGORITHMS, tables
 from peers.__main__ import section
@@ -110,3 +113,59 @@ def test_everybody_is_timed_in_turn() -> None:
     assert {name: len(taken) for name, taken in outcome.seconds.items()} == {f"{OURS}: a": 4, "b": 4}
     assert len(outcome.sentinel) == 4
     assert seen[-1].startswith("a")  # the last round begins with the second
+
+
+def timed(module: str, name: str, parameter: str, **extra: Any) -> dict[str, Any]:
+    """One benchmark as pytest-benchmark's JSON has it."""
+    return {
+        "fullname": f"benches/{module}.py::test_{name}[{parameter}]",
+        "name": f"test_{name}[{parameter}]",
+        "param": parameter,
+        "extra_info": {"calls": 1, "beside_s": [2e-4] * 3, **extra},
+        "stats": {"data": [1e-3, 2e-3, 3e-3]},
+    }
+
+
+def competed(script: str) -> dict[str, Any]:
+    """What the contests or the rival leave, short."""
+    outcome = contest(200, Target(1e-6, "seconds"))
+    signing = {"seconds": {f"{OURS}: f": [1e-5], "PyNaCl": [2e-5]}, "share": 1.0}
+    sends = {"seconds": {f"{OURS}: send": [1e-3], "glued rival, 1": [2e-3]}}
+    raw = {
+        "peers": {"Proof of Hold": [{"what": what, **signing} for what in ("sign 300 bytes", "verify 300 bytes")]},
+        "rival.py": {"send": [{"what": what, **sends} for what in ("one", "many")]},
+    }
+    return {"sections": [f"section {script}"], "targets": tables.target_rows([(script, [outcome])]), "raw": raw[script]}
+
+
+def test_the_report_fills_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = {"processor": "a processor", "cores": 2, "sqlite": "3", "version": "0", "python": "3"}
+    stages = {"stages_ms": {"s1": [1.0, 3.0]}, "budgets_ms": {"s1": 80.0}, "writes": 6, "synced": 1}
+    benchmarks = [
+        timed("bench_send", "send", "durable", **stages),
+        timed("bench_boundary", "short_call", "4 KiB out: to_bytes"),
+        timed("bench_composer", "run", "1"),
+    ]
+    found = {"benchmarks": benchmarks, "machine_info": {"city_chain": ours}}
+    printed = "plain       10 stages:  0.100 µs per stage (IQR 0.090–0.110)"
+    monkeypatch.setattr(report, "timed", lambda words, quick: (found, printed))
+    monkeypatch.setattr(report, "competed", competed)
+    monkeypatch.setattr(report, "import_seconds", lambda: 0.05)
+    monkeypatch.setattr(report, "profile", lambda: "the profile")
+    page = tmp_path / "page.md"
+    page.write_text(f"above\n{report.MARK}old", encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["report.py", "--page", str(page), "--json", str(tmp_path / "raw.json")])
+    report.main()
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"above\n{report.MARK}\n## The machine")
+    assert "old" not in text
+    for part in ("section peers", "section rival.py", "the profile", "6, 1 of them synced", "4 of 8 are met"):
+        assert part in text
+    assert "| send: one durable transaction of 4 KiB, p50 | ≤ 1.50 ms | 2.00 ms | **missed** by 1.33 × |" in text
+    assert "| import city_chain, after Python itself | ≤ 25.0 ms | 50.0 ms | **missed** by 2.00 × |" in text
+    assert "| composer: a stage of 10, plain | ≤ 200 ns | 100 ns | met |" in text
+    assert "| one: glued rival | 360 µs | 340 µs | 200 µs | 900 µs | 2.00 ms | 45% |" in text
+
+
+def test_where_the_time_goes_is_profiled() -> None:
+    assert "Calls into the core" in report.profile()
