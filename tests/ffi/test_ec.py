@@ -258,6 +258,10 @@ def test_a_codec_gives_what_the_functions_give() -> None:
             assert codec.rebuild(survivors, [0, 3], length) == {i: bytes(encoded[i]) for i in (0, 3)}
             assert codec.fragment_len(length) == encoded.fragment_len
     assert ec.Codec(6, 4).code == "gf8"
+    for length in (0, 6, 7):
+        without = ec.Codec(6, 0).encode(sample(length))
+        assert (without.parity, without.n, len(without.hashes)) == (b"", 6, 6)
+        assert ec.decode(by_index(without), 6, 0, length) == sample(length)
     assert repr(ec.Codec(1000, 4)) == "<Codec rs16: 1000 data and 4 parity fragments>"
     with pytest.raises(InputError, match="gf8 needs"):
         ec.Codec(256, 1, code="gf8")

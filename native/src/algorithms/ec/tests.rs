@@ -135,6 +135,22 @@ fn a_codec_serves_many_sizes_and_threads() {
 }
 
 #[test]
+fn what_is_larger_than_a_block_of_columns() {
+    let data = input(1_000_003);
+    for code in Code::ALL {
+        let codec = Codec::new(6, 4, Some(code)).unwrap();
+        let encoded = codec.encode(&data).unwrap();
+        for kept in [[0, 1, 2, 3, 4, 9], [1, 3, 5, 6, 7, 8], [4, 5, 6, 7, 8, 9]] {
+            let kept = kept.map(|index| (index, encoded.fragment(index).unwrap())).to_vec();
+            let kept = Fragments::new(kept).unwrap();
+            assert!(codec.decode(&kept, 1_000_003).unwrap() == data, "{code:?}");
+            let rebuilt = codec.rebuild(&kept, &[0, 5, 9], 1_000_003).unwrap();
+            assert!(rebuilt == [0, 5, 9].map(|index| encoded.fragment(index).unwrap().to_vec()), "{code:?}");
+        }
+    }
+}
+
+#[test]
 fn more_fragments_than_needed_and_in_any_order() {
     let data = input(1000);
     for code in Code::ALL {
