@@ -412,6 +412,7 @@ class City:
             if isinstance(run, StorageError):
                 found.update(dict.fromkeys(burst, run))
                 continue
+            self._city.learn_behind(run["restored"])
             for tx_id, result in zip(burst, run["restored"], strict=True):
                 found[tx_id] = result.transaction or result.error or UnavailableError("it was not restored", 1, 0)
         return [found[tx_id] for tx_id in wanted]
@@ -450,6 +451,7 @@ class City:
         self._check_open()
         check_deadline(deadline_s)
         check_callback("on_progress", on_progress)
+        until = self._city.clock.monotonic() + deadline_s
         found: list[TransactionHealth] = []
         errors: dict[bytes, CityChainError] = {}
         for burst, run in self._read(HEALTH, self.tx_ids() if tx_ids is None else tx_ids, deadline_s):
@@ -459,6 +461,7 @@ class City:
                 found += map(TransactionHealth.of, run["placements"], run["findings"])
             if on_progress is not None:
                 on_progress(len(found) + len(errors))
+        self._city.learn(until)
         return Health(found, errors)
 
     def repair(
@@ -482,6 +485,7 @@ class City:
         self._check_open()
         check_deadline(deadline_s)
         check_callback("on_progress", on_progress)
+        until = self._city.clock.monotonic() + deadline_s
         report = RepairReport.of([])
         for burst, run in self._read(REPAIRING, self.tx_ids() if tx_ids is None else tx_ids, deadline_s):
             if isinstance(run, StorageError):
@@ -490,6 +494,7 @@ class City:
                 report += RepairReport.of(run["results"])
             if on_progress is not None:
                 on_progress(report.checked)
+        self._city.learn(until)
         return report
 
     def _read(

@@ -8,6 +8,7 @@ prefix   what is under it
 ``j``    the journal of sends
 ``k``    candidate lists by root
 ``l``    the ledger
+``q``    the sender's index
 =======  =========================================
 
 All of it is one storage, and in-process transport carries nothing out of the process, so all nodes and the sender are
@@ -19,6 +20,7 @@ for the disk before it answers.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +34,15 @@ from city_chain.errors import CityChainError, InputError, UnavailableError
 from city_chain.levels.behind import Behind
 from city_chain.levels.journal import SendJournal
 from city_chain.levels.reports import NodeInfo
+from city_chain.levels.sent import SentIndex
 from city_chain.levels.settings import Founding, node_identity, sender_identity
 from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
 from city_chain.node.node import OWN_DRIFT_MAX_MS
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
-from city_chain.stages.model import Placement, Sender, Terms
+from city_chain.stages.fetcher import ABSENT
+from city_chain.stages.inventories import Inventories, refresh
+from city_chain.stages.model import Placement, Restored, Sender, Terms
 from city_chain.stages.r1_ingress import Ingress
 from city_chain.stages.vitals import Vitals
 
@@ -120,11 +125,15 @@ class Embedded:
         deferring = isinstance(parts.transport, InProcessTransport)
         hosted = NamespacedStorage(self.storage, HOSTED)
         put = hosted.defer_many if deferring else None
+        self._put_hosted = put or hosted.put_many
         self._bounds = Bounds(hosted, parts.clock, self.ledger.tip.hlc, put)
         journal = NamespacedStorage(self.storage, b"j")
         self.journal = SendJournal(journal, journal.defer_many if deferring else None)
+        index = NamespacedStorage(self.storage, b"q")
+        self.sent = SentIndex(index, self.ledger, index.defer_many if deferring else None)
         self.sender = self._make_sender(founding, parts.need_entropy())
         self._vitals = Vitals(parts.clock)
+        self._inventories = Inventories(parts.clock)
 
         def authorised(key: bytes) -> bool:
             return key == self.sender.identity.id
@@ -139,6 +148,8 @@ class Embedded:
                 self._serve(node)
         self._renew_at = 0.0
         self._renew()
+        if not self.sent.is_whole:
+            self.behind.submit(lambda stop: self.sent.catch_up(stop.is_set))
         make = ENGINES[founding.settings.engine]
         self.engine = make(self.ledger, judge, self._roster, parts.transport, parts.clock, region)
 
@@ -152,6 +163,7 @@ class Embedded:
             clock=self.clock,
             entropy=entropy,
             stamp=self._bounds.hlc(OWN_DRIFT_MAX_MS).now,
+            sent=self.sent,
         )
 
     def _make_nodes(self, founding: Founding, hosted: Storage) -> dict[bytes, Node]:
@@ -195,8 +207,34 @@ class Embedded:
             "members": self._roster.members(),
             "transport": self._transport,
             "vitals": self._vitals,
+            "inventories": self._inventories,
             "engine": self.engine,
         }
+
+    def learn(self, deadline: float, nodes: Sequence[bytes] | None = None, ends: Callable[[], bool] = bool) -> None:
+        """Asks some nodes (default: all) what they hold, and waits no longer for it than for the silent.
+
+        Args:
+            deadline: When to give up at the latest, on the monotonic clock.
+            nodes: Whom to ask.
+            ends: Whether to give up at once.
+        """
+        members, height = self._roster.members(), self.ledger.tip.height
+        until = min(deadline, self.clock.monotonic() + self.sender.terms.silence_ms / 1000)
+        wanted = list(members.addresses) if nodes is None else nodes
+        refresh(self._inventories, wanted, self.sender, members, self._transport, height, until, ends)
+
+    def learn_behind(self, restored: Sequence[Restored]) -> None:
+        """Asks those holders what they hold that had not what was asked of them; waits for nothing."""
+        absent = [
+            result.placement.holders[index]
+            for result in restored
+            for index, why in result.bad.items()
+            if why == ABSENT and index in result.placement.holders
+        ]
+        nodes = self._inventories.worth_asking(absent) if absent else []
+        if nodes:
+            self.behind.submit(lambda stop: self.learn(math.inf, nodes, stop.is_set))
 
     def placements(self, tx_ids: Sequence[bytes]) -> list[Placement | None]:
         """Where committed transactions' fragments are: the certificates' acks, later ones, then repairs."""
@@ -296,8 +334,16 @@ class Embedded:
         try:
             self.journal.close()
             self._bounds.close()
+            self.sent.close()
+            kept = {
+                node.space + key: row
+                for node in self._nodes.values()
+                for key, row in node.holder.inventory.rows_to_keep().items()
+            }
+            if kept:
+                self._put_hosted(kept)
         except CityChainError:
-            pass  # what is settled stays listed, and is settled again by the next opening; a bound may be too high
+            pass  # what is settled stays listed and is settled by the next opening; what is not kept is made anew
         finally:
             self._transport.close()
             self._presence.close()

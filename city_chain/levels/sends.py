@@ -67,6 +67,8 @@ class Sends:
         self._sender = city.sender.identity.id
         self._network = city.epoch.network
         self._pending = city.journal.pending()
+        # What goes on from where a crash cut it off need not come through S2 again.
+        city.sent.enter([item.transaction.tx_id for item in self._pending])
         self._numbers = Numbers(self._state(), {item.transaction.sequence for item in self._pending})
         self.pipeline = SENDING
 
@@ -147,7 +149,8 @@ class Sends:
 
     def _send_ready(self, ready: Mapping[bytes, records.Transaction], deadline: float) -> dict[bytes, Outcome]:
         """Sends those that are not committed yet; one outcome by id."""
-        receipts = self._city.ledger.receipts(list(ready))
+        asked = [tx_id for tx_id in ready if self._city.sent.may_have(tx_id)]
+        receipts = self._city.ledger.receipts(asked) if asked else []
         found: dict[bytes, Outcome] = {receipt.tx_id: receipt for receipt in receipts if receipt is not None}
         fresh = [transaction for tx_id, transaction in ready.items() if tx_id not in found]
         if fresh:
@@ -191,7 +194,10 @@ class Sends:
         except CityChainError as error:
             outcomes = [error] * len(transactions)
         by_id = {transaction.tx_id: outcome for transaction, outcome in zip(transactions, outcomes, strict=True)}
-        self._city.journal.settle([tx_id for tx_id, outcome in by_id.items() if isinstance(outcome, records.Receipt)])
+        done = [tx_id for tx_id, outcome in by_id.items() if isinstance(outcome, records.Receipt)]
+        self._city.journal.settle(done)
+        # A pipeline of somebody's own need not enter what it sends.
+        self._city.sent.enter([tx_id for tx_id in done if not self._city.sent.may_have(tx_id)])
         return by_id
 
     def _checked(self, transaction: records.Transaction) -> records.Transaction:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError
+from city_chain.node.inventory import Inventory
 from city_chain.ports import Storage
 from city_chain.proofs import poh
 from city_chain.stages import messages
@@ -104,11 +105,13 @@ class Holder:
     Args:
         identity: The node's keys.
         storage: The node's own space.
+        tip: The digest of the ledger's tip (see `Inventory`).
     """
 
-    def __init__(self, identity: records.Identity, storage: Storage) -> None:
+    def __init__(self, identity: records.Identity, storage: Storage, tip: Callable[[], bytes] = bytes) -> None:
         self._identity = identity
         self._storage = storage
+        self.inventory = Inventory(storage, identity.id, tip)
 
     def hold(
         self,
@@ -201,8 +204,12 @@ class Holder:
             committed: Tells of transactions whether they are committed.
             limit: The most leases to look at in one call.
         """
+        with self.inventory.lock:
+            return self._expire(now_ms, committed, limit)
+
+    def _expire(self, now_ms: int, committed: Callable[[Sequence[bytes]], Sequence[bool]], limit: int) -> int:
         gone: list[bytes] = []
-        count = 0
+        fragments: list[bytes] = []
         for key, held in self._storage.scan(b"x", limit=limit):
             if int.from_bytes(key[1:9], "big") > now_ms:
                 break
@@ -212,11 +219,14 @@ class Holder:
             for fragment, row, stay in zip(keys, self._storage.get_many(keys), stays, strict=True):
                 pair = None if row is None else self._read(row)
                 if pair is not None and pair[0].hold_until_ms <= now_ms and not stay:
-                    gone.append(fragment)
-                    count += 1
+                    fragments.append(fragment)
+        if fragments:
+            gone += fragments + self.inventory.rows_to_delete()
         if gone:
             self._storage.delete_many(gone)
-        return count
+        if fragments:
+            self.inventory.struck_out([fragment[1:] for fragment in fragments])
+        return len(fragments)
 
     def count(self) -> int:
         """How many fragments are held."""

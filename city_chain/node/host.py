@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from city_chain import records
-from city_chain.errors import CityChainError, InputError, ProtocolError
+from city_chain.errors import CityChainError, InputError, ProtocolError, UnavailableError
 from city_chain.node.holder import fragment_keys, leased
+from city_chain.node.inventory import Inventory, taking_in
 from city_chain.node.judge import Case, Judge
 from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
@@ -82,6 +83,7 @@ class Host:
         self._ingress = ingress
         self._right: tuple[bytes, bytes] | None = None
         self._nodes: dict[str, Node] = {}
+        self._inventories: dict[bytes, Inventory] = {}
         self._voting = threading.RLock()
         kept = (key for prefix in (_LED, _VOTED) for key, _ in storage.scan(prefix))
         self._bodies = dict.fromkeys(kept, ledger.tip.height + 1)
@@ -90,6 +92,7 @@ class Host:
             "hold": self._hold,
             "fetch": self._fetch,
             "release": self._release,
+            "inventory": self._inventory,
             "weigh": self._weigh,
             "lead": self._lead,
             "vote": self._vote,
@@ -101,6 +104,7 @@ class Host:
 
     def add(self, node: Node) -> None:
         """Takes a node in under its address."""
+        self._inventories[node.space] = node.holder.inventory
         self._nodes[node.address] = node
 
     def remove(self, address: str) -> None:
@@ -172,7 +176,8 @@ class Host:
         for some, of, (_, fresh) in zip(asked, keys, held, strict=True):
             rows.update((some.node.space + key, row) for key, row in leased(some.requests, of, fresh).items())
         if rows:
-            self._put(rows)
+            with taking_in(self._inventories, rows) as gone:
+                self._put(rows, delete=gone)
         for some, (said, _) in zip(asked, held, strict=True):
             parts = iter(said)
             for at, count in some.messages:
@@ -208,9 +213,21 @@ class Host:
 
     def _release(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         for at, node, request in self._repair_requests(items, answers):
-            keys = [key for key in node.holder.release(request) if not self._ledger.committed([key[1:33]])[0]]
-            self._storage.delete_many(node.space + key for key in keys)
+            inventory = node.holder.inventory
+            with inventory.lock:
+                keys = [key for key in node.holder.release(request) if not self._ledger.committed([key[1:33]])[0]]
+                if keys:
+                    self._storage.delete_many(node.space + key for key in [*keys, *inventory.rows_to_delete()])
+                    inventory.struck_out([key[1:] for key in keys])
             answers[at] = messages.message("done")
+
+    def _inventory(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        for at, node, _ in self._repair_requests(items, answers):
+            try:
+                summary = node.holder.inventory.summary()
+                answers[at] = messages.message("filter", [] if summary is None else [summary])
+            except UnavailableError as error:
+                answers[at] = messages.refused(messages.reason(error))
 
     # --- voting ------------------------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Node:
         self.domain = domain
         self.address = address
         self.stake = stake
-        self.holder = Holder(identity, storage)
+        self.holder = Holder(identity, storage, lambda: ledger.tip.digest)
         self.is_delegate = ledger.epoch.validators.position(identity.id) is not None
         self.voter = self._make_voter(identity, storage, ledger)
         self._identity = identity

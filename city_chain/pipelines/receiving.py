@@ -14,7 +14,7 @@ __all__ = ["HEALTH", "RECEIVING", "REPAIRING"]
 RECEIVING = Pipeline(
     "receiving",
     [r1_ingress, r2_choose, r3_request, r4_restore],
-    inputs=("wanted", "archive", "sender", "members", "transport", "vitals"),
+    inputs=("wanted", "archive", "sender", "members", "transport", "vitals", "inventories"),
     outputs=("restored",),
 )
 """Transaction ids in, the transactions out; nothing is moved, so nothing is committed."""

@@ -19,7 +19,10 @@ from city_chain.stages.model import Members, Sender
 from city_chain.stages.patience import PATIENCE_MAX_S
 from city_chain.stages.vitals import Vitals
 
-__all__ = ["Fetcher", "Search"]
+__all__ = ["ABSENT", "Fetcher", "Search"]
+
+ABSENT = "absent"
+"""What is wrong with a fragment that its holder says it has not."""
 
 
 @dataclass(slots=True)
@@ -169,7 +172,7 @@ class Fetcher:
             return
         for (search, index, node), part in zip(flight.cargo, parts, strict=True):
             if not part:
-                search.bad[index] = "absent"
+                search.bad[index] = ABSENT
             elif poh.hash_fragment(part) != search.hashes[index]:
                 search.bad[index] = "corrupt"
             else:

@@ -9,6 +9,7 @@ kind          parts                                               answer
 ``hold``      request, fragment, request, fragment, …             ``held``: an ack or a refusal for each pair
 ``fetch``     one repair request                                  ``fragments``: one for each item, empty if absent
 ``release``   one repair request                                  ``done``
+``inventory`` one repair request, for no items                    ``filter``: the filter, or nothing yet: ask again
 ``lead``      attempt, entries, batch, evidence…, reports…        ``proposal``: one proposal
 ``vote``      proposal, batch, evidence…                          ``vote``: one vote
 ``prepare``   height, attempt                                     ``report``: one report, or ``promised``: an attempt

@@ -24,6 +24,7 @@ __all__ = [
     "Dispersal",
     "Evidence",
     "Hold",
+    "Index",
     "Journal",
     "Members",
     "Placement",
@@ -76,6 +77,14 @@ class Members:
     addresses: Mapping[bytes, str]
 
 
+class Index(Protocol):
+    """The transactions that were sent before (see `levels.sent`)."""
+
+    def enter(self, tx_ids: Sequence[bytes]) -> None:
+        """Enters transactions, before anything of them is sent."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sender:
     """Who sends, and what it needs for it.
@@ -87,6 +96,7 @@ class Sender:
         clock: Physical time.
         entropy: Fresh challenges.
         stamp: Gives the next stamp of the hybrid logical clock.
+        sent: What it sent before; None if nobody keeps count.
     """
 
     identity: records.Identity
@@ -95,6 +105,7 @@ class Sender:
     clock: Clock
     entropy: Entropy
     stamp: Callable[[], int]
+    sent: Index | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """S2 encode: cut every transaction into n fragments, any k of which restore it, and hash them.
 
+The transaction is entered in the sender's index, before anything of it is sent.
 Needs nothing but the transaction, so it may run beside S1. Sealing has its place here, before the encoding.
 """
 
@@ -29,6 +30,8 @@ def s2_encode(transactions: Sequence[records.Transaction], sender: Sender) -> li
     Raises:
         InputError: (k, n) is not a code.
     """
+    if sender.sent is not None:
+        sender.sent.enter([transaction.tx_id for transaction in transactions])
     terms = sender.terms
     return [_encode(transaction, terms.k, terms.n) for transaction in transactions]
 
