@@ -351,6 +351,7 @@ def conversation() -> tuple[Evil, dict[str, list[Request]]]:
     city.send(b"y", deadline_s=20)
     city.start_node(quiet.id)
     city.send(b"z")
+    city.health()
     by_kind: dict[str, list[Request]] = {}
     for request in evil.said:
         by_kind.setdefault(messages.parse(request.body).kind, []).append(request)
@@ -474,6 +475,12 @@ def test_requests_that_are_signed_but_not_allowed() -> None:
             "fetch: another network": ask("fetch", sender.identity, node.id, now + 1000, other.network),
             "fetch: for another node": ask("fetch", sender.identity, city.nodes()[1].id, now + 1000, city.network),
             "fetch: too late": ask("fetch", sender.identity, node.id, now - 60_000, city.network),
+            "inventory: stranger": ask("inventory", stranger, node.id, now + 1000, city.network),
+            "inventory: another network": ask("inventory", sender.identity, node.id, now + 1000, other.network),
+            "inventory: for another node": ask(
+                "inventory", sender.identity, city.nodes()[1].id, now + 1000, city.network
+            ),
+            "inventory: too late": ask("inventory", sender.identity, node.id, now - 60_000, city.network),
             "release: stranger": ask("release", stranger, node.id, now + 1000, city.network),
             "release: too late": ask("release", sender.identity, node.id, now - 60_000, city.network),
         }
