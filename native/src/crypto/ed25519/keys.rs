@@ -39,7 +39,13 @@ impl Key {
         if self.uses.load(Ordering::Relaxed) < USES_MIN {
             return None;
         }
-        Some(self.table.get_or_init(|| Table::new(&self.point)))
+        if let Some(table) = self.table.get() {
+            return Some(table);
+        }
+        // Made before it is put in place, so that nobody waits for whoever makes one: a process forked meanwhile would for
+        // ever.
+        let made = Table::new(&self.point);
+        Some(self.table.get_or_init(move || made))
     }
 
     fn used(&self) {

@@ -5,7 +5,7 @@
 //! - [`straus`]: one chain of doublings for all points.
 //! - [`pippenger`]: buckets, for hundreds of points.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use super::field::with_bmi2;
 use super::point::{Addend, Affine, Cached, Point, Term, affine_all, sum};
@@ -66,9 +66,15 @@ pub(super) struct Table {
     points: Vec<Affine>,
 }
 
-/// The base point's.
-static BASE_TABLE: LazyLock<Table> =
-    LazyLock::new(|| Table::with_window(&Point::decode(&BASE).unwrap_or(Point::ZERO), BASE_WINDOW));
+/// The base point's table. Whoever is first makes it before it is put in place, so that nobody waits.
+fn base_table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    if let Some(table) = TABLE.get() {
+        return table;
+    }
+    let made = Table::with_window(&Point::decode(&BASE).unwrap_or(Point::ZERO), BASE_WINDOW);
+    TABLE.get_or_init(move || made)
+}
 
 impl Table {
     /// The table of a key.
@@ -112,7 +118,7 @@ fn odd_multiples(point: &Point, count: usize, mut each: impl FnMut(&Point)) {
 /// base·B − k·A, with the table of A.
 pub(super) fn base_less_key(base: &Scalar, k: &Scalar, key: &Table) -> Point {
     let mut terms = Vec::with_capacity(96);
-    BASE_TABLE.terms(base, false, &mut terms);
+    base_table().terms(base, false, &mut terms);
     key.terms(k, true, &mut terms);
     sum(SPLIT_BITS, &terms)
 }
@@ -125,7 +131,7 @@ pub(super) fn straus(base: &Scalar, others: &[(Scalar, Point)]) -> Point {
         odd_multiples(point, ODD, |multiple| tables.push(multiple.cached()));
     }
     let mut terms = Vec::with_capacity(32 + others.len() * 43);
-    BASE_TABLE.terms(base, false, &mut terms);
+    base_table().terms(base, false, &mut terms);
     for ((scalar, _), table) in others.iter().zip(tables.chunks_exact(ODD)) {
         digits(scalar, KEY_WINDOW, |level, digit| {
             let point = Addend::Cached(&table[(digit.unsigned_abs() >> 1) as usize]);
@@ -170,7 +176,7 @@ pub(super) fn pippenger(base: &Scalar, others: &[(Scalar, Point)]) -> Point {
         whole = whole.add(&column_sum(&table[column * others.len()..][..others.len()], &affine, &mut buckets));
     }
     let mut terms = Vec::with_capacity(32);
-    BASE_TABLE.terms(base, false, &mut terms);
+    base_table().terms(base, false, &mut terms);
     whole.add(&sum(SPLIT_BITS, &terms))
 }
 
