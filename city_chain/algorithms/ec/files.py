@@ -79,8 +79,8 @@ def encode_file(
         p: Parity fragments, 0 to 255; k + p is at most 256.
         keep_original: Writes parity fragments alone; the data stay where they are, in the original, which is then a
             source when the set is decoded, and which any parity fragment can check.
-        block_len: Bytes of a block, a multiple of 64, with n blocks at most 32 MiB (default: 64 KiB to 1 MiB, n blocks
-            about 8 MiB).
+        block_len: Bytes of a block, a multiple of 64, with n blocks at most 32 MiB (default: 48 KiB to 1 MiB, the less
+            the more fragments there are).
         code: The code by its name or id (default: that of `code_for`). Whoever reads the set finds it there.
         force: Whether to take the place of a folder that holds nothing but fragment files.
         sync: Whether the files must survive the loss of power when this returns.

@@ -79,7 +79,7 @@ _FIXED = struct.Struct("<8sHBBHHHBBIQ32s256s")
 _CONTEXT = b"city-chain v1 ec file root".ljust(32, b"\0")
 _BLOCK_ALIGN = 64
 _BLOCK_LEN_BEST = 1 << 20
-_BLOCK_LEN_LEAST = 64 << 10
+_BLOCK_LEN_LEAST = 48 << 10
 _STRIPE_BYTES_BEST = 8 << 20
 
 HEADER_LEN = _FIXED.size + 32
@@ -268,16 +268,16 @@ class Header:
 
 
 def block_len_for(n: int) -> int:
-    """The bytes of a block that are used unless others are asked for: 64 KiB to 1 MiB, n blocks about 8 MiB.
+    """The bytes of a block that are used unless others are asked for: 48 KiB to 1 MiB, n blocks 4 to 12 MiB or less.
 
     Example:
         >>> [block_len_for(n) >> 10 for n in (3, 10, 256)]
-        [1024, 512, 64]
+        [1024, 512, 48]
     """
     size = _BLOCK_LEN_BEST
     while size > _BLOCK_LEN_LEAST and n * size > _STRIPE_BYTES_BEST:
         size //= 2
-    return size
+    return max(size, _BLOCK_LEN_LEAST)
 
 
 def stem(name: bytes) -> str:
