@@ -130,7 +130,7 @@ def competed(script: str) -> dict[str, Any]:
     """What the contests or the rival leave, short."""
     outcome = contest(200, Target(1e-6, "seconds"))
     signing = {"seconds": {f"{OURS}: f": [1e-5], "PyNaCl": [2e-5]}, "share": 1.0}
-    sends = {"seconds": {f"{OURS}: send": [1e-3], "glued rival, 1": [2e-3]}}
+    sends = {"seconds": {f"{OURS}: send": [1e-3], "glued rival, 1": [2e-3], report.COMMIT: [2e-4]}}
     raw = {
         "peers": {"Proof of Hold": [{"what": what, **signing} for what in ("sign 300 bytes", "verify 300 bytes")]},
         "rival.py": {"send": [{"what": what, **sends} for what in ("one", "many")]},

@@ -26,6 +26,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from peers.harness import COMMIT
 from peers.tables import TARGET_COLUMNS, duration, rate, table, verdict
 
 HERE = Path(__file__).resolve().parent
@@ -198,13 +199,12 @@ def profile() -> str:
     return f"One transaction of 4 KiB, in memory, under a profiler (`benches/where.py`). {said}\n\n{table_}"
 
 
-def floor(peers: dict[str, Any], rival: dict[str, Any], benches: Sequence[Bench]) -> str:
+def floor(peers: dict[str, Any], rival: dict[str, Any]) -> str:
     """What the signatures and the disk alone take on both sides, beside what was measured."""
     units = {one["what"]: one["seconds"] for one in peers["raw"]["Proof of Hold"]}
-    commits = [taken for b in benches if b.module == "bench_send" for taken in b.beside]
-    commit = statistics.median(commits)
     rows = []
     for outcome, (count, signed, checked) in zip(rival["raw"]["send"], SIGNATURES, strict=True):
+        commit = statistics.median(outcome["seconds"][COMMIT])
         for side, name, unit in (
             ("city-chain", "city-chain", "city-chain"),
             ("glued rival", "glued rival, 1", "PyNaCl"),
@@ -218,7 +218,7 @@ def floor(peers: dict[str, Any], rival: dict[str, Any], benches: Sequence[Bench]
             measured = [statistics.median(taken) for who, taken in outcome["seconds"].items() if who.startswith(name)]
             if len(found) != 2 or not measured:
                 continue
-            parts = [signed / count * found[0], checked / count * found[1], commit / count]
+            parts = [signed / count * found[0], checked / count * found[1], commit]
             share = sum(parts) / measured[0]
             row = [f"{outcome['what']}: {side}", *map(duration, parts), duration(sum(parts)), duration(measured[0])]
             rows.append([*row, f"{share:.0%}"])
@@ -272,7 +272,7 @@ def report(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         summary += f" The contests had {statistics.median(shares):.0%} of a core; the rest went to other programs."
         parts["Targets"] = lambda: f"{summary}\n\n{table(TARGET_COLUMNS, rows, (0, 3))}"
         parts["Beside the glued rival"] = lambda: "\n\n".join(rival["sections"])
-        parts["Where the time of a send goes"] = lambda: f"{floor(peers, rival, benches)}\n\n{profile()}"
+        parts["Where the time of a send goes"] = lambda: f"{floor(peers, rival)}\n\n{profile()}"
         parts["Each algorithm beside its peers"] = lambda: "\n\n".join(peers["sections"])
     parts |= {
         "The boundary": lambda: boundary(benches),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import tables
-from peers.harness import OURS, Contest, Entry, Outcome, Peers, Target, run_all
+from peers.harness import COMMIT, OURS, Contest, Entry, Outcome, Peers, Target, run_all
 
 from city_chain import City, Receipt
 from city_chain.adapters.storage.sqlite import SqliteStorage
@@ -32,6 +33,7 @@ SIZE = 4096
 BURST = 256
 ROUNDS = {1: 200, BURST: 25}
 TARGETS = {1: Target(3.0, "ratio"), BURST: Target(1.5, "ratio")}
+COMMIT_BYTES = 16 << 10
 WHY = "see below where a send's time goes"
 
 
@@ -118,6 +120,10 @@ class Sides:
         self._folder, self._burst = folder, burst
         self._ours_file = folder / f"ours-{burst}.db"
         self._ours = City.local(self._ours_file)
+        self._plain = sqlite3.connect(folder / f"plain-{burst}.db", isolation_level=None)
+        self._plain.execute("PRAGMA journal_mode=WAL")
+        self._plain.execute("PRAGMA synchronous=FULL")
+        self._plain.execute("CREATE TABLE kept (row BLOB)")
         self._glued = peers.find("glued.city", "zfec, PyNaCl, blake3, xxhash")
         self._rivals: dict[int, Any] = {}
         self._sent: Counter[str] = Counter()
@@ -154,7 +160,13 @@ class Sides:
             note = "signatures checked on one thread" if threads == 1 else "signatures checked on two threads"
             name = _rival_name(threads)
             entries.append(Entry(name, rival.send_many, burst, partial(made, name), note=note))
+        note = f"{COMMIT_BYTES >> 10} KiB, once for {burst}" if burst > 1 else f"{COMMIT_BYTES >> 10} KiB"
+        entries.append(Entry(COMMIT, self._commit, burst, note=note, is_beside=True))
         return entries
+
+    def _commit(self, _: object) -> None:
+        """One synced commit of plain sqlite3, on the same disk."""
+        self._plain.execute("INSERT INTO kept VALUES (?)", (bytes(COMMIT_BYTES),))
 
     def check(self) -> None:
         """Both restore what they were sent, and their receipts are right."""
@@ -181,7 +193,8 @@ class Sides:
         return {name: file.stat().st_size / self._sent[name] for name, file in files.items()}
 
     def close(self) -> None:
-        """Closes both."""
+        """Closes all."""
+        self._plain.close()
         self._ours.close()
         for rival in self._rivals.values():
             rival.close()

@@ -23,6 +23,7 @@ ROUNDS = 25
 TRIES = 3
 DRIFT_MAX = 0.05
 OURS = "city-chain"
+COMMIT = "sqlite3: one synced commit"
 
 _SAMPLE_S = 1e-3
 _SENTINEL_TURNS = 20_000

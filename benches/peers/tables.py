@@ -117,7 +117,7 @@ def reached(outcome: Outcome, entry: Entry, target: Target) -> tuple[str, str, f
     if target.kind == "bytes/s":
         found = outcome.contest.size / seconds
         return f"≥ {rate(target.bound, 'B')}", rate(found, "B"), found / target.bound
-    rivals = [other for other in outcome.contest.entries if not other.is_ours]
+    rivals = [other for other in outcome.contest.entries if not (other.is_ours or other.is_beside)]
     fastest = best(outcome, rivals)
     if fastest is None:
         return f"≥ {target.bound:g} × the rival", "no rival", 0.0
