@@ -76,7 +76,7 @@ def test_the_index_names_every_page(page: Path) -> None:
 
 def test_every_test_that_the_page_on_testing_names_is_there() -> None:
     text = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-    named = re.findall(r"`((?:tests|native)/[\w/.]*\w)(?:::(\w+))?`", text)
+    named = re.findall(r"`((?:tests|native|benches)/[\w/.]*\w)(?:::(\w+))?`", text)
     assert len([test for _, test in named if test]) > 40
     missing = [f"{file}::{test}" for file, test in named if not holds(ROOT / file, test)]
     assert missing == []
