@@ -23,3 +23,10 @@ try:
 except ProtocolError as error:
     print("refused:", error)
 assert there.last == answered
+
+# Before a restart: a bound that no stamp of the next minute exceeds, written down once. The clock may then be behind.
+bound = there.upper_bound(now, ahead_ms=60_000)
+again = tnh.Hlc(max_drift_ms=7_200_000, last=bound)
+after = again.now(now - 3_600_000)
+print(f"after the restart {tnh.ms(after) - now:+} ms, above all before")
+assert after > bound > there.last

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 from city_chain.algorithms import cbf
 from city_chain.errors import InputError, ProtocolError, UnavailableError
@@ -37,6 +37,7 @@ ROW = b"i"
 """Where the filter is kept, in the node's own space."""
 
 _FRAGMENT = b"f"
+_KEY_TAIL = -len(_FRAGMENT) - ENTRY_LEN
 _ROOM_MIN = 512
 _KEYS_AT_ONCE = 4_096
 _SEEDS = 4
@@ -87,19 +88,24 @@ class Inventory:
         self._is_loaded = False
         self._is_kept = False
         self._making: _Making | None = None
-        self._writing: Counter[bytes] = Counter()
+        # What `begin` was told of and `end` was not yet, by the identity of what was handed in.
+        self._writing: dict[int, Sequence[bytes]] = {}
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
     def begin(self, entries: Sequence[bytes]) -> list[bytes]:
         """Enters fragments whose rows are about to be written.
 
+        Args:
+            entries: The fragments; `end` must be told of this very object.
+
         Returns:
             The keys of rows to be deleted by the same write.
         """
         with self.lock:
-            self._load()
-            self._writing.update(entries)
+            if not self._is_loaded:
+                self._load()
+            self._writing[id(entries)] = entries
             if self._making is not None:
                 self._making.missed += entries
             self._enter(entries)
@@ -108,8 +114,7 @@ class Inventory:
     def end(self, entries: Sequence[bytes], is_written: bool) -> None:
         """The write that `begin` was told of is over. One that failed may have written all the same."""
         with self.lock:
-            self._writing.subtract(entries)
-            self._writing = +self._writing
+            self._writing.pop(id(entries), None)
             if is_written:
                 self._is_kept = False
 
@@ -193,7 +198,7 @@ class Inventory:
             with self.lock:
                 if self._filter is not None:
                     return
-                making = self._making = self._making or _Making(self._writing.elements())
+                making = self._making = self._making or _Making(chain.from_iterable(self._writing.values()))
             count = 0
             for key, _ in self._storage.scan(_FRAGMENT, after=making.after, limit=_KEYS_AT_ONCE):
                 if len(key) == 1 + ENTRY_LEN:
@@ -254,14 +259,19 @@ def taking_in(inventories: Mapping[bytes, Inventory], rows: Mapping[bytes, bytes
     """
     by_space: dict[bytes, list[bytes]] = {}
     for key in rows:
-        space = key[: -1 - ENTRY_LEN]
-        if space in inventories and key[len(space) : len(space) + 1] == _FRAGMENT:
+        space = key[:_KEY_TAIL]
+        if space in inventories and key[_KEY_TAIL:-ENTRY_LEN] == _FRAGMENT:
             by_space.setdefault(space, []).append(key[-ENTRY_LEN:])
-    gone = [space + key for space, entries in by_space.items() for key in inventories[space].begin(entries)]
+    touched = [(inventories[space], entries) for space, entries in by_space.items()]
+    gone = [
+        space + key
+        for (inventory, entries), space in zip(touched, by_space, strict=True)
+        for key in inventory.begin(entries)
+    ]
     is_written = False
     try:
         yield gone
         is_written = True
     finally:
-        for space, entries in by_space.items():
-            inventories[space].end(entries, is_written)
+        for inventory, entries in touched:
+            inventory.end(entries, is_written)
