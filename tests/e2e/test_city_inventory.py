@@ -341,6 +341,31 @@ def test_a_killed_process_leaves_no_filter_that_denies(tmp_path: Path) -> None:
                 assert len(city.receive(tx_id)) == 500
 
 
+def test_what_is_let_go_is_struck_out() -> None:
+    with opened(Kept()) as city:
+        for known in city.nodes()[2:]:
+            city.stop_node(known.id)
+        with pytest.raises(UnavailableError):
+            city.send(b"too few nodes")
+        city.settle()
+        for known in city.nodes()[:2]:
+            holder = city._city.node(known.id).holder
+            assert holder.count() == 0
+            assert len(cbf.Cuckoo.from_bytes(holder.inventory.summary() or b"")) == 0
+
+
+def test_what_expires_is_struck_out() -> None:
+    with opened(Kept()) as city:
+        city.send(b"hello")
+        city.settle()
+        for known in city.nodes():
+            holder = city._city.node(known.id).holder
+            count = holder.count()
+            assert len(cbf.Cuckoo.from_bytes(holder.inventory.summary() or b"")) == count
+            assert holder.expire(2**47, lambda tx_ids: [False] * len(tx_ids)) == count
+            assert len(cbf.Cuckoo.from_bytes(holder.inventory.summary() or b"")) == 0
+
+
 def test_only_the_city_may_ask_for_an_inventory() -> None:
     stranger = records.Identity(b"\x07" * 32)
     with opened(Kept()) as city:

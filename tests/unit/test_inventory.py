@@ -234,6 +234,18 @@ def test_a_large_store_is_read_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     again.check()
 
 
+def test_what_is_being_written_while_a_filter_is_made_is_in_it() -> None:
+    place = Place()
+    place.hold(range(5))
+    again = place.reopened()
+    entries = [entry(100)]
+    gone = again.inventory.begin(entries)
+    assert len(again.summary()) == 6, "made while the row was on its way"
+    again.storage.put_many({b"f" + entry(100): b"fragment"}, delete=gone)
+    again.inventory.end(entries, True)
+    again.check()
+
+
 def test_a_full_filter_is_followed_by_a_larger_one() -> None:
     place = Place()
     for at in range(0, 3_000, 50):
