@@ -123,7 +123,7 @@ class Embedded:
         # What a process wrote that was killed may not be on the disk yet, and all that follows rests on it.
         self.sync()
         deferring = isinstance(parts.transport, InProcessTransport)
-        hosted = NamespacedStorage(self.storage, HOSTED)
+        hosted = self._hosted = NamespacedStorage(self.storage, HOSTED)
         put = hosted.defer_many if deferring else None
         self._put_hosted = put or hosted.put_many
         self._bounds = Bounds(hosted, parts.clock, self.ledger.tip.hlc, put)
@@ -301,7 +301,7 @@ class Embedded:
                 self._own.delete_many([b"x" + node])
                 self._stopped.remove(node)
                 self._serve(started)
-                started.log_in(self._presence, self.settings.name, _LEASE_S)
+                Node.log_in([started], self._hosted, self._presence, self.settings.name, _LEASE_S)
 
     def _serve(self, node: Node) -> None:
         self._host.add(node)
@@ -314,14 +314,16 @@ class Embedded:
             return
         with self._lock:
             granted = [_LEASE_S]
+            absent = []
             for node in self._nodes.values():
                 if node.id in self._stopped:
                     continue
                 try:
                     granted.append(self._presence.renew(now, node.id, ttl=_LEASE_S))
                 except UnavailableError:
-                    granted.append(node.log_in(self._presence, self.settings.name, _LEASE_S))
+                    absent.append(node)
                 node.holder.expire(self.clock.now_ms(), self.ledger.committed)
+            granted += Node.log_in(absent, self._hosted, self._presence, self.settings.name, _LEASE_S)
             self._renew_at = now + min(granted) / 2
 
     def sync(self) -> None:

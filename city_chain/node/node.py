@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 from city_chain import records
 from city_chain.errors import InputError, StorageError
@@ -81,34 +83,49 @@ class Node:
         """The node's next stamp."""
         return self._hlc.now()
 
-    def log_in(self, presence: Presence, region: str, ttl_s: float) -> float:
-        """Puts the node on the region's list, with a signed record and a sequence higher than any before.
+    @staticmethod
+    def log_in(nodes: Sequence[Node], storage: Storage, presence: Presence, region: str, ttl_s: float) -> list[float]:
+        """Puts nodes on the region's list, with signed records and sequences higher than any before.
+
+        The sequences of all nodes are durable, by one write, before the first record is shown to anybody.
 
         Args:
+            nodes: Who logs in.
+            storage: What the nodes' spaces are part of.
             presence: The list.
             region: The region.
             ttl_s: The lease asked for, seconds.
 
         Returns:
-            The lease granted, seconds.
+            The leases granted, seconds.
         """
-        with self._lock:
-            sequence = max(self._last_sequence() + 1, self._clock.now_ms())
-            self._storage.put_many({b"n": sequence.to_bytes(8, "big")})
-            record = records.NodeRecord(
-                self._identity,
-                network=self._network,
-                region=region,
-                domain=self.domain,
-                address=self.address,
-                roles=records.HOLDER | (records.VALIDATOR if self.stake else 0),
-                weight=1 << 16,
-                stake=self.stake,
-                sequence=sequence,
-                hlc=self.stamp(),
-            )
-            entry = PresenceEntry(self.id, region, sequence, record.to_bytes())
-            return presence.register(self._clock.monotonic(), entry, ttl=ttl_s)[1]
+        with ExitStack() as locks:
+            for node in sorted(nodes, key=lambda node: node.id):
+                locks.enter_context(node._lock)
+            sequences = [max(node._last_sequence() + 1, node._clock.now_ms()) for node in nodes]
+            rows = {node.space + b"n": of.to_bytes(8, "big") for node, of in zip(nodes, sequences, strict=True)}
+            if rows:
+                storage.put_many(rows)
+            return [
+                node._register(presence, region, ttl_s, sequence)
+                for node, sequence in zip(nodes, sequences, strict=True)
+            ]
+
+    def _register(self, presence: Presence, region: str, ttl_s: float, sequence: int) -> float:
+        record = records.NodeRecord(
+            self._identity,
+            network=self._network,
+            region=region,
+            domain=self.domain,
+            address=self.address,
+            roles=records.HOLDER | (records.VALIDATOR if self.stake else 0),
+            weight=1 << 16,
+            stake=self.stake,
+            sequence=sequence,
+            hlc=self.stamp(),
+        )
+        entry = PresenceEntry(self.id, region, sequence, record.to_bytes())
+        return presence.register(self._clock.monotonic(), entry, ttl=ttl_s)[1]
 
     def _last_sequence(self) -> int:
         (row,) = self._storage.get_many([b"n"])

@@ -5,9 +5,9 @@
   is torn or missing, so what survives is what came before some moment. The next synced commit syncs the whole log.
 - One connection writes, under a lock. Readers take a connection of their own from a pool and never wait for a writer.
 - A call with up to 64 pairs is one statement, so the interpreter lock is released and taken again once, not per pair.
-- Checkpoints (moving the log into the file) run beside the commits: a short-lived thread starts when about 4 MiB have
+- Checkpoints (moving the log into the file) run beside the commits: a short-lived thread starts when about 16 MiB have
   been logged, copies most of it while writers go on, then holds them off for the small rest. A writer that outruns it
-  by 32 MiB does the work itself. A reader of another program that keeps a transaction open holds the log back.
+  by 64 MiB does the work itself. A reader of another program that keeps a transaction open holds the log back.
 - Two processes may use one file; single calls are atomic between them. A storage must not be used across `os.fork`.
 - The file is made with mode 0600.
 
@@ -49,10 +49,11 @@ _SCAN_BYTES = 1 << 20
 _IDLE_READERS_MAX = 16
 """Reading connections kept open while nobody reads."""
 
-_CHECKPOINT_PAGES = 1024
-"""Pages logged (4 MiB) after which a checkpoint starts; SQLite's own default is 1000."""
+_CHECKPOINT_PAGES = 4096
+"""Pages logged (about 16 MiB) after which a checkpoint starts. SQLite's own default is 1000: then a checkpoint, which
+syncs the file, would run beside most commits and slow them down."""
 
-_CHECKPOINT_PAGES_MAX = 8 * _CHECKPOINT_PAGES
+_CHECKPOINT_PAGES_MAX = 4 * _CHECKPOINT_PAGES
 """Pages logged at which the writer stops to do the checkpoint itself."""
 
 _PAGES_PER_ROW = 3
