@@ -54,6 +54,7 @@ class NamespacedStorage:
         if not 0 < len(prefix) <= _PREFIX_BYTES_MAX:
             raise InputError(f"a prefix has 1 to {_PREFIX_BYTES_MAX} bytes, this one has {len(prefix)}")
         self._inner = storage
+        self._deferring = storage if isinstance(storage, DeferringStorage) else None
         self._prefix = prefix
         self._key_bytes_max = KEY_BYTES_MAX - len(prefix)
         self._closed = False
@@ -77,16 +78,16 @@ class NamespacedStorage:
     def defer_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
         """As `ports.DeferringStorage` has it; where the inner storage cannot defer, `put_many`. Errors as there."""
         own, gone = self._prefixed(items, delete)
-        if isinstance(self._inner, DeferringStorage):
-            self._inner.defer_many(own, delete=gone)
+        if self._deferring is not None:
+            self._deferring.defer_many(own, delete=gone)
         else:
             self._inner.put_many(own, delete=gone)
 
     def sync(self) -> None:
         """Returns when everything that was written to the inner storage is durable. Errors as in `put_many`."""
         self._check_open()
-        if isinstance(self._inner, DeferringStorage):
-            self._inner.sync()
+        if self._deferring is not None:
+            self._deferring.sync()
 
     def _prefixed(
         self, items: Mapping[bytes, bytes], delete: Iterable[bytes]
