@@ -100,7 +100,7 @@ def synced(storage: SqliteStorage) -> bool:
 
 def test_only_a_deferred_commit_is_not_synced(tmp_path: Path) -> None:
     with SqliteStorage(tmp_path / "kv.db") as storage:
-        for round_ in range(3):  # again and again: a pragma out of the cache of statements would do nothing
+        for round_ in range(3):  # again and again: a statement that was compiled before must act as well
             storage.defer_many({b"a": b"%d" % round_})
             assert not synced(storage)
             assert storage._writer is not None

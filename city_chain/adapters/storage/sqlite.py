@@ -361,7 +361,7 @@ class SqliteStorage:
         NORMAL and not OFF: the log is still synced before a checkpoint copies from it and when it starts anew.
         """
         if wait != self._waits:
-            # A pragma acts when it is compiled: a statement out of the cache would do nothing.
+            # SQLite may carry a pragma out when it compiles it; a script is compiled each time, whatever is cached.
             connection.executescript(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
             self._waits = wait
 
