@@ -6,6 +6,7 @@ Figures come from `benches/report.py`. A peer that is not installed is named by 
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -168,4 +169,4 @@ def test_the_report_fills_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_where_the_time_goes_is_profiled() -> None:
-    assert "Calls into the core" in report.profile()
+    assert re.search(r"^\| s4_deliver \| [0-9.]+ \|", report.profile(rounds=1), re.MULTILINE)

@@ -37,8 +37,6 @@ SIDES = (("city-chain", "city-chain", "city-chain"), ("glued rival", "glued riva
 SIGNATURES = ((1, 18, 17), (256, 2 * 256 + 26, 256 + 26))
 """Of a send and of a burst: how many transactions, signatures made, signatures checked."""
 
-PROFILED = 18
-
 
 def quantile(data: Sequence[float], percent: int) -> float:
     """A percentile of single calls; the only value if there is one."""
@@ -180,23 +178,13 @@ def import_seconds() -> float:
     return statistics.median(start("import city_chain") - start("pass") for _ in range(IMPORT_ROUNDS))
 
 
-def profile() -> str:
-    """Where the time of one `send` goes, by function: its own time, native calls included."""
-    found = json.loads(child([str(HERE / "where.py")]))
-    total = sum(entry["own_ms"] for entry in found)
-    shown, rest = found[:PROFILED], found[PROFILED:]
-    rows = [(f"`{entry['function']}`", f"{entry['calls']:,.0f}", entry["own_ms"]) for entry in shown]
-    calls, own = sum(entry["calls"] for entry in rest), sum(entry["own_ms"] for entry in rest)
-    rows.append((f"{len(rest)} others", f"{calls:,.0f}", own))
-    native = sum(entry["own_ms"] for entry in found if "city_chain" in entry["function"])
+def profile(rounds: int = 100) -> str:
+    """Where the time of a send goes, by stage and by kind of work."""
+    printed = child([str(HERE / "profile_send.py"), str(rounds)])
     said = (
-        f"Calls into the core have {native / total:.0%} of it; making a record is counted with its caller. "
-        f"The rest is the interpreter's."
+        "Medians of one `send` and of one burst of 256, by `benches/profile_send.py`. The kinds lie within the stages."
     )
-    table_ = table(
-        ["function", "calls", "own time, ms", "share"], [[*row, f"{ms:.3f}", f"{ms / total:.0%}"] for *row, ms in rows]
-    )
-    return f"One transaction of 4 KiB, in memory, under a profiler (`benches/where.py`). {said}\n\n{table_}"
+    return f"{said}\n\n{printed.strip()}"
 
 
 def floor(peers: dict[str, Any], rival: dict[str, Any]) -> str:
