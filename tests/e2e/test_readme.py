@@ -85,7 +85,7 @@ def test_every_test_that_the_page_on_testing_names_is_there() -> None:
 def holds(file: Path, test: str) -> bool:
     """Whether there is such a file or folder, and such a test in it."""
     return file.exists() and (
-        not test or re.search(rf"\b(def|fn) {test}\b", file.read_text(encoding="utf-8")) is not None
+        not test or re.search(rf"\b(def|fn|class) {test}\b", file.read_text(encoding="utf-8")) is not None
     )
 
 
