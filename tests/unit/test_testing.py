@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,3 +186,14 @@ def test_wrong_values(options: dict[str, Any]) -> None:
 def test_wrong_types(options: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         LatencyGate(**options)
+
+
+def test_the_gates_of_this_library_need_no_peer() -> None:
+    program = (
+        "import sys, pytest; sys.modules |= dict.fromkeys(['blake3', 'nacl', 'pyeclib', 'xxhash', 'zfec']);"
+        "sys.exit(pytest.main(['benches', '-m', 'gate', '--collect-only', '-q', '-p', 'no:cacheprovider']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
