@@ -108,6 +108,8 @@ def _there(folder: Path) -> Iterator[None]:
 
 def _check_counts(args: argparse.Namespace) -> None:
     """Checks k and n before any file is looked at."""
+    if args.k < 1:
+        raise InputError(f"-k {args.k}: it takes at least one fragment to restore a file")
     if args.n < args.k:
         raise InputError(f"-n {args.n}: all fragments are at least as many as those that restore a file, -k {args.k}")
     if args.n > 256:

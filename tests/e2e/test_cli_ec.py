@@ -204,7 +204,8 @@ def test_what_cannot_be_encoded_does_not_keep_the_others(cli: Any, photos: Path)
     [
         (["-k", "3", "-n", "2"], "-n 2: all fragments are at least as many as those that restore a file, -k 3"),
         (["-n", "257"], "-n 257: a file has at most 256 fragments"),
-        (["-k", "0"], "0"),
+        (["-k", "0"], "-k 0: it takes at least one fragment to restore a file"),
+        (["-k", "-1"], "-k -1: it takes at least one fragment to restore a file"),
         (["-k", "4", "-n", "4", "--parity-only"], "no parity fragment is left"),
     ],
 )
