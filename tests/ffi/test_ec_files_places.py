@@ -314,11 +314,33 @@ def test_a_fragment_is_not_made_over_a_file_of_another_set(place: Any) -> None:
     other.mkdir()
     (other / made.files[1].name).write_bytes(b"mine")
     made.files[1].unlink()
-    with pytest.raises(StorageError, match="is there and is not of this set"):
+    with pytest.raises(StorageError, match="is there and is not this fragment"):
         ec.rebuild_file(made.folder, other)
     assert (other / made.files[1].name).read_bytes() == b"mine"
     with pytest.raises(StorageError, match="No such file"):
         ec.rebuild_file(made.folder, place.folder / "nosuch")
+
+
+def test_a_copy_of_another_fragment_is_not_said_to_be_of_another_set(place: Any) -> None:
+    made = place.encode()
+    made.files[1].write_bytes(made.files[2].read_bytes())
+    with pytest.raises(StorageError, match=r"\.001\.ecf is there and is not this fragment; move it"):
+        ec.rebuild_file(made.folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of errors of POSIX")
+def test_a_folder_that_somebody_else_makes_meanwhile(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = os.rename
+
+    def late(source: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "theirs.ecf").write_bytes(b"theirs")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    with pytest.raises(StorageError, match=r"letter\.txt\.ec is there already"):
+        place.encode()
+    assert place.names() == ["letter.txt", "letter.txt.ec", "letter.txt.ec/theirs.ecf"]
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -488,7 +488,7 @@ def _where(found: FragmentSet, fragment: FragmentReport, place: Path | None) -> 
         return fragment.path
     path = (place or _first(found).path.parent) / file_name(found.header, fragment.index)
     if os.path.lexists(path) and path not in {one.path for one in found.unreadable}:
-        raise StorageError(f"{shown(path)} is there and is not of this set; move it, or name another folder")
+        raise StorageError(f"{shown(path)} is there and is not this fragment; move it, or name another folder")
     return path
 
 

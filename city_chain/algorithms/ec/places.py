@@ -160,7 +160,11 @@ def publish(beside: Path, folder: Path, *, over: bool) -> None:
     """
     _check_replaceable(folder, over=over)
     if not folder.exists():
-        os.rename(beside, folder)
+        try:
+            os.rename(beside, folder)
+        except OSError:
+            _check_replaceable(folder, over=over)  # somebody else was faster: that says it in plainer words
+            raise
         return
     aside = _beside(folder)
     os.rename(folder, aside)
