@@ -16,6 +16,7 @@ the newest files, ``city-chain repair`` writes again.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import stat
 import tempfile
@@ -110,7 +111,7 @@ class Place:
             StorageError: There is no city, it cannot be opened, or another process has it open.
         """
         self.check()
-        with self._opened(console) as city:
+        with _warnings_to(console), self._opened(console) as city:
             self._recover(city, console)
             yield city
 
@@ -167,6 +168,33 @@ class Place:
             self.receipts.mkdir(exist_ok=True)
             write_whole(path, receipt.to_bytes(), sync=False)
         return path
+
+
+class _Words(logging.Handler):
+    """Tells what the library logs as everything else is told: on a line that is marked as ours.
+
+    Args:
+        console: Where it is told.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line; without the traceback that may come with it."""
+        self._console.complain(record.getMessage())
+
+
+@contextlib.contextmanager
+def _warnings_to(console: Console) -> Iterator[None]:
+    """While the block runs the library's warnings go to the console, not unmarked to stderr."""
+    logger, words = logging.getLogger("city_chain"), _Words(console)
+    logger.addHandler(words)
+    try:
+        yield
+    finally:
+        logger.removeHandler(words)
 
 
 def write_whole(path: Path, data: bytes, *, over: bool = True, sync: bool = True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -17,7 +18,8 @@ import pytest
 
 from city_chain import City
 from city_chain.adapters.storage.sqlite import SqliteStorage
-from city_chain.cli.place import find_id
+from city_chain.cli.console import Console
+from city_chain.cli.place import Place, find_id
 from city_chain.errors import InputError
 
 pytestmark = pytest.mark.e2e
@@ -90,6 +92,14 @@ def test_a_file_that_is_no_city(cli: Any) -> None:
     (cli.folder / "city.db").write_bytes(os.urandom(8192))
     assert "not a SQLite database" in cli.bad("health")
     assert "not a SQLite database" in cli.bad("doctor")
+
+
+def test_what_the_library_logs_is_marked_as_ours(town: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("city_chain.levels")
+    with Place(str(town)).open(Console()):
+        log.warning("an index was not written: %s", "the disk is full")
+    log.warning("no command is under way")
+    assert capsys.readouterr().err == "city-chain: an index was not written: the disk is full\n"
 
 
 def test_debug_shows_where_an_error_came_from(cli: Any) -> None:
