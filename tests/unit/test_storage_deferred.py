@@ -160,6 +160,49 @@ def test_the_kernel_sees_one_sync_for_a_synced_commit_and_none_for_a_deferred_on
     assert counts == {"deferred": 0, "put": 1, "defer-and-sync": 1, "nothing-to-sync": 0}
 
 
+IDLE: dict[str, Callable[[SqliteStorage], object]] = {
+    "a value that is there": lambda storage: storage.put_many({b"k": b"v"}),
+    "a key that is absent": lambda storage: storage.delete_many([b"absent"]),
+    "nothing": lambda storage: storage.put_many({}),
+    "refused, another value": lambda storage: storage.put_if(b"k", b"w", b"x"),
+    "refused, there already": lambda storage: storage.put_if(b"k", b"w", None),
+    "the same for the same": lambda storage: storage.put_if(b"k", b"v", b"v"),
+}
+
+
+@pytest.mark.parametrize("call", IDLE.values(), ids=IDLE)
+def test_a_synced_call_that_changes_nothing_syncs_what_was_deferred(
+    call: Callable[[SqliteStorage], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Path] = []
+    monkeypatch.setattr(sqlite, "sync_log", calls.append)
+    with SqliteStorage(tmp_path / "kv.db") as storage:
+        storage.put_many({b"k": b"v"})
+        call(storage)
+        assert calls == [], "nothing was deferred"
+        storage.defer_many({b"a": b"1"})
+        logged = storage._log_bytes()
+        call(storage)
+        assert storage._log_bytes() == logged, "SQLite had nothing to log, hence nothing to sync"
+        assert calls == [tmp_path / "kv.db"]
+        storage.defer_many({b"a": b"2"})
+        storage.defer_many({b"a": b"2"})
+        storage.sync()
+        assert len(calls) == 2
+        assert dict(storage.scan(b"")) == {b"a": b"2", b"k": b"v"}
+
+
+def test_a_sync_that_fails_where_nothing_was_changed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SqliteStorage(tmp_path / "kv.db") as storage:
+        storage.defer_many({b"a": b"1"})
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite, "sync_log", broken_sync)
+            with pytest.raises(StorageError, match=r"syncing .* failed"):
+                storage.delete_many([b"absent"])
+        storage.sync()
+        assert not storage._deferred
+
+
 # --- SQLite: loss of power -------------------------------------------------------------------------------------------
 
 

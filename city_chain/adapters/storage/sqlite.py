@@ -164,12 +164,18 @@ class SqliteStorage:
             self._check_usable()
             self._check_file()
             self._mend(self._writing_connection())
-            try:
-                sync_log(self._path)
-            except OSError as cause:
-                self._doubtful = True
-                raise StorageError(f"syncing {self._path}-wal failed: {cause.strerror}; check the disk") from cause
-            self._deferred = False
+            self._sync_log()
+
+    def _sync_log(self) -> None:
+        """Syncs what was deferred, if there is anything. Called under the writer's lock."""
+        if not self._deferred:
+            return
+        try:
+            sync_log(self._path)
+        except OSError as cause:
+            self._doubtful = True
+            raise StorageError(f"syncing {self._path}-wal failed: {cause.strerror}; check the disk") from cause
+        self._deferred = False
 
     def _put(self, items: Mapping[bytes, bytes], delete: Iterable[bytes], *, wait: bool) -> None:
         own = checked_items(items)
@@ -197,7 +203,7 @@ class SqliteStorage:
             statement: _Statement = (_INSERT_IF_ABSENT, (key, value))
         else:
             statement = (_UPDATE_IF_EQUAL, (value, key, checked_value(expected)))
-        return self._write([statement], _pages([value])) == 1
+        return self._write([statement], _pages([value]), is_same=value == expected) == 1
 
     def scan(
         self, prefix: bytes, *, after: bytes | None = None, limit: int | None = None
@@ -326,8 +332,12 @@ class SqliteStorage:
 
     # --- writing ---
 
-    def _write(self, statements: Sequence[_Statement], pages: int, *, wait: bool = True) -> int:
-        """Runs all statements in one commit, synced if `wait`; returns how many rows the last one changed."""
+    def _write(self, statements: Sequence[_Statement], pages: int, *, wait: bool = True, is_same: bool = False) -> int:
+        """Runs all statements in one commit, synced if `wait`; returns how many rows the last one changed.
+
+        SQLite logs nothing, and so syncs nothing, for a commit that leaves every row as it was (`is_same`: this one
+        does, though it counts as a change); what was deferred before is synced here then.
+        """
         self._check_usable()
         if self._read_only:
             raise StorageError(f"{self._path} was opened with read_only=True; open it for writing")
@@ -342,6 +352,7 @@ class SqliteStorage:
             self._mend(connection)
             try:
                 self._set_waits(connection, wait)
+                before = connection.total_changes
                 changed = self._commit(connection, statements)
             except BaseException as cause:
                 self._doubt(cause)
@@ -349,6 +360,10 @@ class SqliteStorage:
                 if isinstance(cause, sqlite3.Error):
                     raise storage_error(self._path, "writing", cause) from cause
                 raise
+            if is_same or connection.total_changes == before:
+                if wait:
+                    self._sync_log()
+                return changed
             self._deferred = not wait
             self._logged_pages += pages
             if self._logged_pages >= _CHECKPOINT_PAGES:
@@ -512,6 +527,9 @@ def _checked_timeout(timeout_s: float) -> float:
 _INSERT_IF_ABSENT = "INSERT INTO kv VALUES (?, ?) ON CONFLICT (key) DO NOTHING"
 _UPDATE_IF_EQUAL = "UPDATE kv SET value = ? WHERE key = ? AND value = ?"
 
+_SET_IF_OTHER = "SET value = excluded.value WHERE value IS NOT excluded.value"
+"""A row that has the value already does not count as changed: nothing is logged for it (see `SqliteStorage._write`)."""
+
 _SCANS = {
     (exclusive, bounded): f"SELECT key, value FROM kv WHERE key {'>' if exclusive else '>='} ?"  # noqa: S608
     f"{' AND key < ?' if bounded else ''} ORDER BY key LIMIT ?"
@@ -523,7 +541,7 @@ _SCANS = {
 
 def _upsert(rows: int) -> str:
     values = ", ".join(["(?, ?)"] * rows)
-    return f"INSERT INTO kv VALUES {values} ON CONFLICT (key) DO UPDATE SET value = excluded.value"  # noqa: S608
+    return f"INSERT INTO kv VALUES {values} ON CONFLICT (key) DO UPDATE {_SET_IF_OTHER}"  # noqa: S608
 
 
 def _select(rows: int) -> str:
