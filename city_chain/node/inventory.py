@@ -145,10 +145,10 @@ class Inventory:
                 return
             try:
                 self._filter.insert(entry)
-            except UnavailableError:
-                self._filter = None  # full: the next one, which is made when it is asked for, has more room
-            except InputError:
-                pass  # it is there as often as it can be
+            except (InputError, UnavailableError):
+                # Full, or there as often as it can be: one that goes would take another with it that is alike. The next
+                # filter, which is made when it is asked for, has more room or another seed.
+                self._filter = None
 
     # --- what others ask for -----------------------------------------------------------------------------------------
 

@@ -373,3 +373,35 @@ def test_many_threads_hold_release_and_ask(monkeypatch: pytest.MonkeyPatch) -> N
     asker.join()
     assert not errors
     place.check()
+
+
+ALIKE = [17_090_823, 25_661_901, 25_697_348, 36_614_347, 41_385_188, 45_132_408, 47_282_997, 50_776_531]
+"""Numbers of entries that have fingerprint and buckets in common, in the filter of node 0 with room for 512."""
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_fragments_that_were_chosen_to_be_alike_are_not_denied_when_the_others_go(restarts: bool) -> None:
+    tail = bytes.fromhex("9e8ceba6a07d1dec25b1b087efe26c07ff0d21d7db0b3377a5c6")
+    alike = [bytes.fromhex("457c769f39d8644199c0e5bdbcfbc85b37ce91cbde1fc1b0ea6b44f130436dd769bd")]
+    alike += [number.to_bytes(8, "big") + tail for number in ALIKE]
+    filter_ = cbf.Cuckoo(512)
+    filter_.insert(alike[0])
+    assert all(one in filter_ for one in alike), "they are alike"
+    storage = Disk()
+    inventory = Inventory(storage, bytes(32))
+    for one in alike:
+        rows = {b"f" + one: b"fragment"}
+        with taking_in({b"": inventory}, rows) as gone:
+            storage.put_many(rows, delete=gone)
+    if restarts:
+        storage.put_many(inventory.rows_to_keep())
+        inventory = Inventory(storage, bytes(32))
+    *others, last = alike
+    for one in others:
+        with inventory.lock:
+            storage.delete_many([b"f" + one, *inventory.rows_to_delete()])
+            inventory.struck_out([one])
+    assert inventory.may_hold(last)
+    made = [inventory.summary() for _ in range(4)][-1]
+    assert made is not None
+    assert last in cbf.Cuckoo.from_bytes(made)
