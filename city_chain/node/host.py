@@ -222,12 +222,11 @@ class Host:
             answers[at] = messages.message("done")
 
     def _inventory(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        said: dict[bytes, bytes] = {}  # a node's answer is made once for a burst: a filter may have megabytes
         for at, node, _ in self._repair_requests(items, answers):
-            try:
-                summary = node.holder.inventory.summary()
-                answers[at] = messages.message("filter", [] if summary is None else [summary])
-            except UnavailableError as error:
-                answers[at] = messages.refused(messages.reason(error))
+            if node.id not in said:
+                said[node.id] = _filter_of(node)
+            answers[at] = said[node.id]
 
     # --- voting ------------------------------------------------------------------------------------------------------
 
@@ -389,6 +388,15 @@ def _is_body_of(row: bytes, digest: bytes) -> bool:
         return Case.of(messages.answer(row, "body")).batch.digest == digest
     except CityChainError:
         return False
+
+
+def _filter_of(node: Node) -> bytes:
+    """What a node answers to those who ask for its inventory."""
+    try:
+        summary = node.holder.inventory.summary()
+    except UnavailableError as error:
+        return messages.refused(messages.reason(error))
+    return messages.message("filter", [] if summary is None else [summary])
 
 
 def _voter(node: Node) -> Voter:

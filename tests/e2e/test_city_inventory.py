@@ -388,3 +388,23 @@ def test_only_the_city_may_ask_for_an_inventory() -> None:
                 body = messages.message("inventory", parts)
                 answer = inside._transport.request(node.address, body, inside.clock.monotonic() + 5)
                 assert messages.parse(answer).kind == "refused"
+
+
+def test_one_request_repeated_many_times_at_once_costs_one_filter() -> None:
+    with opened(Kept()) as city:
+        city.send(b"hello")
+        inside = city._city
+        asked = []
+        for node in list(inside._nodes.values())[:2]:
+            request = records.RepairRequest(
+                inside.sender.identity,
+                network=city.network,
+                node=node.id,
+                hlc=1 << 20,
+                deadline_ms=inside.clock.now_ms() + 1_000,
+                items=[],
+            )
+            asked += [Request(node.address, messages.message("inventory", [request.to_bytes()]))] * 50
+        answers = inside._host.handle(asked)
+        assert {messages.parse(answer).kind for answer in answers} == {"filter"}
+        assert len({id(answer) for answer in answers}) == 2, "as many copies as nodes, however often they are asked"
