@@ -100,12 +100,12 @@ impl Kernel {
         })
     }
 
-    /// What the environment names, or the best there is. The environment is read once.
+    /// What the environment names, or the best there is; an empty name forces nothing. The environment is read once.
     pub fn chosen() -> Result<Self> {
         static CHOSEN: OnceLock<Result<Kernel>> = OnceLock::new();
         let choose = || match std::env::var_os(VARIABLE) {
-            Some(name) => Self::named(&name.to_string_lossy()),
-            None => Ok(Self::available().into_iter().next_back().unwrap_or(Self(Set::Scalar))),
+            Some(name) if !name.is_empty() => Self::named(&name.to_string_lossy()),
+            _ => Ok(Self::available().into_iter().next_back().unwrap_or(Self(Set::Scalar))),
         };
         CHOSEN.get_or_init(choose).clone()
     }
