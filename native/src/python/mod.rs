@@ -30,6 +30,7 @@ use pyo3::prelude::*;
 /// The native extension of city-chain. Use `city_chain`, which documents and types all of this.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    call::loaded();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     identity::register(module)?;
     ec::register(module)?;
