@@ -301,6 +301,39 @@ fn a_gamma_or_v_of_the_holders_own_choice_is_found() {
     }
 }
 
+/// Whoever adds up both equations of a proof under one coefficient is shown any Γ for anybody's key.
+#[test]
+fn two_wrongs_of_one_proof_that_cancel_are_found() {
+    let (honest, nonce) = (SecretKey::from_seed(&[7; 32]), Scalar::from(9u8));
+    let public = honest.public();
+    let y = CompressedEdwardsY(public).decompress().unwrap();
+    for suite in [Suite::Ell2, Suite::Tai] {
+        let h = suite.encode_to_curve(&public, b"a").unwrap();
+        let forged: Vec<[u8; BATCHABLE_LEN]> = (1u8..=8)
+            .map(|chosen| {
+                let chosen = Scalar::from(chosen);
+                // Γ + Y and U + V are multiples of B + H that are known, so that s fits the sum of both equations.
+                let gamma = (EdwardsPoint::mul_base(&chosen) + h * chosen) - y;
+                let points = [gamma, EdwardsPoint::mul_base(&nonce), h * nonce].map(|point| point.compress().0);
+                let c = proof::challenge(suite, &public, &h.compress().0, &points[0], &points[1], &points[2]);
+                let s = nonce + proof::challenge_scalar(&c) * chosen;
+                [points[0], points[1], points[2], s.to_bytes()].concat().try_into().unwrap()
+            })
+            .collect();
+        let good = honest.prove_batchable(suite, b"a").unwrap();
+        for share in [1, 3, 8] {
+            let items: Vec<Item<'_>> = (0..16)
+                .map(|at| if at % 8 < share { &forged[at % 8] } else { &good })
+                .map(|proof| Item { public: &public, alpha: b"a", proof: Proof::Batchable(proof) })
+                .collect();
+            for (at, verdict) in verify_many(suite, &items).unwrap().iter().enumerate() {
+                assert_eq!(verdict.is_ok(), at % 8 >= share, "{at} of {share} in 8");
+                assert_eq!(verify_in(suite, &public, b"a", items[at].proof).is_ok(), at % 8 >= share);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_forms_convert_into_each_other() {
     let key = SecretKey::from_seed(&[4; 32]);
