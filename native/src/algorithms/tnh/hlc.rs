@@ -241,6 +241,16 @@ mod tests {
         assert!(resumed.now(T).unwrap() > last);
     }
 
+    #[test]
+    fn the_bound_is_never_below_what_was_given() {
+        let mut clock = Hlc::new(500, 0).unwrap();
+        let last = clock.now(T + 10_000).unwrap();
+        // The physical clock was set back by ten seconds.
+        let bound = clock.upper_bound(T, 1000).unwrap();
+        assert!(bound >= last);
+        assert!(Hlc::new(20_000, bound).unwrap().now(T).unwrap() > last);
+    }
+
     proptest! {
         #[test]
         fn causes_come_before_effects_and_the_drift_is_bounded(
