@@ -114,6 +114,16 @@ fn what_does_not_fit_a_matrix_is_refused() {
     assert!(Pass::new(&matrix, 8, data.chunks_exact(8), [&mut parity[..7]]).is_err());
 }
 
+/// Were one kernel's matrix kept for another's, all kernels would be compared with themselves.
+#[test]
+fn a_matrix_that_is_kept_is_of_the_kernel_that_is_asked_for() {
+    for _ in 0..2 {
+        for kernel in kernels() {
+            assert_eq!(Matrix::encoding(kernel, 7, 3).kernel, kernel);
+        }
+    }
+}
+
 #[test]
 fn the_matrices_kept_are_bounded_and_right() {
     for round in 0..3 {
