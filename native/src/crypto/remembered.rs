@@ -8,6 +8,7 @@
 //!
 //! [`set_enabled`] or the environment variable `CITY_CHAIN_REMEMBER=0` turns it off, for measuring.
 
+use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
@@ -108,12 +109,17 @@ static STATE: AtomicU8 = AtomicU8::new(0);
 pub fn enabled() -> bool {
     match STATE.load(Ordering::Relaxed) {
         0 => {
-            let on = std::env::var_os(VARIABLE).is_none_or(|value| value != "0");
+            let on = is_on(std::env::var_os(VARIABLE).as_deref());
             STATE.store(if on { 1 } else { 2 }, Ordering::Relaxed);
             on
         }
         state => state == 1,
     }
+}
+
+/// What the environment variable says.
+fn is_on(value: Option<&OsStr>) -> bool {
+    value.is_none_or(|value| value != "0")
 }
 
 /// Turns remembering of right verdicts on or off for the whole process.
@@ -203,6 +209,12 @@ mod tests {
             }
         }
         verify(&public, &message, &signature).unwrap();
+    }
+
+    #[test]
+    fn the_environment_turns_it_off() {
+        assert!(!is_on(Some(OsStr::new("0"))));
+        assert!(is_on(None) && is_on(Some(OsStr::new("1"))) && is_on(Some(OsStr::new(""))));
     }
 
     #[test]
