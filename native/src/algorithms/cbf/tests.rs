@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::batch::Packed;
+use super::cuckoo::places;
 use super::kernel::Kernel;
 use super::*;
 
@@ -155,6 +156,33 @@ fn a_failed_insertion_rolls_back_whole() {
     let error = filter.insert_many(batch.iter().map(<[u8; 8]>::as_slice)).unwrap_err();
     assert!(error.to_string().contains("of the batch"), "{error}");
     assert_eq!(filter, before);
+}
+
+/// Four copies fill the first bucket of a key; that others fill its second one is no reason to refuse a fifth.
+#[test]
+fn a_fifth_copy_moves_others_out_of_the_second_bucket() {
+    let mut filter = Cuckoo::new(1000, 0).unwrap();
+    let count = filter.table_len() as u64 / 8;
+    let (fingerprint, _, second) = places(filter.hash(b"again"), count);
+    for _ in 0..4 {
+        filter.insert(b"again").unwrap();
+    }
+    let others: Vec<[u8; 8]> = (0u64..)
+        .map(u64::to_le_bytes)
+        .filter(|key| {
+            let (other, first, _) = places(filter.hash(key), count);
+            first == second && other != fingerprint
+        })
+        .take(4)
+        .collect();
+    for key in &others {
+        filter.insert(key).unwrap();
+    }
+    for copies in 5..=6 {
+        filter.insert(b"again").unwrap();
+        assert_eq!(filter.len(), 4 + copies);
+        assert!(filter.contains(b"again") && others.iter().all(|key| filter.contains(key)));
+    }
 }
 
 #[test]
