@@ -118,8 +118,8 @@ class Bench:
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_inside_pytest_benchmark(enabled: bool) -> None:
-    gate = LatencyGate(stage_ms=1, rounds=4, warmup=0)
-    left = iter([[event("a", 0, 5), event("b", 5, 6)]] * 4)
+    gate = LatencyGate(stage_ms=1, rounds=4, warmup=2)
+    left = iter([[event("a", 0, 5), event("b", 5, 6)]] * 6)
 
     def call() -> None:
         for one in next(left):
