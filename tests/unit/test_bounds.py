@@ -163,6 +163,21 @@ def test_two_damaged_copies_are_an_error() -> None:
             Bounds(storage, clock)
 
 
+def test_of_two_copies_the_higher_counts() -> None:
+    storage, clock = MemoryStorage(), ManualClock(T)
+    Bounds(storage, clock).hlc(DRIFT).now()
+    (earlier, _) = storage.get_many([b"u0", b"u1"])
+    assert earlier is not None
+    clock.advance(60)
+    later = Bounds(storage, clock)
+    last = later.hlc(DRIFT).now()
+    for key in (b"u0", b"u1"):
+        copies = storage.get_many([b"u0", b"u1"])
+        storage.put_many({key: earlier})
+        assert Bounds(storage, clock).bound == later.bound > last
+        storage.put_many({b"u0": copies[0] or b"", b"u1": copies[1] or b""})
+
+
 def test_it_begins_after_the_floor() -> None:
     storage, clock = MemoryStorage(), ManualClock(T)
     floor = (T + 5_000) << 16
