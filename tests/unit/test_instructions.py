@@ -40,6 +40,17 @@ def test_what_is_over_is_named(script: ModuleType, capsys: pytest.CaptureFixture
     assert "over the baseline by more than 1 %: slow\n" in capsys.readouterr().out
 
 
+def test_what_preparing_takes_is_not_counted(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho a b\n", encoding="utf-8")
+    program.chmod(0o755)
+    preparing, call = {"a": 10**9, "b": 7}, {"a": 1234, "b": 5}
+    monkeypatch.setattr(script, "collected", lambda _, name, rounds: preparing[name] + call[name] * rounds)
+    assert dict(script.count(program)) == call
+
+
 def test_the_baseline_names_the_calls_of_the_program() -> None:
     kept = json.loads((ROOT / "native" / "benches" / "instructions.json").read_text(encoding="utf-8"))
     source = (ROOT / "native" / "benches" / "instructions.rs").read_text(encoding="utf-8")
