@@ -49,7 +49,7 @@ def run(kernel: str, program: str, *arguments: str) -> subprocess.CompletedProce
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_every_kernel_gives_the_same_bytes(kernel: str) -> None:
     done = run(kernel, ENCODE, json.dumps(SHAPES))
-    if "which this processor has not" in done.stderr:
+    if f'CITY_CHAIN_EC_KERNEL is "{kernel}"; the kernels of this machine are' in done.stderr:
         pytest.skip(f"this processor has no {kernel}")
     assert done.returncode == 0, done.stderr
     expected = {}
@@ -104,5 +104,5 @@ for call in (
     said = done.stdout.splitlines()
     assert len(said) == 5, done.stderr
     assert len(set(said)) == 1
-    assert said[0].startswith(f'ec: CITY_CHAIN_EC_KERNEL is "{kernel}", which is no kernel; this machine has ')
+    assert said[0].startswith(f'ec: CITY_CHAIN_EC_KERNEL is "{kernel}"; the kernels of this machine are ')
     assert said[0].endswith("scalar")

@@ -44,6 +44,7 @@ pub struct Bloom {
     fpr: f64,
     blocks: Vec<Block>,
     ones: u64,
+    kernel: Kernel,
 }
 
 #[derive(BorshSerialize, BorshDeserialize)]
@@ -150,8 +151,8 @@ impl Bloom {
     /// bits are Parquet's.
     pub fn new(capacity: u64, fpr: f64, seed: u64) -> Result<Self> {
         check_numbers(capacity, fpr)?;
-        let count = blocks_for(capacity, fpr)?;
-        Ok(Self { seed, capacity, fpr, blocks: vec![Block([0; WORDS]); count], ones: 0 })
+        let (count, kernel) = (blocks_for(capacity, fpr)?, Kernel::chosen()?);
+        Ok(Self { seed, capacity, fpr, blocks: vec![Block([0; WORDS]); count], ones: 0, kernel })
     }
 
     /// A filter of the bits that [`Bloom::bitset`] gave, or that another implementation of Parquet's filter wrote.
@@ -164,7 +165,7 @@ impl Bloom {
         };
         let blocks: Vec<Block> = bitset.as_chunks::<BLOCK_LEN>().0.iter().map(words).collect();
         let ones = blocks.iter().flat_map(|block| block.0).map(|word| u64::from(word.count_ones())).sum();
-        Ok(Self { seed, capacity, fpr, blocks, ones })
+        Ok(Self { seed, capacity, fpr, blocks, ones, kernel: Kernel::chosen()? })
     }
 
     /// The bits as Parquet stores them: the blocks' words, little-endian.
@@ -220,18 +221,18 @@ impl Bloom {
 
     /// [`Bloom::insert`] for many keys; how many the filter did not hold before.
     pub fn insert_many<'a>(&mut self, keys: impl IntoIterator<Item = &'a [u8]>) -> usize {
-        self.insert_from(Kernel::best(), Each(self.seed, keys.into_iter()))
+        self.insert_from(self.kernel, Each(self.seed, keys.into_iter()))
     }
 
     /// [`Bloom::insert_many`] for keys of `width` bytes each, one after another.
     pub fn insert_packed(&mut self, keys: &[u8], width: usize) -> Result<usize> {
         check_width(keys, width)?;
-        Ok(self.insert_from(Kernel::best(), Packed { seed: self.seed, keys, width }))
+        Ok(self.insert_from(self.kernel, Packed { seed: self.seed, keys, width }))
     }
 
     /// [`Bloom::insert_many`] for keys whose [`Bloom::hash`] is known.
     pub fn insert_hashes(&mut self, hashes: &[u64]) -> usize {
-        self.insert_from(Kernel::best(), hashes)
+        self.insert_from(self.kernel, hashes)
     }
 
     pub(super) fn insert_from(&mut self, kernel: Kernel, source: impl Source) -> usize {
@@ -258,18 +259,18 @@ impl Bloom {
         I: IntoIterator<Item = &'a [u8]>,
         I::IntoIter: ExactSizeIterator,
     {
-        verdicts(Kernel::best(), self, Each(self.seed, keys.into_iter()))
+        verdicts(self.kernel, self, Each(self.seed, keys.into_iter()))
     }
 
     /// [`Bloom::contains_many`] for keys of `width` bytes each, one after another.
     pub fn contains_packed(&self, keys: &[u8], width: usize) -> Result<Vec<u8>> {
         check_width(keys, width)?;
-        Ok(self.contains_from(Kernel::best(), Packed { seed: self.seed, keys, width }))
+        Ok(self.contains_from(self.kernel, Packed { seed: self.seed, keys, width }))
     }
 
     /// [`Bloom::contains_many`] for keys whose [`Bloom::hash`] is known.
     pub fn contains_hashes(&self, hashes: &[u64]) -> Vec<u8> {
-        self.contains_from(Kernel::best(), hashes)
+        self.contains_from(self.kernel, hashes)
     }
 
     pub(super) fn contains_from(&self, kernel: Kernel, source: impl Pieces) -> Vec<u8> {

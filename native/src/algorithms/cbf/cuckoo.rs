@@ -33,6 +33,7 @@ pub struct Cuckoo {
     /// Four fingerprints each, the first in the lowest bits; 0 is a free slot.
     pub(super) buckets: Vec<u64>,
     len: u64,
+    kernel: Kernel,
 }
 
 /// What insertions overwrote.
@@ -165,7 +166,7 @@ fn count_used(buckets: &[u64]) -> u64 {
 impl Cuckoo {
     /// An empty filter for `capacity` keys, copies counted.
     pub fn new(capacity: u64, seed: u64) -> Result<Self> {
-        Ok(Self { seed, capacity, buckets: vec![0; buckets_for(capacity)?], len: 0 })
+        Ok(Self { seed, capacity, buckets: vec![0; buckets_for(capacity)?], len: 0, kernel: Kernel::chosen()? })
     }
 
     /// The seed of the hash.
@@ -215,18 +216,18 @@ impl Cuckoo {
         I: IntoIterator<Item = &'a [u8]>,
         I::IntoIter: ExactSizeIterator,
     {
-        self.insert_from(Kernel::best(), Each(self.seed, keys.into_iter()))
+        self.insert_from(self.kernel, Each(self.seed, keys.into_iter()))
     }
 
     /// [`Cuckoo::insert_many`] for keys of `width` bytes each, one after another.
     pub fn insert_packed(&mut self, keys: &[u8], width: usize) -> Result<()> {
         check_width(keys, width)?;
-        self.insert_from(Kernel::best(), Packed { seed: self.seed, keys, width })
+        self.insert_from(self.kernel, Packed { seed: self.seed, keys, width })
     }
 
     /// [`Cuckoo::insert_many`] for keys whose [`Cuckoo::hash`] is known.
     pub fn insert_hashes(&mut self, hashes: &[u64]) -> Result<()> {
-        self.insert_from(Kernel::best(), hashes)
+        self.insert_from(self.kernel, hashes)
     }
 
     pub(super) fn insert_from(&mut self, kernel: Kernel, source: impl Counted) -> Result<()> {
@@ -342,18 +343,18 @@ impl Cuckoo {
         I: IntoIterator<Item = &'a [u8]>,
         I::IntoIter: ExactSizeIterator,
     {
-        verdicts(Kernel::best(), self, Each(self.seed, keys.into_iter()))
+        verdicts(self.kernel, self, Each(self.seed, keys.into_iter()))
     }
 
     /// [`Cuckoo::contains_many`] for keys of `width` bytes each, one after another.
     pub fn contains_packed(&self, keys: &[u8], width: usize) -> Result<Vec<u8>> {
         check_width(keys, width)?;
-        Ok(self.contains_from(Kernel::best(), Packed { seed: self.seed, keys, width }))
+        Ok(self.contains_from(self.kernel, Packed { seed: self.seed, keys, width }))
     }
 
     /// [`Cuckoo::contains_many`] for keys whose [`Cuckoo::hash`] is known.
     pub fn contains_hashes(&self, hashes: &[u64]) -> Vec<u8> {
-        self.contains_from(Kernel::best(), hashes)
+        self.contains_from(self.kernel, hashes)
     }
 
     pub(super) fn contains_from(&self, kernel: Kernel, source: impl Pieces) -> Vec<u8> {
@@ -422,7 +423,7 @@ impl Cuckoo {
                 record.capacity
             )));
         }
-        Ok(Self { seed: record.seed, capacity: record.capacity, buckets, len })
+        Ok(Self { seed: record.seed, capacity: record.capacity, buckets, len, kernel: Kernel::chosen()? })
     }
 }
 

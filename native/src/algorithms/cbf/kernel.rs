@@ -1,20 +1,22 @@
 //! The loops that the processor can do several of at once: hashing packed keys, checking and filling blocks, and finding
 //! the buckets of fingerprints.
 //!
-//! [`Kernel::best`] is what this machine offers, or what the environment variable `CITY_CHAIN_CBF_KERNEL` (`scalar`, `avx2`
-//! or `avx512`) restricts it to; every kernel gives the same bits, which the tests check. All of them work on a window of at
-//! most [`WINDOW`] hashes, whose places are fetched into the cache before they are needed.
+//! [`Kernel::chosen`] is the best that this machine offers, or the one that the environment variable
+//! `CITY_CHAIN_CBF_KERNEL` (`scalar`, `avx2` or `avx512`) names; every kernel gives the same bits, which the tests check. All
+//! of them work on a window of at most [`WINDOW`] hashes, whose places are fetched into the cache before they are needed.
 
 use std::sync::OnceLock;
 
 use super::bloom::{Block, bits};
 use super::cuckoo::places;
 use super::{reduce, xxh64};
+use crate::error::Result;
+use crate::primitives::kernel;
 
 /// Keys that are on their way at a time: enough to hide the memory behind the table, and one verdict a bit of a `u64`.
 pub(super) const WINDOW: usize = 64;
 
-/// The environment variable that names the kernel to use at most.
+/// The environment variable that names the kernel to use.
 const VARIABLE: &str = "CITY_CHAIN_CBF_KERNEL";
 
 /// A set of instructions.
@@ -48,17 +50,25 @@ impl Kernel {
         kernels
     }
 
-    /// The kernel to use.
-    pub(super) fn best() -> Self {
-        static BEST: OnceLock<Kernel> = OnceLock::new();
-        *BEST.get_or_init(|| {
-            let most = match std::env::var(VARIABLE).as_deref() {
-                Ok("scalar") => 1,
-                Ok("avx2") => 2,
-                _ => usize::MAX,
-            };
-            Self::available().into_iter().take(most).next_back().unwrap_or(Self::Scalar)
-        })
+    /// Its name, as the environment variable takes it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// What the environment names, or the best there is. The environment is read once.
+    pub(super) fn chosen() -> Result<Self> {
+        static CHOSEN: OnceLock<Result<Kernel>> = OnceLock::new();
+        let choose = || {
+            let available: Vec<_> = Self::available().into_iter().rev().map(|kernel| (kernel.name(), kernel)).collect();
+            kernel::from_environment("cbf", VARIABLE, &available)
+        };
+        CHOSEN.get_or_init(choose).clone()
     }
 
     /// The hashes of packed keys of `width` bytes, one for each place of `hashes`.

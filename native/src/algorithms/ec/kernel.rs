@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::primitives::kernel;
 
 /// The environment variable that forces a kernel. It is read once, at the first use of a code.
 pub const VARIABLE: &str = "CITY_CHAIN_EC_KERNEL";
@@ -63,49 +64,10 @@ impl Kernel {
     /// The kernel of this process.
     pub fn of_process() -> Result<Self> {
         static CHOSEN: OnceLock<Result<Kernel>> = OnceLock::new();
-        CHOSEN
-            .get_or_init(|| choose(std::env::var_os(VARIABLE).map(|name| name.to_string_lossy().into_owned())))
-            .clone()
-    }
-}
-
-/// The kernel that is `forced`, or the fastest that there is; an empty name forces nothing.
-fn choose(forced: Option<String>) -> Result<Kernel> {
-    let mut supported = Kernel::ALL.into_iter().filter(|kernel| kernel.is_supported());
-    let Some(name) = forced.filter(|name| !name.is_empty()) else {
-        return Ok(supported.next().unwrap_or(Kernel::Scalar));
-    };
-    let refused = |why: &str| {
-        let names: Vec<&str> = Kernel::ALL.iter().filter(|k| k.is_supported()).map(|k| k.name()).collect();
-        Error::input(format!("ec: {VARIABLE} is {name:?}, {why}; this machine has {}", names.join(", ")))
-    };
-    match Kernel::ALL.into_iter().find(|kernel| kernel.name() == name) {
-        None => Err(refused("which is no kernel")),
-        Some(kernel) if !kernel.is_supported() => Err(refused("which this processor has not")),
-        Some(kernel) => Ok(kernel),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kernel_is_picked_or_forced_or_refused() {
-        let fastest = Kernel::ALL.into_iter().find(|kernel| kernel.is_supported()).unwrap();
-        assert_eq!(choose(None).unwrap(), fastest);
-        assert_eq!(choose(Some(String::new())).unwrap(), fastest);
-        for kernel in Kernel::ALL {
-            match choose(Some(kernel.name().to_owned())) {
-                Ok(chosen) => assert!(chosen == kernel && kernel.is_supported()),
-                Err(error) => {
-                    assert!(!kernel.is_supported() && error.to_string().contains(kernel.name()), "{error}");
-                }
-            }
-        }
-        for wrong in ["fast", "Scalar", " scalar", "gfni"] {
-            let message = choose(Some(wrong.to_owned())).unwrap_err().to_string();
-            assert!(message.contains("no kernel") && message.contains("scalar"), "{message}");
-        }
+        let choose = || {
+            let supported: Vec<_> = Self::ALL.into_iter().filter(|k| k.is_supported()).map(|k| (k.name(), k)).collect();
+            kernel::from_environment("ec", VARIABLE, &supported)
+        };
+        CHOSEN.get_or_init(choose).clone()
     }
 }

@@ -1,13 +1,14 @@
 //! The loops over nodes, for each set of instructions.
 //!
 //! All kernels are one source: the compiler makes vectors of it for AVX-512 (eight nodes at once), for AVX2 and for NEON,
-//! and [`Kernel::named`] `scalar` goes node by node. They give the same bits, which the tests check. The best that the machine
+//! and the one named `scalar` goes node by node. They give the same bits, which the tests check. The best that the machine
 //! has is used, or the one that the environment variable `CITY_CHAIN_RVH_KERNEL` names.
 
 use std::sync::OnceLock;
 
 use super::digest::{self, Words};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::primitives::kernel;
 
 /// The environment variable that names the kernel to use.
 const VARIABLE: &str = "CITY_CHAIN_RVH_KERNEL";
@@ -91,21 +92,12 @@ impl Kernel {
         }
     }
 
-    /// The kernel of that name, if this machine can run it.
-    pub fn named(name: &str) -> Result<Self> {
-        let available = Self::available();
-        available.iter().copied().find(|kernel| kernel.name() == name).ok_or_else(|| {
-            let names: Vec<&str> = available.iter().map(|kernel| kernel.name()).collect();
-            Error::input(format!("rvh: no kernel {name:?} ({VARIABLE}); this machine has {}", names.join(", ")))
-        })
-    }
-
-    /// What the environment names, or the best there is; an empty name forces nothing. The environment is read once.
+    /// What the environment names, or the best there is. The environment is read once.
     pub fn chosen() -> Result<Self> {
         static CHOSEN: OnceLock<Result<Kernel>> = OnceLock::new();
-        let choose = || match std::env::var_os(VARIABLE) {
-            Some(name) if !name.is_empty() => Self::named(&name.to_string_lossy()),
-            _ => Ok(Self::available().into_iter().next_back().unwrap_or(Self(Set::Scalar))),
+        let choose = || {
+            let available: Vec<_> = Self::available().into_iter().rev().map(|kernel| (kernel.name(), kernel)).collect();
+            kernel::from_environment("rvh", VARIABLE, &available)
         };
         CHOSEN.get_or_init(choose).clone()
     }

@@ -367,15 +367,6 @@ fn the_estimate_is_as_near_as_it_says() {
 }
 
 #[test]
-fn a_kernel_that_is_not_there_is_refused() {
-    let error = Kernel::named("mmx").unwrap_err().to_string();
-    assert!(error.contains("no kernel \"mmx\"") && error.contains("scalar"), "{error}");
-    for kernel in Kernel::available() {
-        assert_eq!(Kernel::named(kernel.name()), Ok(kernel));
-    }
-}
-
-#[test]
 fn owner_changes_are_those_of_the_rows() {
     let mut random = Random(5);
     let nodes = |random: &mut Random, first: usize| plain::Nodes {
