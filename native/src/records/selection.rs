@@ -110,8 +110,8 @@ impl Candidates {
     /// [`Candidates::choose`] with some nodes left out; it does not matter if one of those is no candidate.
     pub fn choose_without(&self, seed: &[u8], count: usize, excluded: &[Key]) -> Result<Vec<Key>> {
         let excluded: Vec<u32> = excluded.iter().filter_map(|node| u32::try_from(self.position(node)?).ok()).collect();
-        let ranked = self.nodes.rank(seed, &excluded)?;
-        Ok(ranked.into_iter().take(count).map(|at| self.list.items[at as usize].node).collect())
+        let picked = self.nodes.pick_up_to(seed, count, &excluded)?;
+        Ok(picked.into_iter().map(|at| self.list.items[at as usize].node).collect())
     }
 
     fn position(&self, node: &Key) -> Option<usize> {

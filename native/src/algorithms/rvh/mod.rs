@@ -167,8 +167,13 @@ impl NodeSet {
 
     /// All nodes of weight above 0 that are not excluded, best first, domains spread.
     pub fn rank(&self, key: &[u8], excluded: &[u32]) -> Result<Vec<u32>> {
+        self.pick_up_to(key, usize::MAX, excluded)
+    }
+
+    /// The first `n` of [`NodeSet::rank`], or all of them where they are fewer.
+    pub fn pick_up_to(&self, key: &[u8], n: usize, excluded: &[u32]) -> Result<Vec<u32>> {
         let mask = self.mask(excluded)?;
-        let n = self.positions.len() - mask.nodes.len();
+        let n = n.min(self.positions.len() - mask.nodes.len());
         Ok(self.one(key, &self.call(n, mask)?))
     }
 

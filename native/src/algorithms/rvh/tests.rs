@@ -204,6 +204,9 @@ fn check(nodes: &plain::Nodes, random: &mut Random, keys: usize) {
         }
         for set in &sets {
             assert_eq!(set.rank(listed[0], excluded).unwrap(), ranked[0]);
+            for n in [0, 1, left / 2, left, left + 1] {
+                assert_eq!(set.pick_up_to(listed[0], n, excluded).unwrap(), ranked[0][..n.min(left)]);
+            }
         }
     }
 }
@@ -274,6 +277,7 @@ fn all_are_excluded_but_those_that_are_asked_for() {
                 assert_eq!(ranked.len(), 3);
                 for n in 0..=3 {
                     assert_eq!(set.pick(key, n, &excluded).unwrap(), ranked[..n]);
+                    assert_eq!(set.pick_up_to(key, n, &excluded).unwrap(), ranked[..n]);
                 }
                 assert!(matches!(set.pick(key, 4, &excluded), Err(Error::Unavailable { needed: 4, had: 3, .. })));
             }
