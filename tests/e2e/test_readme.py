@@ -106,6 +106,23 @@ def test_shell_block(tmp_path: Path) -> None:
     assert letter.read_bytes() == b"Dear city,\n"
 
 
+def test_shell_block_of_files(tmp_path: Path) -> None:
+    (block,) = [block for block in blocks("sh") if "city-chain ec encode" in block]
+    photos = {f"photos/{name}.jpg": name.encode() * 10_000 for name in ("a", "sub/b")}
+    for name, data in photos.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    for line in block.splitlines():
+        words = shlex.split(line, comments=True)
+        assert words[0] == "city-chain"
+        words, output = (words[:-2], words[-1]) if words[-2] == ">" else (words, None)
+        done = run([COMMAND, *words[1:]], tmp_path)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        if output is not None:
+            (tmp_path / output).write_text(done.stdout, encoding="utf-8")
+    assert {name: (tmp_path / "restored" / name).read_bytes() for name in photos} == photos
+
+
 def sent(output: str) -> tuple[str, str]:
     """The transaction's id and its receipt's file, as `send --json` prints them."""
     found = re.search(r'"tx_id":\s*"([0-9a-f]{64})"', output), re.search(r'"receipt":\s*"([^"]+)"', output)
