@@ -24,6 +24,7 @@ __all__ = [
     "Presence",
     "PresenceEntry",
     "PresencePage",
+    "Put",
     "Request",
     "Response",
     "Storage",
@@ -122,6 +123,13 @@ class DeferringStorage(Storage, Protocol):
     def sync(self) -> None:
         """Returns when everything that was written before is durable; at once where it is already."""
         ...
+
+
+class Put(Protocol):
+    """How rows are written: `Storage.put_many`, or `DeferringStorage.defer_many` where the order is enough."""
+
+    def __call__(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
+        """Writes all `items` and removes all of `delete`, at once."""
 
 
 # --- transport -------------------------------------------------------------------------------------------------------

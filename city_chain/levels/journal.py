@@ -22,8 +22,7 @@ from dataclasses import dataclass
 
 from city_chain import records
 from city_chain.errors import InputError, StorageError
-from city_chain.node.host import Put
-from city_chain.ports import Storage
+from city_chain.ports import Put, Storage
 from city_chain.proofs import poh
 from city_chain.stages import messages
 from city_chain.stages.model import Hold

@@ -25,9 +25,8 @@ from typing import NamedTuple
 
 from city_chain.algorithms import cbf
 from city_chain.errors import CityChainError, InputError, ProtocolError, StorageError
-from city_chain.node.host import Put
 from city_chain.node.ledger import Ledger
-from city_chain.ports import Storage
+from city_chain.ports import Put, Storage
 from city_chain.stages import messages
 
 __all__ = ["SentIndex"]

@@ -16,12 +16,10 @@ from __future__ import annotations
 import logging
 import threading
 import zlib
-from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 from city_chain.algorithms import tnh
 from city_chain.errors import StorageError
-from city_chain.ports import Clock, Storage
+from city_chain.ports import Clock, Put, Storage
 
 __all__ = ["AHEAD_MS", "Bounds"]
 
@@ -35,10 +33,6 @@ _STEP = 16 << 16
 """How far above the last stamp the bound is at least: 16 ms of stamps, for a physical clock that is far behind them."""
 
 _KEYS = (b"u0", b"u1")
-
-
-class _Put(Protocol):
-    def __call__(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None: ...
 
 
 class Bounds:
@@ -64,8 +58,8 @@ class Bounds:
         True
     """
 
-    def __init__(self, storage: Storage, clock: Clock, floor: int = 0, put: _Put | None = None) -> None:
-        self._put: _Put = put or storage.put_many
+    def __init__(self, storage: Storage, clock: Clock, floor: int = 0, put: Put | None = None) -> None:
+        self._put: Put = put or storage.put_many
         self._clock = clock
         self._lock = threading.Lock()
         self._start = max(_read(storage), floor)

@@ -8,9 +8,8 @@ judging of a batch) is shared. Nothing leaves before what it rests on is durable
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError, UnavailableError
@@ -20,12 +19,12 @@ from city_chain.node.judge import Case, Judge
 from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
 from city_chain.node.voter import Voter
-from city_chain.ports import Request, Storage
+from city_chain.ports import Put, Request, Storage
 from city_chain.proofs import dpos, poh
 from city_chain.stages import messages
 from city_chain.stages.r1_ingress import Ingress
 
-__all__ = ["Host", "Put"]
+__all__ = ["Host"]
 
 type _Item = tuple[int, Node, records.Message]
 
@@ -42,13 +41,6 @@ class _Asked:
     messages: list[tuple[int, int]] = field(default_factory=list)
     requests: list[poh.HoldRequest] = field(default_factory=list)
     fragments: list[bytes] = field(default_factory=list)
-
-
-class Put(Protocol):
-    """Writes rows: `ports.Storage.put_many`, or `ports.DeferringStorage.defer_many`."""
-
-    def __call__(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
-        """Writes all `items` and removes all of `delete`, at once."""
 
 
 class _PromisedError(ProtocolError):
