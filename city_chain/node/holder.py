@@ -14,9 +14,8 @@ key (in the node's own space)  value
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import batched
-from typing import NamedTuple
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError
@@ -25,7 +24,7 @@ from city_chain.ports import Storage
 from city_chain.proofs import poh
 from city_chain.stages import messages
 
-__all__ = ["Holder", "Holding", "Wanted", "fragment_key", "fragment_keys", "leased"]
+__all__ = ["Holder", "Wanted", "fragment_key", "fragment_keys", "leased"]
 
 type Wanted = tuple[
     records.Identity,
@@ -87,18 +86,6 @@ def leased(
     return found
 
 
-class Holding(NamedTuple):
-    """What came of a burst at one node.
-
-    Args:
-        rows: What must be written before the answers may leave.
-        answers: One answer for each request: an ack or a refusal.
-    """
-
-    rows: Mapping[bytes, bytes]
-    answers: Sequence[bytes]
-
-
 class Holder:
     """The holding half of one node.
 
@@ -112,31 +99,6 @@ class Holder:
         self._identity = identity
         self._storage = storage
         self.inventory = Inventory(storage, identity.id, tip)
-
-    def hold(
-        self,
-        asked: Sequence[tuple[poh.HoldRequest, bytes]],
-        verdicts: Sequence[CityChainError | None],
-        hlc: int,
-        before: Mapping[bytes, bytes],
-    ) -> Holding:
-        """Prepares acks. They must not leave before the holding's rows are durable.
-
-        Args:
-            asked: (request, fragment) pairs.
-            verdicts: Why a pair is refused already; None where it is not.
-            hlc: The node's stamp.
-            before: Rows that are not written yet, of what came just before.
-
-        Returns:
-            The rows to write and the answers to give.
-        """
-        requests = [request for request, _ in asked]
-        keys = fragment_keys(requests)
-        kept = [before.get(key, row) for key, row in zip(keys, self._storage.get_many(keys), strict=True)]
-        wanted = self.wanted(requests, [fragment for _, fragment in asked], verdicts, hlc, kept)
-        ((answers, rows),) = records.hold_burst([wanted])
-        return Holding(leased(requests, keys, rows), answers)
 
     def wanted(
         self,

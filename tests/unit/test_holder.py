@@ -9,7 +9,7 @@ import pytest
 from city_chain import ec, records
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.errors import VerificationError
-from city_chain.node.holder import Holder, fragment_key
+from city_chain.node.holder import Holder, fragment_key, fragment_keys, leased
 from city_chain.proofs import dpos, poh
 from city_chain.stages import messages
 
@@ -58,11 +58,14 @@ class Keeper:
         self.holder = Holder(NODES[0], self.storage)
 
     def hold(self, *pairs: tuple[poh.HoldRequest, bytes]) -> list[str]:
-        """Holds in one burst; the kind of each answer."""
-        holding = self.holder.hold(pairs, [None] * len(pairs), 3, {})
-        self.storage.put_many(holding.rows)
+        """Holds in one burst, as a host does; the kind of each answer."""
+        requests, fragments = [request for request, _ in pairs], [fragment for _, fragment in pairs]
+        keys = fragment_keys(requests)
+        kept = self.storage.get_many(keys)
+        ((answers, rows),) = records.hold_burst([self.holder.wanted(requests, fragments, [None] * len(pairs), 3, kept)])
+        self.storage.put_many(leased(requests, keys, rows))
         found = []
-        for (request, fragment), answer in zip(pairs, holding.answers, strict=True):
+        for (request, fragment), answer in zip(pairs, answers, strict=True):
             said = messages.ack_or_reason(answer)
             if isinstance(said, poh.Ack):
                 said.verify_answers(request)
