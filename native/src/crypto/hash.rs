@@ -28,6 +28,15 @@ fn derive(context: &'static str) -> blake3::Hasher {
     blake3::Hasher::new_derive_key(context) // another context has the place
 }
 
+/// Adds bytes to a hash, on all threads if there are many.
+fn absorb(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    if bytes.len() >= PARALLEL_MIN {
+        hasher.update_rayon(bytes);
+    } else {
+        hasher.update(bytes);
+    }
+}
+
 /// A hasher for one domain. Fields of varying length must be fed with [`Hasher::field`], which puts the length first.
 #[derive(Clone)]
 pub struct Hasher(blake3::Hasher);
@@ -47,11 +56,7 @@ impl Hasher {
     /// Adds bytes of any length, preceded by their length (u64, little-endian).
     pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.update(&(bytes.len() as u64).to_le_bytes());
-        if bytes.len() >= PARALLEL_MIN {
-            self.0.update_rayon(bytes);
-        } else {
-            self.0.update(bytes);
-        }
+        absorb(&mut self.0, bytes);
         self
     }
 
@@ -75,11 +80,7 @@ impl Hasher {
 /// Hash of `bytes` (one value, no length prefix) in the domain `context`.
 pub fn digest(context: &'static str, bytes: &[u8]) -> Digest {
     let mut hasher = derive(context);
-    if bytes.len() >= PARALLEL_MIN {
-        hasher.update_rayon(bytes);
-    } else {
-        hasher.update(bytes);
-    }
+    absorb(&mut hasher, bytes);
     *hasher.finalize().as_bytes()
 }
 
@@ -123,11 +124,7 @@ impl FragmentHasher {
 
     /// Adds a block.
     pub fn update(&mut self, block: &[u8]) {
-        if block.len() >= PARALLEL_MIN {
-            self.0.update_rayon(block);
-        } else {
-            self.0.update(block);
-        }
+        absorb(&mut self.0, block);
     }
 
     /// The hash of all blocks.

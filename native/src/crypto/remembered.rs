@@ -6,7 +6,7 @@
 //! one bit have another digest and are checked for themselves. Only right verdicts are remembered, so nobody can make a
 //! wrong signature pass, nor a right one fail. The memory is a table of fixed size; what is crowded out is checked again.
 //!
-//! [`set_enabled`] or the environment variable `CITY_CHAIN_REMEMBER=0` turns it off, for measuring.
+//! The environment variable `CITY_CHAIN_REMEMBER=0` turns it off, for measuring.
 
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -102,10 +102,10 @@ impl<V: Clone> Table<V> {
 /// 32,768 signatures, about 1 MiB.
 static RIGHT: Table<()> = Table::new(8192);
 
-/// 0: the environment was not asked yet; 1: on; 2: off.
+/// 0: the environment was not asked yet; 1: on; 2: off. No lock, which a fork could leave locked.
 static STATE: AtomicU8 = AtomicU8::new(0);
 
-/// Whether right verdicts are remembered.
+/// Whether right verdicts are remembered. The environment is read once.
 pub fn enabled() -> bool {
     match STATE.load(Ordering::Relaxed) {
         0 => {
@@ -120,11 +120,6 @@ pub fn enabled() -> bool {
 /// What the environment variable says.
 fn is_on(value: Option<&OsStr>) -> bool {
     value.is_none_or(|value| value != "0")
-}
-
-/// Turns remembering of right verdicts on or off for the whole process.
-pub fn set_enabled(on: bool) {
-    STATE.store(if on { 1 } else { 2 }, Ordering::Relaxed);
 }
 
 /// The digest of everything that the verdict on a signature depends on. Fields of fixed length come first.
