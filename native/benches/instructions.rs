@@ -13,8 +13,8 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use city_chain_native::algorithms::cbf::{Bloom, Cuckoo};
-use city_chain_native::algorithms::ec;
-use city_chain_native::algorithms::rvh::NodeSet;
+use city_chain_native::algorithms::ec::{self, Code, Codec, Fragments};
+use city_chain_native::algorithms::rvh::{Keys, NodeSet};
 use city_chain_native::algorithms::tnh::Hlc;
 use city_chain_native::algorithms::vrf;
 use city_chain_native::crypto::ed25519::{self, SigningKey};
@@ -75,6 +75,49 @@ fn ec_calls(name: &str) -> Option<Call> {
                 let fragments = encoded[at].iter().map(|(index, bytes)| (*index, bytes.as_slice())).collect();
                 black_box(ec::decode(&fragments, 6, 4, 4096).unwrap());
             })
+        }
+        _ => return None,
+    })
+}
+
+fn more_ec_calls(name: &str) -> Option<Call> {
+    let pages = pages();
+    let (k, p, code, lost) = match name {
+        "ec_rebuild_2_4k_6_10" => (6, 4, Code::Gf8, [0, 9]),
+        "ec_encode_4k_6_10_rs16" => (6, 4, Code::Rs16, [0, 0]),
+        _ => return None,
+    };
+    let codec = Codec::new(k, p, Some(code)).unwrap();
+    if name.starts_with("ec_encode") {
+        return Some(Box::new(move |at| sink(codec.encode(&pages[at]).unwrap())));
+    }
+    let kept: Vec<BTreeMap<usize, Vec<u8>>> = pages
+        .iter()
+        .map(|page| {
+            let whole = codec.encode(page).unwrap();
+            (2..8).map(|index| (index, whole.fragment(index).unwrap().to_vec())).collect()
+        })
+        .collect();
+    Some(Box::new(move |at| {
+        let fragments = kept[at].iter().map(|(index, bytes)| (*index, bytes.as_slice())).collect();
+        sink(codec.rebuild(&Fragments::new(fragments).unwrap(), &lost, 4096).unwrap());
+    }))
+}
+
+fn batch_calls(name: &str) -> Option<Call> {
+    let packed: Vec<Vec<u8>> = (0..INPUTS as u64).map(|seed| bytes(seed, 32 * MANY)).collect();
+    let mut bloom = Bloom::new((INPUTS * MANY) as u64, 0.01, 0).unwrap();
+    Some(match name {
+        "rvh_pick_many_1000_10_of_50" => {
+            let set = nodes(50, false);
+            Box::new(move |at| sink(set.pick_many(Keys::Packed(&packed[at], 32), 10, &[]).unwrap()))
+        }
+        "bloom_insert_packed_1000" => Box::new(move |at| sink(bloom.insert_packed(&packed[at], 32).unwrap())),
+        "vrf_sortition" => {
+            let key = vrf::SecretKey::from_seed(&[1; 32]);
+            let betas: Vec<_> =
+                packed.iter().map(|alpha| vrf::verify(&key.public(), alpha, &key.prove(alpha)).unwrap()).collect();
+            Box::new(move |at| sink(vrf::sortition(&betas[at], 1000, 100_000, 1000).unwrap()))
         }
         _ => return None,
     })
@@ -225,15 +268,20 @@ fn record_calls(name: &str) -> Option<Call> {
     })
 }
 
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 26] = [
     "ec_encode_4k_6_10",
     "ec_decode_4k_6_10",
+    "ec_rebuild_2_4k_6_10",
+    "ec_encode_4k_6_10_rs16",
     "rvh_pick_10_of_50",
     "rvh_pick_10_of_1000",
     "rvh_pick_10_of_1000_weighted",
+    "rvh_pick_many_1000_10_of_50",
     "vrf_prove",
     "vrf_verify",
+    "vrf_sortition",
     "bloom_insert_1000",
+    "bloom_insert_packed_1000",
     "bloom_contains_1000",
     "cuckoo_insert_1000",
     "cuckoo_contains_1000",
@@ -250,9 +298,20 @@ const NAMES: [&str; 21] = [
 ];
 
 fn call(name: &str) -> Option<Call> {
-    [ec_calls, rvh_calls, vrf_calls, cbf_calls, clock_calls, crypto_calls, proof_calls, record_calls]
-        .iter()
-        .find_map(|calls| calls(name))
+    [
+        ec_calls,
+        more_ec_calls,
+        rvh_calls,
+        batch_calls,
+        vrf_calls,
+        cbf_calls,
+        clock_calls,
+        crypto_calls,
+        proof_calls,
+        record_calls,
+    ]
+    .iter()
+    .find_map(|calls| calls(name))
 }
 
 fn main() -> ExitCode {

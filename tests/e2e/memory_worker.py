@@ -54,6 +54,13 @@ def calls() -> dict[str, Callable[[], Any]]:
     identity = Identity(bytes(32))
     transaction = Transaction(identity, network=bytes(32), sequence=0, hlc=1, payload=PAGE).to_bytes()
 
+    codec, bloom = ec.Codec(6, 4), cbf.Bloom(1000)
+    proofs = [(key.public_key, b"input", key.prove_batchable(b"input")), (key.public_key, b"other", proof)]
+    beta = vrf.verify(key.public_key, b"input", proof)
+    stakes = [(bytes([at]) * 32, 1 + at) for at in range(8)]
+    ballots = [(voter, 1, [candidate for candidate, _ in stakes[:3]]) for voter, _ in stakes]
+    signed = (identity.id, b"message", identity.sign(b"message"))
+
     def cuckoo_in_and_out() -> None:
         cuckoo.insert(b"key")
         cuckoo.remove(b"key")
@@ -68,11 +75,21 @@ def calls() -> dict[str, Callable[[], Any]]:
     return {
         "ec.encode": lambda: ec.encode(PAGE, 6, 4).fragments,
         "ec.decode": lambda: ec.decode(survivors, 6, 4, len(PAGE)),
+        "ec.Codec": lambda: codec.rebuild(survivors, [0, 1], len(PAGE)),
         "rvh.pick_many": lambda: nodes.pick_many(keys, 3, width=32),
         "vrf.verify": lambda: vrf.verify(key.public_key, b"input", proof),
         "vrf.verify, refused": refused,
+        "vrf.verify_many": lambda: vrf.verify_many(proofs),
+        "vrf.sortition": lambda: vrf.sortition(beta, 10, 1000, 20),
         "cbf": cuckoo_in_and_out,
+        "cbf, packed": lambda: (bloom.insert_many(keys, width=32), bloom.contains_many(keys, width=32)),
         "tnh": lambda: clock.now(1),
+        "tnh, many": lambda: clock.now_packed(1, 100),
+        "poh.verify_signatures": lambda: poh.verify_signatures([signed, (*signed[:2], bytes(64))]),
+        "poh audits": lambda: poh.audit_verify(
+            poh.hash_fragment(PAGE), len(PAGE), [1, 3], poh.audit_answer(PAGE, [1, 3])
+        ),
+        "dpos.elect": lambda: dpos.elect(0, stakes, ballots, 3, method="seq_phragmen"),
         "poh.hash_fragment": lambda: poh.hash_fragment(PAGE),
         "dpos.ValidatorSet": lambda: dpos.ValidatorSet(0, [(bytes(32), 1)]).to_bytes(),
         "Message": lambda: Message.from_bytes(message).parts,

@@ -5,6 +5,7 @@ A run of the tests makes thousands; ``python3 noxfile.py soak`` sets CITY_CHAIN_
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -23,11 +24,19 @@ WARMING = 0 if SOAK else 1 << 20
 CALLS = [
     "ec.encode",
     "ec.decode",
+    "ec.Codec",
     "rvh.pick_many",
     "vrf.verify",
     "vrf.verify, refused",
+    "vrf.verify_many",
+    "vrf.sortition",
     "cbf",
+    "cbf, packed",
     "tnh",
+    "tnh, many",
+    "poh.verify_signatures",
+    "poh audits",
+    "dpos.elect",
     "poh.hash_fragment",
     "dpos.ValidatorSet",
     "Message",
@@ -45,6 +54,15 @@ def grown(what: str, count: int, folder: Path) -> int:
     assert len(resident) >= 20
     quarter = len(resident) // 4
     return min(resident[-quarter:]) - min(resident[quarter : 2 * quarter])
+
+
+def test_every_call_of_the_worker_is_tested() -> None:
+    spec = importlib.util.spec_from_file_location("memory_worker", WORKER)
+    assert spec is not None
+    assert spec.loader is not None
+    worker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(worker)
+    assert list(worker.calls()) == CALLS
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory is read from /proc")

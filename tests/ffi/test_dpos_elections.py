@@ -223,6 +223,17 @@ def test_leaders_come_as_often_as_their_stake_says():
             assert abs(seen[key] - rounds * share) < 5 * sigma
 
 
+def test_an_election_that_would_take_minutes_is_refused():
+    """Stakes and ballots can be made so that exact numbers must decide again and again."""
+    names = [name(at) for at in range(1024)]
+    stakes = [(key, 1) for key in names]
+    ballots = [(key, 1, names[:300]) for key in names]
+    with pytest.raises(InputError, match="take fewer seats"):
+        dpos.elect(0, stakes, ballots, 1024, method="seq_phragmen")
+    assert len(dpos.elect(0, stakes, ballots, 1024)) == 1024
+    assert len(dpos.elect(0, stakes, ballots, 10, method="seq_phragmen")) == 10
+
+
 # --- the quorum ------------------------------------------------------------------------------------------------------
 
 

@@ -47,6 +47,9 @@ const PARTIES_MAX: usize = 1 << 20;
 /// The most approvals in all counted ballots together.
 const APPROVALS_MAX: usize = 1 << 24;
 
+/// The most approvals times seats by Phragmén's method.
+const PHRAGMEN_MAX: usize = 1 << 28;
+
 /// An election of `seats` delegates.
 ///
 /// `stakes` is the snapshot at the epoch's boundary, and its keys with stake are the candidates. Every voter's stake counts
@@ -56,7 +59,8 @@ const APPROVALS_MAX: usize = 1 << 24;
 ///
 /// # Errors
 /// No seats, fewer candidates with stake than seats, two ballots of one voter with one sequence, unknown voters or
-/// candidates, a candidate twice, more than 2²⁰ stakes or ballots, or than 2²⁴ approvals.
+/// candidates, a candidate twice, more than 2²⁰ stakes or ballots, or than 2²⁴ approvals; by Phragmén's method more than
+/// 2²⁸ approvals times seats.
 pub fn elect(
     epoch: u64,
     stakes: &[Validator],
@@ -82,6 +86,13 @@ pub fn elect(
             ranked
         }
         Method::SeqPhragmen => {
+            let count: usize = cast.approvals.iter().map(Vec::len).sum();
+            if count.saturating_mul(seats) > PHRAGMEN_MAX {
+                return Err(Error::input(format!(
+                    "election: {count} approvals for {seats} seats: approvals × seats may be {PHRAGMEN_MAX} with \
+                     seq_phragmen, because stakes made for it could keep a machine busy for minutes; take fewer seats"
+                )));
+            }
             let stakes: Vec<u64> = cast.candidates.iter().map(|candidate| candidate.stake).collect();
             let election = Phragmen { stakes: &stakes, approvals: &cast.approvals, backers: &cast.backers };
             election.elect(seats, |a, b| cast.tie(a, b))
