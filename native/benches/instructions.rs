@@ -243,7 +243,7 @@ fn proof_calls(name: &str) -> Option<Call> {
 fn record_calls(name: &str) -> Option<Call> {
     let city = City::new("counted", 0);
     Some(match name {
-        "transaction_decode_4k" | "transaction_encode_4k" => {
+        "transaction_decode_4k" => {
             let made: Vec<Transaction> = (0u64..)
                 .zip(pages())
                 .map(|(sequence, page)| {
@@ -251,9 +251,6 @@ fn record_calls(name: &str) -> Option<Call> {
                     Transaction::new(&city.sender, city.epoch.network, sequence, hlc, page, None, Vec::new()).unwrap()
                 })
                 .collect();
-            if name == "transaction_encode_4k" {
-                return Some(Box::new(move |at| sink(wire::encode(&made[at]).unwrap())));
-            }
             let encoded: Vec<Vec<u8>> = made.iter().map(|made| wire::encode(made).unwrap()).collect();
             Box::new(move |at| sink(wire::decode::<Transaction>(&encoded[at]).unwrap()))
         }
@@ -268,7 +265,7 @@ fn record_calls(name: &str) -> Option<Call> {
     })
 }
 
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 25] = [
     "ec_encode_4k_6_10",
     "ec_decode_4k_6_10",
     "ec_rebuild_2_4k_6_10",
@@ -293,7 +290,6 @@ const NAMES: [&str; 26] = [
     "poh_verify_acks_4",
     "dpos_collect_3",
     "transaction_decode_4k",
-    "transaction_encode_4k",
     "receipt_decode_and_verify",
 ];
 

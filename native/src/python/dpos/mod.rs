@@ -106,7 +106,7 @@ fn read_stakes(iterable: &Bound<'_, PyAny>, what: &str, max: usize) -> PyResult<
 /// Raises:
 ///     InputError: A wrong length, an unknown voter or candidate, one twice, two ballots with one number, an unknown
 ///         method, more than 1,048,576 stakes or ballots or 16,777,216 approvals,
-    ///         or by seq_phragmen more than 268,435,456 approvals times seats.
+///         or by seq_phragmen more than 268,435,456 approvals times seats.
 ///     UnavailableError: No seats, or fewer candidates with stake than seats.
 ///
 /// Example:
