@@ -74,6 +74,12 @@ class SentIndex:
         """Whether it knows all that was sent; until then it says *maybe* of everything."""
         return self._is_whole
 
+    @property
+    def table_len(self) -> int:
+        """Bytes of its filters: about two for each transaction that was sent."""
+        with self._lock:
+            return sum(bloom.table_len for bloom in self._chain)
+
     def catch_up(self, ends: Callable[[], bool] = bool) -> None:
         """Enters what was committed after the index was written down, unless it is told to end before.
 
