@@ -118,6 +118,7 @@ class Ledger:
         self._lock = threading.RLock()
         self._senders: dict[bytes, SenderState] = {}
         self._tip = self._read_tip()
+        self._appended: tuple[int, records.CommitCertificate] | None = None
 
     def _read_tip(self) -> Tip:
         (row,) = self._storage.get_many([b"head"])
@@ -199,6 +200,14 @@ class Ledger:
             batch, certificate = messages.answer(row, "batch", 2)
             return CommittedBatch(records.Batch.from_bytes(batch), records.CommitCertificate.from_bytes(certificate))
 
+    def certificate(self, height: int) -> records.CommitCertificate | None:
+        """The certificate of the batch at a height: that of the last append is at hand, others are read."""
+        appended = self._appended
+        if appended is not None and appended[0] == height:
+            return appended[1]
+        committed = self.batch(height)
+        return None if committed is None else committed.certificate
+
     def evidence(self, batch: records.Batch) -> list[Certificate]:
         """The certificates behind the entries of a committed batch, in their order."""
         found: list[Certificate] = []
@@ -263,6 +272,7 @@ class Ledger:
                 self._senders.clear()
                 self._tip = self._read_tip()
                 raise
+            self._appended = tip.height, certificate
             self._tip = tip
             self._senders.update(senders)
             return receipts

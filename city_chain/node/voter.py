@@ -56,10 +56,10 @@ class Voter:
     def catch_up(self) -> None:
         """Takes in what the ledger has committed since; journalled with the next rows."""
         while self._delegate.tip[0] < self._ledger.tip.height:
-            committed = self._ledger.batch(self._delegate.tip[0] + 1)
-            if committed is None:
+            certificate = self._ledger.certificate(self._delegate.tip[0] + 1)
+            if certificate is None:
                 raise ProtocolError(f"voter: the ledger has no batch at height {self._delegate.tip[0] + 1}")
-            self._delegate.committed(committed.certificate.certificate)
+            self._delegate.committed(certificate.certificate)
 
     def propose(self, proposal: dpos.Proposal) -> None:
         """Takes a leader's proposal, whose batch was judged; a vote will follow."""
