@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 0
     if shutil.which("cargo") is None:
-        sys.exit("noxfile.py: no `cargo` on PATH. A Rust toolchain (1.89 or newer) is needed: https://rustup.rs")
+        sys.exit("noxfile.py: no `cargo` on PATH. A Rust toolchain (1.95 or newer) is needed: https://rustup.rs")
     uv = find_uv()
     environment = dict(os.environ)
     environment["PATH"] = str(Path(uv).parent) + os.pathsep + environment.get("PATH", "")

@@ -3,5 +3,6 @@
 pub mod cbf;
 pub mod ec;
 pub mod rvh;
+pub mod tes;
 pub mod tnh;
 pub mod vrf;

@@ -33,6 +33,22 @@ pub trait Record: BorshSerialize + BorshDeserialize {
     fn check(&self) -> Result<()> {
         Ok(())
     }
+
+    /// The version that this value is written in: an older one where that says all of it, so that what was made by it
+    /// stays as it is.
+    fn version(&self) -> u16 {
+        Self::VERSION
+    }
+
+    /// Writes the body in the version of [`Record::version`].
+    fn write_body(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        self.serialize(out)
+    }
+
+    /// Reads a body of an older version; `None` where that version is not known.
+    fn read_older(_version: u16, _body: &mut &[u8]) -> Option<std::io::Result<Self>> {
+        None
+    }
 }
 
 /// Encodes a record with its envelope.
@@ -40,8 +56,8 @@ pub fn encode<R: Record>(record: &R) -> Result<Vec<u8>> {
     record.check()?;
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(&R::TAG);
-    out.extend_from_slice(&R::VERSION.to_le_bytes());
-    record.serialize(&mut out).map_err(|error| Error::input(format!("{}: {error}", R::NAME)))?;
+    out.extend_from_slice(&record.version().to_le_bytes());
+    record.write_body(&mut out).map_err(|error| Error::input(format!("{}: {error}", R::NAME)))?;
     if out.len() > R::LEN_MAX {
         return Err(Error::input(format!("{}: {} bytes, at most {} are allowed", R::NAME, out.len(), R::LEN_MAX)));
     }
@@ -69,12 +85,31 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R> {
         )));
     }
     let version = u16::from_le_bytes([envelope[4], envelope[5]]);
-    if version != R::VERSION {
-        return Err(Error::input(format!("{}: version {version} is not known here, only {} is", R::NAME, R::VERSION)));
-    }
-    let record =
-        R::try_from_slice(body).map_err(|error| Error::input(format!("{}: not well-formed: {error}", R::NAME)))?;
+    let record = read_body::<R>(version, body)?;
     record.check()?;
+    if record.version() != version {
+        return Err(Error::input(format!(
+            "{}: version {version} where the value is written in version {}",
+            R::NAME,
+            record.version()
+        )));
+    }
+    Ok(record)
+}
+
+fn read_body<R: Record>(version: u16, body: &[u8]) -> Result<R> {
+    let wrong = |error| Error::input(format!("{}: not well-formed: {error}", R::NAME));
+    if version == R::VERSION {
+        return R::try_from_slice(body).map_err(wrong);
+    }
+    let mut rest = body;
+    let Some(read) = R::read_older(version, &mut rest) else {
+        return Err(Error::input(format!("{}: version {version} is not known here, only {} is", R::NAME, R::VERSION)));
+    };
+    let record = read.map_err(wrong)?;
+    if !rest.is_empty() {
+        return Err(Error::input(format!("{}: {} bytes are left over", R::NAME, rest.len())));
+    }
     Ok(record)
 }
 

@@ -9,13 +9,17 @@
 pub mod availability;
 pub mod batch;
 pub mod bursts;
+pub mod city_keys;
+pub mod countersignature;
 pub mod epoch;
 pub mod identity;
+pub mod key_file;
 pub mod manifest;
 pub mod message;
 pub mod node;
 pub mod receipt;
 pub mod repair;
+pub mod sealed;
 pub mod selection;
 pub mod signed;
 pub mod transaction;

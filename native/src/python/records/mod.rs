@@ -1,11 +1,15 @@
 //! Bindings of the records, in the order in which a transaction meets them.
 
 mod bursts;
+mod city_keys;
+mod countersignature;
 mod dispersal;
+mod key_file;
 mod ledger;
 mod message;
 mod receipt;
 mod repair;
+mod sealed;
 mod selection;
 mod transaction;
 
@@ -22,5 +26,9 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     receipt::register(module)?;
     repair::register(module)?;
     message::register(module)?;
-    bursts::register(module)
+    bursts::register(module)?;
+    city_keys::register(module)?;
+    sealed::register(module)?;
+    countersignature::register(module)?;
+    key_file::register(module)
 }

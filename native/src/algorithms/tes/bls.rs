@@ -1,0 +1,1 @@
+//! Threshold signatures on BLS12-381.

@@ -1,0 +1,1 @@
+//! BLS12-381 as a group, over blst.

@@ -1,0 +1,1 @@
+//! Distributed key generation and resharing.

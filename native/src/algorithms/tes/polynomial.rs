@@ -1,0 +1,1 @@
+//! Polynomials over a group's scalars: sharing and interpolation.

@@ -1,0 +1,1 @@
+//! Threshold encryption: TDH2 on ristretto255.

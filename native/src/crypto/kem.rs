@@ -1,0 +1,1 @@
+//! Key encapsulation: X-Wing, and sntrup761 with X25519.

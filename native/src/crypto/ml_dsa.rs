@@ -1,0 +1,1 @@
+//! ML-DSA signatures (FIPS 204).
