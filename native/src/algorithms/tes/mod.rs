@@ -7,7 +7,8 @@
 //! - [`tdh2`]: encryption on ristretto255 ([`ristretto`]).
 //! - [`coin`]: a bit that nobody knows before enough parties show their shares.
 //!
-//! The [`group::Group`] trait is what the key generation needs of a group.
+//! [`share`] has the keys and their encodings, [`polynomial`] sharing and interpolation; the [`group::Group`] trait is what
+//! both need of a group.
 
 pub mod bls;
 pub mod bls12381;
@@ -16,4 +17,5 @@ pub mod dkg;
 pub mod group;
 pub mod polynomial;
 pub mod ristretto;
+pub mod share;
 pub mod tdh2;
