@@ -59,7 +59,7 @@ fn refusal(group: &str, first: u8, error: BLST_ERROR) -> Error {
         _ if first & INFINITY != 0 => "it says neutral element and holds other bits".to_owned(),
         _ => "a coordinate is not below the field's order".to_owned(),
     };
-    Error::verification(format!("{group}: {reason}; a point of the group, compressed, is needed"))
+    Error::input(format!("{group}: {reason}; a point of the group, compressed, is needed"))
 }
 
 macro_rules! curve {

@@ -15,6 +15,7 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::bls12381::G2;
 use super::group::{Group, Scalar};
 use super::ristretto::Ristretto;
 use crate::crypto::typed::{self, Kind, PREFIX_LEN};
@@ -97,6 +98,10 @@ pub trait Keys: Send + Sync + 'static {
     const SCHEME: Scheme;
 }
 
+/// Keys of BLS signatures: public keys are in G2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlsKeys;
+
 /// Keys of threshold encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tdh2Keys;
@@ -104,6 +109,11 @@ pub struct Tdh2Keys;
 /// Keys of the common coin on ristretto255.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CoinKeys;
+
+impl Keys for BlsKeys {
+    type Group = G2;
+    const SCHEME: Scheme = Scheme::Bls;
+}
 
 impl Keys for Tdh2Keys {
     type Group = Ristretto;
@@ -193,7 +203,7 @@ impl SecretShare {
         scalar.copy_from_slice(rest);
         let share = Self { scheme, index, scalar };
         match scheme {
-            Scheme::Bls => {}
+            Scheme::Bls => drop(share.scalar::<BlsKeys>()?),
             Scheme::Tdh2 => drop(share.scalar::<Tdh2Keys>()?),
             Scheme::Coin => drop(share.scalar::<CoinKeys>()?),
         }
@@ -384,6 +394,7 @@ mod tests {
             assert_eq!(GroupKey::<K>::from_bytes(&key.to_bytes()).unwrap(), key);
             assert_eq!(key.to_bytes()[2..], public.to_bytes()[4..]);
         }
+        check::<BlsKeys>("b");
         check::<Tdh2Keys>("t");
         check::<CoinKeys>("c");
         for scheme in Scheme::ALL {

@@ -66,7 +66,7 @@ impl Scalar for Fr {
         let scalar = blst_scalar { b: *bytes };
         // SAFETY: it is a valid scalar value to read.
         if !unsafe { blst::blst_scalar_fr_check(&scalar) } {
-            return Err(Error::verification("scalar of BLS12-381: it is not below the group's order"));
+            return Err(Error::input("scalar of BLS12-381: it is not below the group's order"));
         }
         Ok(Self::of_scalar(&scalar))
     }
