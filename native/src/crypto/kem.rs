@@ -1,1 +1,0 @@
-//! Key encapsulation: X-Wing, and sntrup761 with X25519.
