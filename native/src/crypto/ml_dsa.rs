@@ -1,1 +1,0 @@
-//! ML-DSA signatures (FIPS 204).
