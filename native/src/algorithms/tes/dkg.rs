@@ -1,1 +1,0 @@
-//! Distributed key generation and resharing.
