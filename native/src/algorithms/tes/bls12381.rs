@@ -40,7 +40,7 @@ pub const G1_LEN: usize = 48;
 pub const G2_LEN: usize = 96;
 
 /// Bits of a scalar.
-const SCALAR_BITS: usize = 255;
+pub const SCALAR_BITS: usize = 255;
 
 /// Terms from which on a sum of products is spread over threads.
 const PARALLEL_MIN: usize = 32;
@@ -136,16 +136,24 @@ macro_rules! curve {
                 Ok(Self(point))
             }
 
-            /// Σ coefficientᵢ · pointᵢ for public values, with coefficients of 128 bits. Both slices are of one length.
-            pub fn sum_of_short_products(coefficients: &[u128], points: &[Self]) -> $point {
-                let mut scalars = Vec::with_capacity(coefficients.len() * 16);
-                coefficients.iter().for_each(|coefficient| scalars.extend(coefficient.to_le_bytes()));
+            /// Σ scalarᵢ · pointᵢ for public values, where the scalars are below 2^`bits`, at most 255. Both slices are of one
+            /// length.
+            pub fn sum_of_products(scalars: &[Fr], bits: usize, points: &[Self]) -> $point {
+                let bytes = bits.div_ceil(8);
+                let mut packed = Vec::with_capacity(scalars.len() * bytes);
+                scalars.iter().for_each(|scalar| packed.extend_from_slice(&scalar.to_bytes()[..bytes]));
                 let raw: Vec<_> = points.iter().map(|point| point.0.into()).collect();
-                $group::sum(&scalars, 128, &raw)
+                $group::sum(&packed, bits, &raw)
             }
         }
 
         impl $group {
+            /// The base point.
+            pub fn base() -> $point {
+                // SAFETY: blst returns the address of a constant of its own, a valid point of this type.
+                $point(unsafe { *blst::$generator() })
+            }
+
             /// Σ scalarᵢ · pointᵢ over little-endian scalars of `bits` bits each, one after another.
             fn sum(scalars: &[u8], bits: usize, points: &[blst::$raw_affine]) -> $point {
                 let add = |a: $point, b: $point| Self::add(&a, &b);
@@ -174,9 +182,7 @@ macro_rules! curve {
             }
 
             fn mul_base(scalar: &Fr) -> $point {
-                // SAFETY: blst returns the address of a constant of its own, a valid point of this type.
-                let base = $point(unsafe { *blst::$generator() });
-                Self::mul(&base, scalar)
+                Self::mul(&Self::base(), scalar)
             }
 
             fn mul(point: &$point, scalar: &Fr) -> $point {
@@ -195,11 +201,7 @@ macro_rules! curve {
             }
 
             fn sum_of_products(scalars: &[Fr], points: &[$point]) -> $point {
-                let mut bytes = Vec::with_capacity(scalars.len() * 32);
-                scalars.iter().for_each(|scalar| bytes.extend(scalar.to_bytes()));
-                let affine = $point::to_affines(points);
-                let raw: Vec<_> = affine.iter().map(|point| point.0.into()).collect();
-                Self::sum(&bytes, SCALAR_BITS, &raw)
+                $affine::sum_of_products(scalars, SCALAR_BITS, &$point::to_affines(points))
             }
 
             fn to_bytes(point: &$point) -> Vec<u8> {

@@ -36,6 +36,13 @@ impl Fr {
         out
     }
 
+    /// A number of 128 bits.
+    pub fn from_u128(value: u128) -> Self {
+        let mut wide = [0; 64];
+        wide[..16].copy_from_slice(&value.to_le_bytes());
+        Self::from_wide(&wide)
+    }
+
     /// Whether it is 0, in constant time.
     pub fn is_zero(&self) -> bool {
         *self == Self::ZERO
