@@ -7,13 +7,14 @@
 //! - [`tdh2`]: encryption on ristretto255 ([`ristretto`]).
 //! - [`coin`]: a bit that nobody knows before enough parties show their shares.
 //!
-//! [`share`] has the keys and their encodings, [`polynomial`] sharing and interpolation; the [`group::Group`] trait is what
+//! [`dleq`] is what [`tdh2`] and [`coin`] share: shares that prove themselves. [`share`] has the keys and their encodings, [`polynomial`] sharing and interpolation; the [`group::Group`] trait is what
 //! both need of a group.
 
 pub mod bls;
 pub mod bls12381;
 pub mod coin;
 pub mod dkg;
+pub mod dleq;
 pub mod group;
 pub mod polynomial;
 pub mod ristretto;
