@@ -12,6 +12,12 @@ pub enum Purpose {
     Signing,
     /// The verifiable random function.
     Vrf,
+    /// Key encapsulation by X-Wing.
+    KemXWing,
+    /// Key encapsulation by sntrup761 with X25519.
+    KemSntrup,
+    /// ML-DSA-65 signatures.
+    MlDsa,
 }
 
 impl Purpose {
@@ -19,6 +25,9 @@ impl Purpose {
         match self {
             Self::Signing => "city-chain v1 key signing",
             Self::Vrf => "city-chain v1 key vrf",
+            Self::KemXWing => "city-chain v1 key kem x-wing",
+            Self::KemSntrup => "city-chain v1 key kem sntrup761-x25519",
+            Self::MlDsa => "city-chain v1 key ml-dsa-65",
         }
     }
 }
@@ -51,6 +60,9 @@ mod tests {
         let keys = [
             *derive(&master, Purpose::Signing),
             *derive(&master, Purpose::Vrf),
+            *derive(&master, Purpose::KemXWing),
+            *derive(&master, Purpose::KemSntrup),
+            *derive(&master, Purpose::MlDsa),
             *derive_child(&master, b"node", 0),
             *derive_child(&master, b"node", 1),
             *derive_child(&master, b"nod", 0),
@@ -67,6 +79,9 @@ mod tests {
         for (key, expected) in [
             (derive(&[0; 32], Purpose::Signing), "062bccff6ca5f705970458cf28d70fbc31cf90b5a6f7ad4d386d9bf125f102d3"),
             (derive(&[0; 32], Purpose::Vrf), "ea669095ecbd36b4a1badaa442f1495efe3e9009b5fb969ef53e5f862c52a7e3"),
+            (derive(&[0; 32], Purpose::KemXWing), "daf87ada5597d843de2d42f15b65045f5df46b49d9588388132ab0e31a874d40"),
+            (derive(&[0; 32], Purpose::KemSntrup), "ed1f3ee70934f57f1218583b7cadf5f4849db6f5a4fa23df15851837686ca139"),
+            (derive(&[0; 32], Purpose::MlDsa), "26e30c5203fafa1532d6bcbc8dcd0ec016c56417ea8209f4b178c5325e2a871d"),
             (derive_child(&[0; 32], b"node", 7), "fa713d4665271536898a4f51263b00821e03108b8e1ffa03394daf1e360b8093"),
         ] {
             assert_eq!(hex::encode(*key), expected);

@@ -3,18 +3,22 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use zeroize::Zeroizing;
 
 use super::buffer::Input;
 use super::call::{long, short, sized};
 use super::int::Int;
+use super::text::Str;
 use crate::crypto::hash::{Digest, hex};
+use crate::crypto::kem::Suite;
 use crate::records::identity as model;
 
 /// The secret keys of a sender or node: one master seed, one derived key per purpose.
 ///
-/// Signing (Ed25519, RFC 8032) and drawing (ECVRF, RFC 9381) have keys of their own, derived from the master seed by
-/// BLAKE3 in key-derivation mode. The keys are wiped from memory when the object goes, are never shown, and have no
+/// Signing (Ed25519, RFC 8032), drawing (ECVRF, RFC 9381), key encapsulation (X-Wing; sntrup761 with X25519) and signatures
+/// that hold against quantum computers (ML-DSA-65, FIPS 204) have keys of their own, derived from the master seed by
+/// BLAKE3 in key-derivation mode; the latter two are made when they are first needed. The keys are wiped from memory when the object goes, are never shown, and have no
 /// encoding: keep the 32 bytes of the seed where secrets are kept.
 ///
 /// Args:
@@ -88,6 +92,38 @@ impl Identity {
     #[getter]
     fn vrf_public(&self) -> Digest {
         self.core.vrf().public()
+    }
+
+    /// The public key that secrets for this identity are sealed to, type prefix included.
+    ///
+    /// Args:
+    ///     suite: `"x-wing"` or `"sntrup761-x25519"`; an identity has a key of each.
+    ///
+    /// Returns:
+    ///     The typed bytes of a `city_chain.algorithms.tes.kem.PublicKey`.
+    ///
+    /// Raises:
+    ///     InputError: There is no such suite.
+    ///
+    /// Example:
+    ///     >>> identity.kem_public()[:2], len(identity.kem_public())
+    ///     (b'xp', 1218)
+    #[pyo3(signature = (suite = Str("x-wing".to_owned())))]
+    #[pyo3(text_signature = "($self, suite='x-wing')")]
+    fn kem_public<'py>(&self, py: Python<'py>, suite: Str) -> PyResult<Bound<'py, PyBytes>> {
+        let public = long(py, || Ok(self.core.kem(Suite::named(&suite.0)?)?.public()))?;
+        Ok(PyBytes::new(py, public.as_bytes()))
+    }
+
+    /// The public key of the identity's ML-DSA-65 signatures, type prefix included.
+    ///
+    /// Example:
+    ///     >>> identity.ml_dsa_public[:2], len(identity.ml_dsa_public)
+    ///     (b'6p', 1954)
+    #[getter]
+    fn ml_dsa_public<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let public = long(py, || Ok(self.core.ml_dsa()?.public()))?;
+        Ok(PyBytes::new(py, public.as_bytes()))
     }
 
     /// Signs bytes that are no record. What is signed is their digest in a domain that no record uses.

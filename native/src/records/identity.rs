@@ -1,12 +1,19 @@
 //! An identity: one master seed, one derived key per purpose.
 //!
 //! Ed25519 signing and the VRF must never share a seed (their nonces would collide and give the key away), so neither
-//! key is the master seed itself; both come from it by [`crate::crypto::keys::derive`].
+//! key is the master seed itself; all come from it by [`crate::crypto::keys::derive`]. The keys of key encapsulation and of
+//! ML-DSA cost more than the others together and are not needed by all, so they are made when first asked for.
+
+use std::sync::OnceLock;
+
+use zeroize::Zeroizing;
 
 use crate::algorithms::vrf;
 use crate::crypto::ed25519::{self, SigningKey};
 use crate::crypto::hash;
+use crate::crypto::kem::{self, Suite};
 use crate::crypto::keys::{self, Purpose};
+use crate::crypto::ml_dsa::{self, Parameters};
 use crate::error::Result;
 
 use super::Key;
@@ -18,6 +25,29 @@ const CONTEXT_MESSAGE: &str = "city-chain v1 identity message";
 pub struct Identity {
     signing: SigningKey,
     vrf: vrf::SecretKey,
+    x_wing: Late<kem::SecretKey>,
+    sntrup: Late<kem::SecretKey>,
+    ml_dsa: Late<ml_dsa::SigningKey>,
+}
+
+/// A key that is made from its seed when it is first needed.
+struct Late<K> {
+    seed: Zeroizing<[u8; 32]>,
+    key: OnceLock<K>,
+}
+
+impl<K> Late<K> {
+    fn new(seed: Zeroizing<[u8; 32]>) -> Self {
+        Self { seed, key: OnceLock::new() }
+    }
+
+    fn get(&self, make: impl FnOnce(&[u8; 32]) -> Result<K>) -> Result<&K> {
+        if let Some(key) = self.key.get() {
+            return Ok(key);
+        }
+        let made = make(&self.seed)?;
+        Ok(self.key.get_or_init(|| made))
+    }
 }
 
 impl Identity {
@@ -26,7 +56,29 @@ impl Identity {
         Self {
             signing: SigningKey::from_seed(&keys::derive(master, Purpose::Signing)),
             vrf: vrf::SecretKey::from_seed(&keys::derive(master, Purpose::Vrf)),
+            x_wing: Late::new(keys::derive(master, Purpose::KemXWing)),
+            sntrup: Late::new(keys::derive(master, Purpose::KemSntrup)),
+            ml_dsa: Late::new(keys::derive(master, Purpose::MlDsa)),
         }
+    }
+
+    /// The key that secrets are sealed to, of one suite.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Input`] if the seed gives a key that nobody may use, which no random one does.
+    pub fn kem(&self, suite: Suite) -> Result<&kem::SecretKey> {
+        match suite {
+            Suite::XWing => self.x_wing.get(|seed| kem::SecretKey::from_seed(suite, seed)),
+            Suite::Sntrup761X25519 => self.sntrup.get(|seed| kem::SecretKey::from_seed(suite, seed)),
+        }
+    }
+
+    /// The key of signatures that hold against quantum computers: ML-DSA-65.
+    ///
+    /// # Errors
+    /// None that a seed of 32 bytes can cause.
+    pub fn ml_dsa(&self) -> Result<&ml_dsa::SigningKey> {
+        self.ml_dsa.get(|seed| Ok(ml_dsa::SigningKey::from_seed(Parameters::MlDsa65, seed)))
     }
 
     /// The key that signs.
@@ -63,6 +115,26 @@ pub fn verify_message(public: &Key, message: &[u8], signature: &[u8; SIGNATURE_L
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_that_are_made_late_are_those_of_their_own_seeds() {
+        let master = [1; 32];
+        let identity = Identity::from_master(&master);
+        for (suite, purpose) in [(Suite::XWing, Purpose::KemXWing), (Suite::Sntrup761X25519, Purpose::KemSntrup)] {
+            let expected = kem::SecretKey::from_seed(suite, &keys::derive(&master, purpose)).unwrap();
+            let key = identity.kem(suite).unwrap();
+            assert_eq!(key.public(), expected.public());
+            assert!(std::ptr::eq(key, identity.kem(suite).unwrap()), "made once");
+            let (ciphertext, secret) = key.public().encapsulate().unwrap();
+            assert_eq!(key.decapsulate(&ciphertext).unwrap(), secret);
+        }
+        let signature = identity.ml_dsa().unwrap().sign(b"context", b"message").unwrap();
+        let expected = ml_dsa::SigningKey::from_seed(Parameters::MlDsa65, &keys::derive(&master, Purpose::MlDsa));
+        expected.public().verify(b"context", b"message", &signature).unwrap();
+        let other = Identity::from_master(&[2; 32]);
+        assert!(other.ml_dsa().unwrap().public().verify(b"context", b"message", &signature).is_err());
+        assert_ne!(other.kem(Suite::XWing).unwrap().public(), identity.kem(Suite::XWing).unwrap().public());
+    }
 
     #[test]
     fn messages_are_a_domain_of_their_own() {
