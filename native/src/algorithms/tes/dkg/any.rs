@@ -207,6 +207,14 @@ impl PublicKeys {
     }
 }
 
+/// The public share that belongs to a secret share, typed bytes.
+///
+/// # Errors
+/// [`Error::Input`] if its value is not below the order of the group.
+pub fn public_share(share: &SecretShare) -> Result<Vec<u8>> {
+    with_keys!(share.scheme(), K => share.public::<K>().map(|public| public.to_bytes()))
+}
+
 /// [`super::deal`].
 ///
 /// # Errors

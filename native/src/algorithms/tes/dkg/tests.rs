@@ -489,6 +489,7 @@ fn the_same_at_run_time() {
         assert_eq!(any::public_keys(scheme, setup, &deals).unwrap(), *public);
         let typed = public.shares();
         let typed: Vec<&[u8]> = typed.iter().map(Vec::as_slice).collect();
+        assert_eq!(any::public_share(&keys[2].secret).unwrap(), typed[2]);
         assert_eq!(any::PublicKeys::new(2, &public.group_key(), &typed).unwrap(), *public);
         assert_eq!((public.scheme(), public.threshold(), public.parties()), (scheme, 2, 3));
 
