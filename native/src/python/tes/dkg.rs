@@ -88,8 +88,8 @@ impl DkgSetup {
     }
 }
 
-/// One party's secret share of a key, opaque: it is wiped from memory when it goes, shows scheme and index only, and cannot be
-/// copied or pickled. ``to_bytes`` gives the secret out, for a store or a sealed message; nothing else does.
+/// One party's secret share of a key, opaque: it is wiped from memory when it goes, shows scheme and index only, and
+/// cannot be copied or pickled. ``to_bytes`` gives the secret out, for a store or a sealed message; nothing else does.
 ///
 /// Example:
 ///     >>> setup = Setup("coin", threshold=2, parties=3, context=b"epoch 1")
