@@ -1,8 +1,8 @@
 """BLS: signatures on BLS12-381 of one key, of many keys summed, or of a key that parties have shares of.
 
 The suite is `BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_POP_` of draft-irtf-cfrg-bls-signature: public keys in G2,
-signatures in G1. For a key and a message there is exactly one signature, so that a threshold signature does not show who
-made it, and `verify` does not tell a group's key from one party's.
+signatures in G1. For a key and a message there is exactly one signature, so that a threshold signature does not show
+who made it, and `verify` does not tell a group's key from one party's.
 
 Every point that comes in is checked: on the curve, in the subgroup of prime order, not the neutral element, canonically
 encoded. Keys are summed only as `ProvenKey`, so that nobody can make up a key from others' keys and sign for them.
