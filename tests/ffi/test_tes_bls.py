@@ -21,7 +21,7 @@ KEYS = [bls.SecretKey(bytes([seed]) * 32) for seed in range(1, 6)]
 KEY = KEYS[0]
 SIGNATURE = KEY.sign(b"message")
 
-# A point of the curve outside the subgroup, with x = 4; the field's order, which is no coordinate; the subgroup's order.
+# A point of the curve outside the subgroup (x = 4); the field's order, which is no coordinate; the subgroup's order.
 OUTSIDE_G1 = bytes([0x80]) + bytes(46) + bytes([4])
 FIELD = bytes.fromhex(
     "1a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab"
