@@ -7,7 +7,8 @@ The way of a transaction through the records::
     Batch + votes (city_chain.proofs.dpos) → CommitCertificate
     AvailabilityCertificate + Epoch + Batch + CommitCertificate → Receipt ─checked against→ Trust
 
-`Repair` and `RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
+`seal_to_city` and `seal_to_readers` make payloads that holders cannot read, `Sealed` reads them. `Repair` and
+`RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
 Presence, `Message` carries records between nodes.
 
 All are immutable and safe to share between threads; they compare and hash by their encoding (`to_bytes`, `from_bytes`),
@@ -73,6 +74,7 @@ from city_chain._native import (
     Repair,
     RepairCertificate,
     RepairRequest,
+    Sealed,
     Selection,
     Transaction,
     Trust,
@@ -83,6 +85,8 @@ from city_chain._native import (
     hold_terms,
     read_holds,
     request_holds,
+    seal_to_city,
+    seal_to_readers,
     verify_availability,
     verify_message,
     verify_repair_requests,
@@ -109,6 +113,7 @@ __all__ = [
     "Repair",
     "RepairCertificate",
     "RepairRequest",
+    "Sealed",
     "Selection",
     "Transaction",
     "Trust",
@@ -119,6 +124,8 @@ __all__ = [
     "hold_terms",
     "read_holds",
     "request_holds",
+    "seal_to_city",
+    "seal_to_readers",
     "verify_availability",
     "verify_message",
     "verify_repair_requests",

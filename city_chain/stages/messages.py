@@ -10,6 +10,7 @@ kind          parts                                               answer
 ``fetch``     one repair request                                  ``fragments``: one for each item, empty if absent
 ``release``   one repair request                                  ``done``
 ``inventory`` one repair request, for no items                    ``filter``: the filter, or nothing yet: ask again
+``open``      one repair request, capsule, capsule, …             ``shares``: a decryption share or a refusal for each
 ``lead``      attempt, entries, batch, evidence…, reports…        ``proposal``: one proposal
 ``vote``      proposal, batch, evidence…                          ``vote``: one vote
 ``prepare``   height, attempt                                     ``report``: one report, or ``promised``: an attempt
@@ -44,6 +45,7 @@ __all__ = [
     "integer_of",
     "message",
     "parse",
+    "reason_of",
     "refused",
     "split",
 ]
@@ -124,10 +126,21 @@ def ack_or_reason(part: bytes) -> poh.Ack | str:
     try:
         return poh.Ack.from_bytes(part)
     except InputError as error:
-        try:
-            found = records.Message.from_bytes(part)
-        except InputError:
-            return f"neither an ack nor a refusal: {error}"
+        reason = reason_of(part)
+        return f"neither an ack nor a refusal: {error}" if reason is None else reason
+
+
+def reason_of(part: bytes) -> str | None:
+    """The reason in a refusal that stands for one part of an answer; None if the part is no message.
+
+    Example:
+        >>> reason_of(refused("no room")), reason_of(b"something else")
+        ('no room', None)
+    """
+    try:
+        found = records.Message.from_bytes(part)
+    except InputError:
+        return None
     return b"".join(found.parts)[:_REASON_MAX].decode(errors="replace")
 
 
