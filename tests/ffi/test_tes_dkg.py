@@ -28,6 +28,29 @@ ORDER = {
     "coin": 2**252 + 27742317777372353535851937790883648493,
 }
 
+# Deals of dealer 3, two of three, made by the first release that had them, and party 2's share of each: bytes, hashes
+# and the meaning of both never change.
+FROZEN = [
+    (
+        "tdh2",
+        "74640300020002c177cad385d0a0cf7fd70a6eed545bebc35f73b5c45c63130d67f8cf44c643f6799b5ef1cfb69a7760"
+        "2b5665ed6aa2bf0cbab98ce0e4d32bf445185da00004728cef182d30a23a537411626304fcc40095e5c1ca51a1ce57fb"
+        "2957fb91bf4355a15173d4d858472d872c8c7fb6c960ea4ae7a238085bf8f9326cb017695a09",
+        "74780200e6034bfbbb07c536b62b203fe47bfe2fab4fb4fe8fb96b501f0fe5e41025b505",
+    ),
+    (
+        "bls",
+        "626403000200a29960aba73b3ff3d82a48dc0375fa8c835fee669206d12090252845e1dae9c8c28b37c597890fe88afb"
+        "f4826f04cd5f17983ebde40f124f76264a56d72634e98638624360e911f27774d49930ec7f4ef1856b91d7e0fd9b9d60"
+        "36057ea5d9749416f3ce0b5d772dcf80e09cf0413ddf97748eed8b8127f202ddc254bbde0cca48e61bc2473ac9f5fbb8"
+        "3530f4c7edf40a0a02873f7c62ae486f7a6aa07f5e06faa43b87a2fab2966fb69d7fc36a6925eda066ca7104f6144703"
+        "5cfda737317bac0f5b0e249a7237f7f01bb5ff4c06886e411cdbb547ee8f62b5048f80e0e7f5fca72c99b75e9cbf86f0"
+        "7678b1374d3507f96c04c5af75a13c9052bd8f5d0a8ad9e3bba7c9e64c5c9ad82b0cedb54304d60f078d01c826e93378"
+        "c152f91a0e2a1300ead0ccc04d3f959fbe17227c2c06eaed999598184733bd616f8f76615314",
+        "6278020019b42f0f7e9896966799d3a9818698240b9063b992b668f5758adf929370d231",
+    ),
+]
+
 type Made = tuple[dkg.Deal, list[dkg.SecretShare]]
 
 
@@ -166,6 +189,15 @@ def test_whoever_deals_and_whoever_puts_together(data: st.DataObject, scheme: st
     shares, _ = finish(parties, lambda index: dkg.finalize(setup, index, deals_of(made), own(made, index)))
     some = data.draw(st.lists(st.sampled_from(shares), min_size=threshold, unique_by=lambda share: share.index))
     assert together(some) == sum(together(dealt) for _, dealt in made) % ORDER[scheme]
+
+
+@pytest.mark.parametrize(("scheme", "deal", "share"), FROZEN, ids=lambda value: value[:4])
+def test_deals_of_the_first_release_count(scheme: str, deal: str, share: str) -> None:
+    setup = agree(scheme, 2, 3, b"frozen")
+    read, own_share = dkg.Deal.from_bytes(bytes.fromhex(deal)), dkg.SecretShare.from_bytes(bytes.fromhex(share))
+    assert (read.scheme, read.dealer, read.threshold, own_share.index) == (scheme, 3, 2, 2)
+    assert dkg.verify_deals(setup, 2, [read], [own_share]) == [None]
+    assert dkg.verify_deals(agree(scheme, 2, 3, b"frozen!"), 2, [read], [own_share]) != [None]
 
 
 # --- hostile dealers -------------------------------------------------------------------------------------------------

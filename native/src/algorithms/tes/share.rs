@@ -456,6 +456,16 @@ mod tests {
     }
 
     #[test]
+    fn a_share_that_goes_is_wiped() {
+        let mut secret = std::mem::ManuallyDrop::new(share::<CoinKeys>(7));
+        let place: *const [u8; 32] = &*secret.scalar;
+        // SAFETY: the share is live, nothing else drops it, and it is never used as a share after.
+        unsafe { std::ptr::drop_in_place::<SecretShare>(&mut *secret) };
+        // SAFETY: the memory is `secret`'s own, which lives on, and holds bytes without a type of their own.
+        assert_eq!(unsafe { std::ptr::read_volatile(place) }, [0; 32]);
+    }
+
+    #[test]
     fn nothing_secret_is_shown() {
         let secret = share::<CoinKeys>(7);
         assert_eq!(format!("{secret:?}"), "<SecretShare 7 of coin>");

@@ -256,6 +256,26 @@ fn a_deal_is_bound_to_everything_around_it() {
 }
 
 #[test]
+fn a_proof_by_hand() {
+    // z·B = R + c·C₀ for the challenge that the documentation describes, with BLAKE3 and the group's own library.
+    let (deal, shares) = deal::<Tdh2Keys>(setup(2, 3), 3).unwrap();
+    let bytes = deal.as_bytes();
+    assert_eq!((bytes.len(), &bytes[..6]), (6 + 3 * 32 + 32, &b"td\x03\x00\x02\x00"[..]));
+    let framed = |bytes: &[u8]| [&(bytes.len() as u64).to_le_bytes()[..], bytes].concat();
+    let said = [framed(CONTEXT), 3u64.to_le_bytes().to_vec(), framed(b"ristretto255"), framed(&bytes[..102])].concat();
+    let mut wide = [0; 64];
+    let mut hasher = blake3::Hasher::new_derive_key("city-chain v1 tes dkg possession");
+    hasher.update(&said).finalize_xof().fill(&mut wide);
+    let point = |at: usize| Ristretto::from_bytes(&bytes[at..at + 32]).unwrap();
+    let number: [u8; 32] = bytes[102..].try_into().unwrap();
+    let response = <ScalarOf<Tdh2Keys> as Scalar>::from_bytes(&number).unwrap();
+    let challenge = <ScalarOf<Tdh2Keys> as Scalar>::from_wide(&wide);
+    assert_eq!(Ristretto::mul_base(&response), point(70) + point(6) * challenge);
+    let second = shares[1].scalar::<Tdh2Keys>().unwrap();
+    assert_eq!(Ristretto::mul_base(&second), point(6) + point(38) + point(38));
+}
+
+#[test]
 fn nobody_deals_what_cancels_anothers_deal() {
     // The rogue's constant term is its own minus the other's: it would have the key alone. It cannot prove it.
     let setup = setup(2, 2);
