@@ -462,7 +462,13 @@ def test_two_deals_have_nothing_in_common() -> None:
 
 def test_what_is_public_is_a_value() -> None:
     setup = agree("tdh2", 2, 3, b"occasion")
+    assert len({setup, agree("tdh2", 2, 3, b"occasion")}) == 1
+    others = [agree("coin", 2, 3, b"occasion"), agree("tdh2", 1, 3, b"occasion"), agree("tdh2", 2, 4, b"occasion")]
+    assert not [other for other in [*others, agree("tdh2", 2, 3, b"another")] if other == setup]
     assert (setup.scheme, setup.threshold, setup.parties, setup.context) == ("tdh2", 2, 3, b"occasion")
+    assert len({setup, agree("tdh2", 2, 3, b"occasion")}) == 1
+    others = [agree("coin", 2, 3, b"occasion"), agree("tdh2", 1, 3, b"occasion"), agree("tdh2", 2, 4, b"occasion")]
+    assert not [other for other in [*others, agree("tdh2", 2, 3, b"another")] if other == setup]
     deal, _ = dkg.deal(setup, 3)
     again = pickle.loads(pickle.dumps(deal))
     assert again == deal == copy.deepcopy(deal)

@@ -28,7 +28,7 @@ pub const INDEX_LEN: usize = 2;
 pub const SECRET_SHARE_LEN: usize = PREFIX_LEN + INDEX_LEN + 32;
 
 /// What a shared key is for. Keys of different schemes never mix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// BLS signatures ([`super::bls`]) and the coin made of them.
     Bls,

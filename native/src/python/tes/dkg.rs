@@ -33,7 +33,8 @@ use crate::error::Result;
 /// Example:
 ///     >>> Setup("bls", threshold=3, parties=4, context=b"chain 7, epoch 1")
 ///     <Setup of bls: 3 of 4>
-#[pyclass(frozen, name = "Setup", module = "city_chain.algorithms.tes.dkg")]
+#[pyclass(frozen, eq, hash, name = "Setup", module = "city_chain.algorithms.tes.dkg")]
+#[derive(PartialEq, Hash)]
 struct DkgSetup {
     scheme: Scheme,
     threshold: u16,
