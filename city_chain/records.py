@@ -7,8 +7,9 @@ The way of a transaction through the records::
     Batch + votes (city_chain.proofs.dpos) → CommitCertificate
     AvailabilityCertificate + Epoch + Batch + CommitCertificate → Receipt ─checked against→ Trust
 
-`seal_to_city` and `seal_to_readers` make payloads that holders cannot read, `Sealed` reads them. `Repair` and
-`RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
+A `CountersignedReceipt` is a receipt with ML-DSA signatures of its holders and delegates, each a `Countersignature`.
+
+`Repair` and `RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
 Presence, `Message` carries records between nodes.
 
 All are immutable and safe to share between threads; they compare and hash by their encoding (`to_bytes`, `from_bytes`),
@@ -63,6 +64,8 @@ from city_chain._native import (
     BatchHeader,
     Candidates,
     CommitCertificate,
+    Countersignature,
+    CountersignedReceipt,
     Draw,
     Entry,
     Epoch,
@@ -74,7 +77,6 @@ from city_chain._native import (
     Repair,
     RepairCertificate,
     RepairRequest,
-    Sealed,
     Selection,
     Transaction,
     Trust,
@@ -85,8 +87,6 @@ from city_chain._native import (
     hold_terms,
     read_holds,
     request_holds,
-    seal_to_city,
-    seal_to_readers,
     verify_availability,
     verify_message,
     verify_repair_requests,
@@ -102,6 +102,8 @@ __all__ = [
     "BatchHeader",
     "Candidates",
     "CommitCertificate",
+    "Countersignature",
+    "CountersignedReceipt",
     "Draw",
     "Entry",
     "Epoch",
@@ -113,7 +115,6 @@ __all__ = [
     "Repair",
     "RepairCertificate",
     "RepairRequest",
-    "Sealed",
     "Selection",
     "Transaction",
     "Trust",
@@ -124,8 +125,6 @@ __all__ = [
     "hold_terms",
     "read_holds",
     "request_holds",
-    "seal_to_city",
-    "seal_to_readers",
     "verify_availability",
     "verify_message",
     "verify_repair_requests",

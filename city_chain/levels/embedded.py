@@ -40,10 +40,12 @@ from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
 from city_chain.node.node import OWN_DRIFT_MAX_MS
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
+from city_chain.stages.countersigning import countersign
 from city_chain.stages.fetcher import ABSENT
 from city_chain.stages.inventories import Inventories, refresh
-from city_chain.stages.model import Keys, Placement, Restored, Sender, Terms
+from city_chain.stages.model import Placement, Restored, Sender, Terms
 from city_chain.stages.r1_ingress import Ingress
+from city_chain.stages.sessions import Sessions
 from city_chain.stages.vitals import Vitals
 
 __all__ = ["HOSTED", "Embedded", "Parts", "node_space"]
@@ -111,7 +113,6 @@ class Embedded:
         self.clock = parts.clock
         self.behind = Behind()
         self.on_stage: Callable[[StageEvent], None] | None = None
-        self.keys: Keys | None = None
         self._presence = parts.presence
         self._transport = parts.transport
         self._own = NamespacedStorage(self.storage, b"c")
@@ -164,6 +165,7 @@ class Embedded:
             clock=self.clock,
             entropy=entropy,
             stamp=self._bounds.hlc(OWN_DRIFT_MAX_MS).now,
+            sessions=Sessions(founding.epoch.network, identity.id, self.clock),
             sent=self.sent,
         )
 
@@ -181,6 +183,7 @@ class Embedded:
                 domain=f"district {index % founding.settings.districts + 1}",
                 address=f"inproc:{identity.id.hex()[:16]}",
                 bounds=self._bounds,
+                suite=founding.settings.session,
             )
             nodes[node.id] = node
         return nodes
@@ -209,9 +212,19 @@ class Embedded:
             "transport": self._transport,
             "vitals": self._vitals,
             "inventories": self._inventories,
-            "keys": self.keys,
             "engine": self.engine,
         }
+
+    def countersign(self, receipt: records.Receipt, deadline_s: float) -> records.CountersignedReceipt:
+        """Collects countersignatures of a receipt (see `stages.countersigning`).
+
+        Args:
+            receipt: What is to be signed.
+            deadline_s: When to give up, seconds from now.
+        """
+        self._renew()
+        until = self.clock.monotonic() + deadline_s
+        return countersign(receipt, self.sender, self._roster.members(), self._transport, until)
 
     def learn(self, deadline: float, nodes: Sequence[bytes] | None = None, ends: Callable[[], bool] = bool) -> None:
         """Asks some nodes (default: all) what they hold, and waits no longer for it than for the silent.
@@ -320,9 +333,12 @@ class Embedded:
             for node in self._nodes.values():
                 if node.id in self._stopped:
                     continue
-                try:
-                    granted.append(self._presence.renew(now, node.id, ttl=_LEASE_S))
-                except UnavailableError:
+                if node.has_logged_in:  # what is listed of one that has not, an earlier version may have written
+                    try:
+                        granted.append(self._presence.renew(now, node.id, ttl=_LEASE_S))
+                    except UnavailableError:
+                        absent.append(node)
+                else:
                     absent.append(node)
                 node.holder.expire(self.clock.now_ms(), self.ledger.committed)
             granted += Node.log_in(absent, self._hosted, self._presence, self.settings.name, _LEASE_S)

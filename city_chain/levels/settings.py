@@ -32,6 +32,7 @@ NODES_MAX = 1024
 """The most nodes of an embedded city."""
 
 _DELEGATES_MAX = 128
+_SUITES = ("x-wing", "sntrup761-x25519")
 _STAKE = 1
 
 
@@ -47,6 +48,7 @@ class Settings:
         n: Fragments there are; k ≤ n ≤ 1024, and enough nodes for the write quorum.
         districts: Failure domains that the nodes are spread over.
         engine: The commit engine, ``"dpos"``.
+        session: The KEM suite of the nodes' keys, to which senders seal: ``"x-wing"`` or ``"sntrup761-x25519"``.
 
     Raises:
         InputError: A value is out of range.
@@ -60,10 +62,11 @@ class Settings:
     n: int = 10
     districts: int = 3
     engine: str = "dpos"
+    session: str = "x-wing"
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, kind = getattr(self, field.name), str if field.name in ("name", "engine") else int
+            value, kind = getattr(self, field.name), str if field.name in ("name", "engine", "session") else int
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise TypeError(f"{field.name} must be {kind.__name__}, not {type(value).__name__}")
         if not 1 <= len(self.name.encode(errors="replace")) <= 64 or not self.name.isprintable():
@@ -82,6 +85,8 @@ class Settings:
             )
         if self.engine not in ENGINES:
             raise InputError(f"engine = {shown(self.engine)}: this version has {', '.join(ENGINES)}")
+        if self.session not in _SUITES:
+            raise InputError(f"session = {shown(self.session)}: this version has {', '.join(_SUITES)}")
 
 
 @dataclass(frozen=True, slots=True)

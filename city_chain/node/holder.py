@@ -1,6 +1,7 @@
 """The holder: keeps fragments for others and says so.
 
-A fragment is stored with the request that asked for it, so a node can show why it holds it and knows what hash it must
+Fragments come sealed under a session with their sender (`stages.sessions`), and are stored as they are once opened. A
+fragment is stored with the request that asked for it, so a node can show why it holds it and knows what hash it must
 have. Leases end: a burst's rows are listed under the time until which they are held, and swept after it, save what is
 committed.
 
@@ -18,7 +19,7 @@ from collections.abc import Callable, Sequence
 from itertools import batched
 
 from city_chain import records
-from city_chain.errors import CityChainError, InputError, ProtocolError
+from city_chain.errors import CityChainError, InputError, ProtocolError, UnavailableError, VerificationError
 from city_chain.node.inventory import Inventory
 from city_chain.ports import Storage
 from city_chain.proofs import poh
@@ -28,8 +29,10 @@ __all__ = ["Holder", "Wanted", "fragment_key", "fragment_keys", "leased"]
 
 type Wanted = tuple[
     records.Identity,
+    poh.OpenedSessions,
     int,
     Sequence[poh.HoldRequest],
+    Sequence[bytes],
     Sequence[bytes],
     Sequence[bytes | None],
     Sequence[str | None],
@@ -98,12 +101,14 @@ class Holder:
     def __init__(self, identity: records.Identity, storage: Storage, tip: Callable[[], bytes] = bytes) -> None:
         self._identity = identity
         self._storage = storage
+        self._sessions = poh.OpenedSessions()
         self.inventory = Inventory(storage, identity.id, tip)
 
     def wanted(
         self,
         requests: Sequence[poh.HoldRequest],
         fragments: Sequence[bytes],
+        offered: Sequence[bytes],
         verdicts: Sequence[CityChainError | None],
         hlc: int,
         kept: Sequence[bytes | None],
@@ -112,13 +117,14 @@ class Holder:
 
         Args:
             requests: What is asked.
-            fragments: The fragment of each.
+            fragments: The fragment of each, as it came.
+            offered: The sealed session that came with each, or nothing.
             verdicts: Why a request is refused already; None where it is not.
             hlc: The node's stamp.
             kept: The rows that the node has of these fragments (see `fragment_keys`).
         """
         refusals = [None if verdict is None else messages.reason(verdict) for verdict in verdicts]
-        return self._identity, hlc, requests, fragments, kept, refusals
+        return self._identity, self._sessions, hlc, requests, fragments, offered, kept, refusals
 
     def _read(self, row: bytes) -> tuple[poh.HoldRequest, bytes] | None:
         """A row's request and fragment; None if the row is damaged."""
@@ -144,6 +150,26 @@ class Holder:
             if size > _ANSWER_BYTES_MAX:
                 raise ProtocolError(f"fetch: more than {_ANSWER_BYTES_MAX} bytes are asked for at once; ask for fewer")
         return found
+
+    def countersign(self, index: int, ack: poh.Ack) -> records.Countersignature:
+        """Countersigns an ack of one's own, for a fragment that is still held and whole.
+
+        Args:
+            index: The fragment that is asked about.
+            ack: What was said when it was stored.
+
+        Raises:
+            InputError: The ack is another node's.
+            VerificationError: It is of another fragment, its signature is wrong, or the fragment is not what it was.
+            UnavailableError: The fragment is not held here any more.
+        """
+        if ack.index != index:
+            raise VerificationError(f"ack: of fragment {ack.index}, not of {index}")
+        (fragment,) = self.fetch([(ack.tx_id, index)])
+        if not fragment:
+            raise UnavailableError(f"fragment {index} of {ack.tx_id.hex()} is not held here", 1, 0)
+        poh.verify_fragment(ack.fragment_hash, fragment, index)
+        return records.Countersignature.of_ack(self._identity, ack)
 
     def release(self, request: records.RepairRequest) -> list[bytes]:
         """The keys of those items that the requester itself asked to hold, before it asked to let go: to be deleted."""

@@ -35,12 +35,16 @@ digest. Two copies, because what a delegate accepted must be carried on, and not
 
 @dataclass(slots=True)
 class _Asked:
-    """What a burst asks one node to hold: of each message its place and how many requests it has, then all of these."""
+    """What a burst asks one node to hold: of each message its place and how many requests it has, then all of these.
+
+    Fragments are as they came, and with each is the sealed session of its message, or nothing.
+    """
 
     node: Node
     messages: list[tuple[int, int]] = field(default_factory=list)
     requests: list[poh.HoldRequest] = field(default_factory=list)
     fragments: list[bytes] = field(default_factory=list)
+    offered: list[bytes] = field(default_factory=list)
 
 
 class _PromisedError(ProtocolError):
@@ -85,6 +89,7 @@ class Host:
             "fetch": self._fetch,
             "release": self._release,
             "inventory": self._inventory,
+            "countersign": self._countersign,
             "weigh": self._weigh,
             "lead": self._lead,
             "vote": self._vote,
@@ -132,7 +137,7 @@ class Host:
         by_node: dict[bytes, _Asked] = {}
         for at, node, message in items:
             try:
-                requests, fragments = records.read_holds(message)
+                session, requests, fragments = records.read_holds(message)
             except (InputError, ProtocolError) as error:
                 answers[at] = messages.refused(messages.reason(error))
                 continue
@@ -140,6 +145,7 @@ class Host:
             asked.messages.append((at, len(requests)))
             asked.requests += requests
             asked.fragments += fragments
+            asked.offered += [session] * len(requests)
         flat = [request for asked in by_node.values() for request in asked.requests]
         sizes = [len(fragment) for asked in by_node.values() for fragment in asked.fragments]
         with self._ingress.admit_holds(flat, sizes) as verdicts:
@@ -157,6 +163,7 @@ class Host:
             some.node.holder.wanted(
                 some.requests,
                 some.fragments,
+                some.offered,
                 [next(rest) for _ in some.requests],
                 some.node.stamp(),
                 [next(there) for _ in some.requests],
@@ -176,15 +183,16 @@ class Host:
                 answers[at] = messages.message("held", [next(parts) for _ in range(count)])
 
     def _repair_requests(
-        self, items: Sequence[_Item], answers: list[bytes]
+        self, items: Sequence[_Item], answers: list[bytes], *, has_more: bool = False
     ) -> list[tuple[int, Node, records.RepairRequest]]:
-        """The repair requests that are let in; the others are answered."""
+        """The repair requests that are let in; the others are answered. Other parts may follow one if it `has_more`."""
         asked: list[tuple[int, Node, records.RepairRequest]] = []
         for at, node, message in items:
             try:
-                if len(message.parts) != 1:
-                    raise ProtocolError(f"{message.kind}: {len(message.parts)} parts, 1 is needed")
-                request = records.RepairRequest.from_bytes(message.parts[0])
+                parts = message.parts
+                if len(parts) != 1 and not (has_more and parts):
+                    raise ProtocolError(f"{message.kind}: {len(parts)} parts, 1 is needed")
+                request = records.RepairRequest.from_bytes(parts[0])
                 if request.node != node.id:
                     raise ProtocolError(f"repair request: for node {request.node.hex()[:16]}, not for this one")
                 asked.append((at, node, request))
@@ -219,6 +227,14 @@ class Host:
             if node.id not in said:
                 said[node.id] = _filter_of(node)
             answers[at] = said[node.id]
+
+    def _countersign(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        asked = {at: message.parts[1:] for at, _, message in items}
+        for at, node, request in self._repair_requests(items, answers, has_more=True):
+            try:
+                answers[at] = node.countersign(request, asked[at])
+            except CityChainError as error:
+                answers[at] = messages.refused(messages.reason(error))
 
     # --- voting ------------------------------------------------------------------------------------------------------
 

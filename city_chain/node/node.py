@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from city_chain import records
-from city_chain.errors import InputError, StorageError
+from city_chain.errors import (
+    CityChainError,
+    InputError,
+    ProtocolError,
+    StorageError,
+    UnavailableError,
+    VerificationError,
+)
 from city_chain.node.bounds import Bounds
 from city_chain.node.holder import Holder
 from city_chain.node.ledger import Ledger
 from city_chain.node.voter import Voter
 from city_chain.ports import Clock, Presence, PresenceEntry, Storage
+from city_chain.proofs import poh
+from city_chain.stages import messages
 
 __all__ = ["OWN_DRIFT_MAX_MS", "Node"]
 
@@ -36,6 +46,7 @@ class Node:
         address: Where it answers.
         stake: Its stake.
         bounds: What its stamps stay under; without it the node keeps a bound in its own space.
+        suite: Of which suite the KEM key is that its record shows.
 
     Example:
         A node is made by a city: see `city_chain.City.local`.
@@ -53,6 +64,7 @@ class Node:
         address: str,
         stake: int = 1,
         bounds: Bounds | None = None,
+        suite: str = "x-wing",
     ) -> None:
         self.id = identity.id
         self.space = space
@@ -63,6 +75,9 @@ class Node:
         self.is_delegate = ledger.epoch.validators.position(identity.id) is not None
         self.voter = self._make_voter(identity, storage, ledger)
         self._identity = identity
+        self._suite = suite
+        self._ledger = ledger
+        self._record: bytes | None = None
         self._network = ledger.epoch.network
         self._storage = storage
         self._clock = clock
@@ -79,9 +94,56 @@ class Node:
             _log.error("delegate %s does not vote: its journal is damaged: %s", identity.id.hex()[:16], error)
             return None
 
+    @property
+    def has_logged_in(self) -> bool:
+        """Whether it has, since it was made."""
+        return self._record is not None
+
     def stamp(self) -> int:
         """The node's next stamp."""
         return self._hlc.now()
+
+    def countersign(self, request: records.RepairRequest, parts: Sequence[bytes]) -> bytes:
+        """Answers a message ``countersign`` (see `stages.messages`).
+
+        Args:
+            request: Which fragments are asked about.
+            parts: What follows it in the message.
+
+        Raises:
+            ProtocolError: The acks are not as many as the fragments.
+            UnavailableError: The node has not logged in.
+        """
+        if len(parts) != 1 + len(request.items):
+            raise ProtocolError(f"countersign: {len(parts)} parts after the request for {len(request.items)} fragments")
+        if self._record is None:
+            raise UnavailableError("countersign: this node has not logged in", 1, 0)
+        makers: list[Callable[[], records.Countersignature]] = []
+        for (tx_id, index), part in zip(request.items, parts[1:], strict=True):
+            makers.append(partial(self._countersign_ack, tx_id, index, part))
+        if parts[0]:
+            makers.append(partial(self._countersign_batch, parts[0]))
+        found = [self._record]
+        for make in makers:
+            try:
+                found.append(make().to_bytes())
+            except CityChainError as error:
+                found.append(messages.refused(messages.reason(error)))
+        return messages.message("countersigned", found)
+
+    def _countersign_ack(self, tx_id: bytes, index: int, part: bytes) -> records.Countersignature:
+        ack = poh.Ack.from_bytes(part)
+        if ack.tx_id != tx_id or ack.network != self._network:
+            raise VerificationError(f"ack: of transaction {ack.tx_id.hex()}, not of {tx_id.hex()}")
+        return self.holder.countersign(index, ack)
+
+    def _countersign_batch(self, height: bytes) -> records.Countersignature:
+        if not self.is_delegate:
+            raise ProtocolError("countersign: this node is no delegate")
+        committed = self._ledger.batch(messages.integer_of(height))
+        if committed is None:
+            raise UnavailableError(f"countersign: no batch is committed at height {messages.integer_of(height)}", 1, 0)
+        return records.Countersignature.of_batch(self._identity, self._network, committed.batch.header.digest)
 
     @staticmethod
     def log_in(nodes: Sequence[Node], storage: Storage, presence: Presence, region: str, ttl_s: float) -> list[float]:
@@ -123,8 +185,10 @@ class Node:
             stake=self.stake,
             sequence=sequence,
             hlc=self.stamp(),
+            suite=self._suite,
         )
-        entry = PresenceEntry(self.id, region, sequence, record.to_bytes())
+        self._record = record.to_bytes()
+        entry = PresenceEntry(self.id, region, sequence, self._record)
         return presence.register(self._clock.monotonic(), entry, ttl=ttl_s)[1]
 
     def _last_sequence(self) -> int:

@@ -70,6 +70,7 @@ class Roster:
     def _read(self, now: float) -> Members:
         entries: list[tuple[bytes, int, str]] = []
         addresses: dict[bytes, str] = {}
+        kem: dict[bytes, bytes] = {}
         cookie = None
         while True:
             page = self._presence.list(now, self._region, cookie=cookie)
@@ -78,6 +79,7 @@ class Roster:
                 if record is None:
                     continue
                 addresses[record.node] = record.address
+                kem[record.node] = record.kem
                 if record.roles & records.HOLDER and record.weight:
                     entries.append((record.node, record.weight, record.domain))
             cookie = page.cookie
@@ -90,7 +92,7 @@ class Roster:
             if self._storage is not None:
                 self._storage.put_many({candidates.root: candidates.to_bytes()})
             self._remember(candidates)
-        return Members(self._epoch, candidates, addresses)
+        return Members(self._epoch, candidates, addresses, kem)
 
     def _remember(self, candidates: records.Candidates) -> None:
         self._lists[candidates.root] = candidates

@@ -8,6 +8,8 @@ Later an audit asks for blocks of 1,024 bytes at random (`audit_challenge`), the
 hash (`audit_answer`), and the auditor, who has no byte of the fragment, checks them (`audit_verify`). `audit_chance`
 says how likely that is to catch a node that dropped some blocks, and `audit_blocks_for` how many to ask for.
 
+A `Session` between a sender and a node, made by `seal_sessions` with the node's KEM key, seals fragments on their way.
+
 What it proves: the node had all of the bytes when it answered, and promised to keep them. What it does not: that it
 still has them (ask again, or audit), or that two nodes keep two copies (they may share one disk).
 
@@ -20,6 +22,8 @@ The examples of the records here go on from the one at the top of `city_chain.re
 from city_chain._native import (
     Ack,
     HoldRequest,
+    OpenedSessions,
+    Session,
     audit_answer,
     audit_blocks,
     audit_blocks_for,
@@ -30,6 +34,7 @@ from city_chain._native import (
     hash_fragment,
     hold_many,
     request_many,
+    seal_sessions,
     verify_acks,
     verify_fragment,
     verify_requests,
@@ -40,6 +45,8 @@ from city_chain._native import (
 __all__ = [
     "Ack",
     "HoldRequest",
+    "OpenedSessions",
+    "Session",
     "audit_answer",
     "audit_blocks",
     "audit_blocks_for",
@@ -50,6 +57,7 @@ __all__ = [
     "hash_fragment",
     "hold_many",
     "request_many",
+    "seal_sessions",
     "verify_acks",
     "verify_fragment",
     "verify_requests",

@@ -3,6 +3,9 @@
 All nodes are asked at once. A node that refuses, or stays silent for the hedge time, is given up for its fragment and
 the next spare is asked as well; whichever acks first holds it. An ack counts after it was found to answer its request,
 its proof to be over the fragment's bytes, and its signature to be right; signatures are checked in batches.
+
+Fragments go out sealed under the session that their request names, and never otherwise. A node that does not know the
+session is told it once more.
 """
 
 from __future__ import annotations
@@ -80,12 +83,13 @@ class _Flight:
 
 
 def sign_requests(
-    sender: Sender, wanted: Sequence[tuple[records.Manifest, bytes, bytes, int]], deadline: float
+    sender: Sender, members: Members, wanted: Sequence[tuple[records.Manifest, bytes, bytes, int]], deadline: float
 ) -> list[poh.HoldRequest]:
     """Hold requests for (manifest, fragment hash, node, index), signed with one signature and challenged afresh.
 
     Args:
         sender: Who asks.
+        members: The nodes' keys.
         wanted: What is asked of whom.
         deadline: Until when acks are of use, on the sender's monotonic clock.
     """
@@ -96,7 +100,8 @@ def sign_requests(
         (manifest, fragment_hash, node, index, poh.challenge(seeds[manifest.tx_id], node, index))
         for manifest, fragment_hash, node, index in wanted
     ]
-    return poh.request_many(sender.identity, items, hlc=sender.stamp(), **times(sender, deadline))
+    sessions = sender.sessions.with_nodes([node for _, _, node, _ in wanted], members.kem)
+    return poh.request_many(sender.identity, items, sessions, hlc=sender.stamp(), **times(sender, deadline))
 
 
 class Times(TypedDict):
@@ -140,6 +145,7 @@ class Courier:
         self._stop = threading.Event()
         self._flights: dict[int, _Flight] = {}
         self._unverified: list[tuple[Order, poh.HoldRequest, bytes]] = []
+        self._told_again: set[bytes] = set()
 
     def run(self) -> None:
         """Sends everything; returns as soon as every order has enough acks, or no more can come, or time is up.
@@ -203,28 +209,44 @@ class Courier:
                 if (order.manifest.tx_id, index) not in expected and order.spares:
                     wanted.append((order.manifest, order.hashes[index], order.spares.popleft(), index))
                     owners.append(order)
-        self._send(list(zip(owners, sign_requests(self._sender, wanted, self._deadline), strict=True)))
+        requests = sign_requests(self._sender, self._members, wanted, self._deadline)
+        self._send(list(zip(owners, requests, strict=True)))
 
     def _send(self, cargo: Sequence[tuple[Order, poh.HoldRequest]]) -> None:
-        by_address: dict[str, list[tuple[int, tuple[Order, poh.HoldRequest]]]] = {}
+        sessions = self._sender.sessions
+        by_place: dict[tuple[str, bytes], list[tuple[int, tuple[Order, poh.HoldRequest]]]] = {}
         last, size = None, 0  # an order's fragments are of one size
         for order, request in cargo:
             address = self._members.addresses.get(request.node)
             if address is None:
                 order.refusals[request.index] = f"node {request.node.hex()[:8]} is not logged in"
                 continue
+            if not request.session:
+                order.refusals[request.index] = sessions.why_none(request.node)
+                continue
             if order is not last:
                 last, size = order, memoryview(order.fragments[request.index]).nbytes + 1024
-            by_address.setdefault(address, []).append((size, (order, request)))
-        runs = [(address, run) for address, items in by_address.items() for run in messages.split(items)]
+            by_place.setdefault((address, request.session), []).append((size, (order, request)))
+        runs = []
+        for (address, session_id), items in by_place.items():
+            session = sessions.get(session_id)
+            if session is None:
+                for _, (order, request) in items:
+                    order.refusals[request.index] = "the session that the request names has ended"
+                continue
+            is_told = not sessions.is_known(session_id)
+            runs += [(address, session, is_told, run) for run in messages.split(items)]
         if not runs:
             return
         now = self._sender.clock.monotonic()
         bodies = records.hold_messages(
-            [[(request, order.fragments[request.index]) for order, request in run] for _, run in runs]
+            [
+                (session, is_told, [(request, order.fragments[request.index]) for order, request in run])
+                for _, session, is_told, run in runs
+            ]
         )
-        first = self._gather.send([Request(address, body) for (address, _), body in zip(runs, bodies, strict=True)])
-        for ticket, (_, run) in enumerate(runs, first):
+        first = self._gather.send([Request(address, body) for (address, *_), body in zip(runs, bodies, strict=True)])
+        for ticket, (*_, run) in enumerate(runs, first):
             self._flights[ticket] = _Flight(run, now)
 
     def _receive(self, response: Response) -> None:
@@ -246,11 +268,22 @@ class Courier:
         found = records.accept_acks(
             [(part, request, order.fragments[request.index]) for order, request, part in unverified]
         )
+        proven: set[bytes] = set()
+        again: list[tuple[Order, poh.HoldRequest]] = []
         for (order, request, part), ack in zip(unverified, found, strict=True):
             index = request.index
             if isinstance(ack, poh.Ack):
+                proven.add(request.session)
                 if index not in order.acks:
                     order.acks[index] = ack
                     order.refusals.pop(index, None)
+            elif ack is None and request.session not in self._told_again and messages.is_session_wanted(part):
+                again.append((order, request))
             else:
                 order.refusals[index] = str(messages.ack_or_reason(part) if ack is None else ack)
+        self._sender.sessions.are_known(proven)
+        if again:
+            forgotten = {request.session for _, request in again}
+            self._told_again |= forgotten
+            self._sender.sessions.are_forgotten(forgotten)
+            self._send(again)

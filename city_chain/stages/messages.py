@@ -3,23 +3,25 @@
 Every body is one `records.Message`: a kind and some parts. This module is the one place that knows which parts a kind
 has; both sides use it. A message is not signed: what must be believed inside it is a signed record.
 
-============  ==================================================  ====================================================
-kind          parts                                               answer
-============  ==================================================  ====================================================
-``hold``      request, fragment, request, fragment, …             ``held``: an ack or a refusal for each pair
-``fetch``     one repair request                                  ``fragments``: one for each item, empty if absent
-``release``   one repair request                                  ``done``
-``inventory`` one repair request, for no items                    ``filter``: the filter, or nothing yet: ask again
-``open``      one repair request, capsule, capsule, …             ``shares``: a decryption share or a refusal for each
-``lead``      attempt, entries, batch, evidence…, reports…        ``proposal``: one proposal
-``vote``      proposal, batch, evidence…                          ``vote``: one vote
-``prepare``   height, attempt                                     ``report``: one report, or ``promised``: an attempt
-``weigh``     attempt, reports…                                   ``wanted``: a digest, or nothing
-``body``      digest                                              ``body``: batch, evidence…
-``announce``  height                                              ``tip``: height of the node's ledger
-``append``    batch, certificate, evidence…                       ``tip``
-any           what it cannot or will not do                       ``refused``: the reason
-============  ==================================================  ====================================================
+===============  ==============================================  ====================================================
+kind             parts                                           answer
+===============  ==============================================  ====================================================
+``hold``         sealed session or nothing, request, sealed      ``held``: for each request an ack, a refusal, or
+                 fragment, request, sealed fragment, …           ``session``: it is not known here, tell it again
+``fetch``        one repair request                              ``fragments``: one for each item, empty if absent
+``release``      one repair request                              ``done``
+``inventory``    one repair request, for no items                ``filter``: the filter, or nothing yet: ask again
+``countersign``  one repair request, the height of a batch or    ``countersigned``: the node's record, then a
+                 nothing, the ack of each item                   countersignature or a refusal for each, batch last
+``lead``         attempt, entries, batch, evidence…, reports…    ``proposal``: one proposal
+``vote``         proposal, batch, evidence…                      ``vote``: one vote
+``prepare``      height, attempt                                 ``report``: one report, or ``promised``: an attempt
+``weigh``        attempt, reports…                               ``wanted``: a digest, or nothing
+``body``         digest                                          ``body``: batch, evidence…
+``announce``     height                                          ``tip``: height of the node's ledger
+``append``       batch, certificate, evidence…                   ``tip``
+any              what it cannot or will not do                   ``refused``: the reason
+===============  ==============================================  ====================================================
 
 Integers are 8 bytes, little-endian.
 
@@ -41,11 +43,12 @@ __all__ = [
     "BODY_BYTES_SOFT_MAX",
     "ack_or_reason",
     "answer",
+    "countersignature_or_reason",
     "integer",
     "integer_of",
+    "is_session_wanted",
     "message",
     "parse",
-    "reason_of",
     "refused",
     "split",
 ]
@@ -126,21 +129,42 @@ def ack_or_reason(part: bytes) -> poh.Ack | str:
     try:
         return poh.Ack.from_bytes(part)
     except InputError as error:
-        reason = reason_of(part)
-        return f"neither an ack nor a refusal: {error}" if reason is None else reason
+        try:
+            found = records.Message.from_bytes(part)
+        except InputError:
+            return f"neither an ack nor a refusal: {error}"
+    if found.kind == "session":
+        return "the session is not known there"
+    return b"".join(found.parts)[:_REASON_MAX].decode(errors="replace")
 
 
-def reason_of(part: bytes) -> str | None:
-    """The reason in a refusal that stands for one part of an answer; None if the part is no message.
+def is_session_wanted(part: bytes) -> bool:
+    """Whether one part of a ``held`` answer says that the node does not know the session and wants to be told it.
 
     Example:
-        >>> reason_of(refused("no room")), reason_of(b"something else")
-        ('no room', None)
+        >>> is_session_wanted(message("session")), is_session_wanted(refused("no room"))
+        (True, False)
     """
     try:
-        found = records.Message.from_bytes(part)
+        return records.Message.from_bytes(part).kind == "session"
     except InputError:
-        return None
+        return False
+
+
+def countersignature_or_reason(part: bytes) -> records.Countersignature | str:
+    """One part of a ``countersigned`` answer: the countersignature, or why there is none.
+
+    Example:
+        >>> countersignature_or_reason(refused("no such batch"))
+        'no such batch'
+    """
+    try:
+        return records.Countersignature.from_bytes(part)
+    except InputError as error:
+        try:
+            found = records.Message.from_bytes(part)
+        except InputError:
+            return f"neither a countersignature nor a refusal: {error}"
     return b"".join(found.parts)[:_REASON_MAX].decode(errors="replace")
 
 

@@ -15,6 +15,7 @@ from city_chain import records
 from city_chain.errors import CityChainError
 from city_chain.ports import Clock, Entropy
 from city_chain.proofs import poh
+from city_chain.stages.sessions import Sessions
 
 __all__ = [
     "Behind",
@@ -26,7 +27,6 @@ __all__ = [
     "Hold",
     "Index",
     "Journal",
-    "Keys",
     "Members",
     "Placement",
     "Restored",
@@ -71,35 +71,13 @@ class Members:
         epoch: The delegates and seed in force.
         candidates: The holders that may be chosen.
         addresses: Where every node answers.
+        kem: The KEM key to which secrets for each node are sealed.
     """
 
     epoch: records.Epoch
     candidates: records.Candidates
     addresses: Mapping[bytes, str]
-
-
-class Keys(Protocol):
-    """A city's public keys, as far as sealing and opening need them (`records.CityKeys` has them all)."""
-
-    @property
-    def encryption_key(self) -> bytes:
-        """What payloads are sealed under, typed bytes."""
-        ...
-
-    @property
-    def encryption_shares(self) -> Sequence[bytes]:
-        """What the delegates' decryption shares are checked against, typed bytes, by the delegates' positions."""
-        ...
-
-    @property
-    def threshold(self) -> int:
-        """How many shares open what is sealed."""
-        ...
-
-    @property
-    def delegates(self) -> Sequence[bytes]:
-        """The delegates, by position."""
-        ...
+    kem: Mapping[bytes, bytes]
 
 
 class Index(Protocol):
@@ -121,6 +99,7 @@ class Sender:
         clock: Physical time.
         entropy: Fresh challenges.
         stamp: Gives the next stamp of the hybrid logical clock.
+        sessions: What it shares with nodes, so that fragments travel sealed.
         sent: What it sent before; None if nobody keeps count.
     """
 
@@ -130,6 +109,7 @@ class Sender:
     clock: Clock
     entropy: Entropy
     stamp: Callable[[], int]
+    sessions: Sessions
     sent: Index | None = None
 
 

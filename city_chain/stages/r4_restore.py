@@ -1,7 +1,6 @@
 """R4 restore: any k good fragments decode; the result must be the transaction that the receipt is about.
 
-What is sealed stays sealed here; `r4_open` opens it. For a repair, what is absent or corrupt is made anew and placed on
-healthy nodes, with new acks.
+For a repair, what is absent or corrupt is made anew and placed on healthy nodes, with new acks.
 """
 
 from __future__ import annotations
@@ -132,7 +131,7 @@ def _place(orders: Sequence[Order], sender: Sender, members: Members, transport:
         for index in order.missing
         if order.spares
     ]
-    requests = sign_requests(sender, [item for _, item in wanted], deadline)
+    requests = sign_requests(sender, members, [item for _, item in wanted], deadline)
     for order in orders:
         order.requests = [r for (owner, _), r in zip(wanted, requests, strict=True) if owner is order]
     if orders:

@@ -277,8 +277,11 @@ def test_a_repair_that_moves_nothing_is_not_committed() -> None:
             (fragment,) = inside.node(holders[index]).holder.fetch([(receipt.tx_id, index)])
             hashes = receipt.availability.fragment_hashes
             deadline = inside.clock.monotonic() + 2
-            (request,) = sign_requests(inside.sender, [(receipt.manifest, hashes[index], node, index)], deadline)
-            body = messages.message("hold", [request.to_bytes(), fragment])
+            members = inside.sending()["members"]
+            wanted = [(receipt.manifest, hashes[index], node, index)]
+            (request,) = sign_requests(inside.sender, members, wanted, deadline)
+            session = inside.sender.sessions.get(request.session)
+            (body,) = records.hold_messages([(session, True, [(request, fragment)])])
             (answer,) = inside._host.handle([Request(inside.node(node).address, body)])
             ack = messages.ack_or_reason(messages.answer(answer, "held", 1)[0])
             assert isinstance(ack, poh.Ack)
@@ -396,17 +399,11 @@ def test_an_ack_whose_proof_is_made_up_does_not_count() -> None:
                 if message.kind != "hold":
                     answers.extend(inside._host.handle([request]))
                     continue
-                (liar,) = [node for node in liars if node.address == request.address]
-                asked = [poh.HoldRequest.from_bytes(part) for part in message.parts[::2]]
-                # Signed by the node itself, over a challenge of its own liking.
-                bluffed = [
-                    poh.hold_many(inside.node(liar.id).holder._identity, [(a, f)], 1)[0]
-                    for a, f in zip(asked, message.parts[1::2], strict=True)
-                ]
+                (honest,) = inside._host.handle([request])
                 torn = []
-                for ack in bluffed:
-                    encoded = bytearray(ack.to_bytes())
-                    encoded[encoded.index(ack.proof)] ^= 1
+                for part in messages.answer(honest, "held"):
+                    encoded = bytearray(part)
+                    encoded[encoded.index(poh.Ack.from_bytes(part).proof)] ^= 1
                     torn.append(bytes(encoded))
                 answers.append(messages.message("held", torn))
             return answers

@@ -312,7 +312,7 @@ def test_a_sender_that_disperses_something_else() -> None:
         hashes = [poh.hash_fragment(fragment) for fragment in torn]
         dispersals[4] = Dispersal(honest[4].length, terms.k, terms.n, torn, hashes)
         selections = s1_select(transactions, sender, given["members"])
-        holds = s3_hold(transactions, selections, dispersals, sender, inside.journal, until)
+        holds = s3_hold(transactions, selections, dispersals, sender, given["members"], inside.journal, until)
         deliveries = s4_deliver(
             holds, sender, given["members"], given["transport"], inside.journal, inside.behind, until
         )
@@ -451,7 +451,7 @@ def test_requests_that_are_signed_but_not_allowed() -> None:
                 deadline_ms=deadline_ms,
                 hold_until_ms=until_ms,
             )
-            return messages.message("hold", [request.to_bytes(), fragment])
+            return messages.message("hold", [b"", request.to_bytes(), fragment])
 
         def ask(kind: str, identity: records.Identity, whom: bytes, deadline_ms: int, network: bytes) -> bytes:
             request = records.RepairRequest(
@@ -528,10 +528,10 @@ def test_two_fragments_for_one_place_in_one_burst() -> None:
             for part in (request.to_bytes(), fragment)
         ]
         bursts = [
-            [Request(node.address, messages.message("hold", pairs))],
+            [Request(node.address, messages.message("hold", [b"", *pairs]))],
             [
-                Request(node.address, messages.message("hold", pairs[:2])),
-                Request(node.address, messages.message("hold", pairs[2:])),
+                Request(node.address, messages.message("hold", [b"", *pairs[:2]])),
+                Request(node.address, messages.message("hold", [b"", *pairs[2:]])),
             ],
         ]
         for burst in bursts:

@@ -17,6 +17,8 @@ from city_chain.records import (
     Batch,
     Candidates,
     CommitCertificate,
+    Countersignature,
+    CountersignedReceipt,
     Draw,
     Entry,
     Epoch,
@@ -172,6 +174,8 @@ class City:
         [(_, ticket, _)] = machine.drain()
         machine.durable(ticket)
         [(_, _, report)] = machine.drain()
+        receipt = Receipt(availability, self.epoch, batch, commit, 0)
+        whole = Countersignature.of_batch(self.delegates[0], self.epoch.network, batch.digest)
         return [
             self.validators,
             self.epoch,
@@ -190,12 +194,14 @@ class City:
             dpos.Proposal(self.delegates[0], slot, [dpos.Report.from_bytes(report)]),
             commit.certificate,
             commit,
-            Receipt(availability, self.epoch, batch, commit, 0),
+            receipt,
             self.trust,
             certificate.repair,
             certificate,
             wanted,
             node,
+            whole,
+            CountersignedReceipt(receipt, [(node, whole)]),
             Message("hold", [transaction.to_bytes(), b""]),
         ]
 

@@ -108,6 +108,7 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("Identity", r.Identity, bytes(32))
     add("Identity.child", r.Identity.child, bytes(32), b"node", 0)
     add("Identity.sign", city.sender.sign, b"message")
+    add("Identity.kem_public", city.sender.kem_public, "x-wing")
     add("verify_message", r.verify_message, city.sender.id, b"m", city.sender.sign(b"m"))
     add("Epoch.first", r.Epoch.first, "name", bytes(32), city.validators)
     add("Candidates", r.Candidates, network, "r", [(node, 1, "d")])
@@ -164,18 +165,41 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("encode_message", r.encode_message, "hold", [b"part"])
     times = {"hlc": 1, "deadline_ms": 2, "hold_until_ms": 3}
     add("request_holds", r.request_holds, city.sender, [(manifest, city.hashes, bytes(32))], **times)
-    add("read_holds", r.read_holds, r.Message("hold", [request.to_bytes(), b"fragment"]))
+    add("read_holds", r.read_holds, r.Message("hold", [b"", request.to_bytes(), b"fragment"]))
     add("hold_terms", r.hold_terms, [request])
-    asked_of = (city.nodes[request.node], 1, [request], [city.fragments[0]], [None], [None])
+    asked_of = (city.nodes[request.node], p.OpenedSessions(), 1, [request], [city.fragments[0]], [b""], [None], [None])
     add("hold_burst", r.hold_burst, [asked_of])
-    add("hold_messages", r.hold_messages, [[(request, city.fragments[0])]])
+    add("hold_messages", r.hold_messages, [(None, True, [(request, city.fragments[0])])])
     add("accept_acks", r.accept_acks, [(ack.to_bytes(), request, city.fragments[0])])
+
+    made = r.Countersignature.of_ack(city.nodes[ack.node], ack)
+    entry = {**entry, "suite": "x-wing"}
+    vouched = r.NodeRecord(city.nodes[ack.node], network=network, **entry)
+    holders = [city.nodes[held.node] for held in availability.acks]
+    signed = [
+        (r.NodeRecord(holder, network=network, **entry), r.Countersignature.of_ack(holder, held))
+        for holder, held in zip(holders, availability.acks, strict=True)
+    ]
+    signed += [
+        (r.NodeRecord(voter, network=network, **entry), r.Countersignature.of_batch(voter, network, batch.digest))
+        for voter in city.delegates
+    ]
+    whole = r.CountersignedReceipt(receipt, signed)
+    add("Countersignature.of_ack", r.Countersignature.of_ack, city.nodes[ack.node], ack)
+    add("Countersignature.of_batch", r.Countersignature.of_batch, city.sender, network, bytes(32))
+    add("Countersignature.verify", made.verify)
+    add("Countersignature.verify_by", made.verify_by, vouched)
+    add("CountersignedReceipt", r.CountersignedReceipt, receipt, [(vouched, made)])
+    add("CountersignedReceipt.verify", whole.verify, city.trust, [(vouched.node, vouched.ml_dsa)])
+    add("CountersignedReceipt.signed", whole.signed)
 
     add("HoldRequest.verify", request.verify)
     add("Ack.verify", ack.verify)
     add("Ack.verify_answers", ack.verify_answers, request)
     add("Ack.verify_held", ack.verify_held, city.fragments[0])
     add("challenge", p.challenge, bytes(32), node, 0)
+    add("seal_sessions", p.seal_sessions, network, city.sender.id, [(node, city.sender.kem_public())])
+    add("OpenedSessions", p.OpenedSessions, 16)
     item = (manifest, bytes(32), node, 0, bytes(32))
     add("request_many", p.request_many, city.sender, [item], hlc=1, deadline_ms=2, hold_until_ms=3)
     add("verify_requests", p.verify_requests, [request])
@@ -232,7 +256,7 @@ NOT_CONSTRUCTED = {
     "Entry",
     "Epoch",
 }
-NOT_CONSTRUCTED |= {"HoldRequest", "Report", "Selection"}
+NOT_CONSTRUCTED |= {"HoldRequest", "Report", "Selection", "Session", "Countersignature"}
 
 
 PROOFS = [importlib.import_module(f"{proofs.__name__}.{found.name}") for found in pkgutil.iter_modules(proofs.__path__)]

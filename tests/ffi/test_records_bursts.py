@@ -121,11 +121,15 @@ def test_messages(city, burst):
     requests = [city.request(manifest, 1, manifest.selection.nodes[1]) for manifest in manifests[:3]]
     pairs = [(request, city.fragments[1]) for request in requests]
     runs = [pairs, pairs[:1], []]
-    parts: list[list[bytes]] = [[part for request, f in run for part in (request.to_bytes(), f)] for run in runs]
-    assert records.hold_messages(runs) == [Message("hold", of).to_bytes() for of in parts]
-    assert records.hold_messages(iter([pairs])) == [records.encode_message("hold", parts[0])]
-    assert records.read_holds(Message("hold", parts[0])) == (requests, [city.fragments[1]] * 3)
-    for wrong, error in (([], ProtocolError), (parts[0][:1], ProtocolError), ([b"?", b""], InputError)):
+    parts: list[list[bytes]] = [
+        [b"", *(part for request, f in run for part in (request.to_bytes(), f))] for run in runs
+    ]
+    expected = [Message("hold", of).to_bytes() for of in parts]
+    assert records.hold_messages([(None, True, run) for run in runs]) == expected
+    assert records.hold_messages(iter([(None, False, iter(pairs))])) == [records.encode_message("hold", parts[0])]
+    assert records.read_holds(Message("hold", parts[0])) == (b"", requests, [city.fragments[1]] * 3)
+    assert records.read_holds(Message("hold", [b"session", *parts[0][1:]]))[0] == b"session"
+    for wrong, error in (([], ProtocolError), (parts[0][:2], ProtocolError), ([b"", b"?", b""], InputError)):
         with pytest.raises(error):
             records.read_holds(Message("hold", wrong))
 
@@ -176,10 +180,11 @@ def test_rows_and_acks_are_those_of_single_calls(city, burst, count):
     fragments = [city.fragments[0]] * count
     acks = poh.hold_many(node, list(zip(requests, fragments, strict=True)), 3)
     rows = [held_row(request, city.fragments[0]) for request in requests]
-    asked = (node, 3, requests, fragments, [None] * count, [None] * count)
+    opened, none = poh.OpenedSessions(), [b""] * count
+    asked = (node, opened, 3, requests, fragments, none, [None] * count, [None] * count)
     assert records.hold_burst([asked]) == [([ack.to_bytes() for ack in acks], rows)]
     # Several nodes at once, and rows that are there already.
-    again = (node, 3, requests, fragments, rows, [None] * count)
+    again = (node, opened, 3, requests, fragments, none, rows, [None] * count)
     assert records.hold_burst([asked, again, asked]) == [
         ([ack.to_bytes() for ack in acks], written) for written in (rows, [None] * count, rows)
     ]
@@ -193,11 +198,14 @@ def test_what_is_refused_takes_nothing_along(city, burst):
     fragment = city.fragments[0]
     other = Message("held", [city.request(manifests[3], 1, node.id).to_bytes(), city.fragments[1]]).to_bytes()
     rotten = other[:-1] + bytes([other[-1] ^ 1])
+    opened = poh.OpenedSessions()
     asked = (
         node,
+        opened,
         3,
         [requests[0], requests[1], stranger, requests[2], requests[3], requests[4], requests[5], requests[5]],
         [fragment, fragment + b"?", fragment, fragment, fragment, fragment, fragment, fragment],
+        [b""] * 8,
         [None, None, None, None, other, rotten, b"no row", b"no row"],
         [None, None, None, "it is late", None, None, None, None],
     )
@@ -207,12 +215,16 @@ def test_what_is_refused_takes_nothing_along(city, burst):
     assert reason(answers[3]) == "it is late"
     assert "another fragment 0 of the transaction is held here" in reason(answers[4])
     good = [0, 5, 6, 7]
-    expected = poh.hold_many(node, [(asked[2][at], fragment) for at in good], 3)
+    expected = poh.hold_many(node, [(asked[3][at], fragment) for at in good], 3)
     assert [answers[at] for at in good] == [ack.to_bytes() for ack in expected]
     assert [row is not None for row in rows] == [True, False, False, False, False, True, True, False]
-    [(answers, _)] = records.hold_burst([(node, 3, requests[:1], [fragment], [None], ["x" * 600])])
+    [(answers, _)] = records.hold_burst([(node, opened, 3, requests[:1], [fragment], [b""], [None], ["x" * 600])])
     assert reason(answers[0]) == "x" * 500
-    for wrong in ((node, 3, requests, [fragment], [None] * 6, [None] * 6), (node, 3, [], [], [None], [])):
+    for wrong in (
+        (node, opened, 3, requests, [fragment], [b""] * 6, [None] * 6, [None] * 6),
+        (node, opened, 3, requests, [fragment] * 6, [b""], [None] * 6, [None] * 6),
+        (node, opened, 3, [], [], [], [None], []),
+    ):
         with pytest.raises(InputError, match="requests"):
             records.hold_burst([wrong])
 

@@ -62,7 +62,9 @@ class Keeper:
         requests, fragments = [request for request, _ in pairs], [fragment for _, fragment in pairs]
         keys = fragment_keys(requests)
         kept = self.storage.get_many(keys)
-        ((answers, rows),) = records.hold_burst([self.holder.wanted(requests, fragments, [None] * len(pairs), 3, kept)])
+        none = [None] * len(pairs)
+        wanted = self.holder.wanted(requests, fragments, [b""] * len(pairs), none, 3, kept)
+        ((answers, rows),) = records.hold_burst([wanted])
         self.storage.put_many(leased(requests, keys, rows))
         found = []
         for (request, fragment), answer in zip(pairs, answers, strict=True):

@@ -17,6 +17,7 @@ from city_chain.stages import inventories as module
 from city_chain.stages import messages
 from city_chain.stages.inventories import AGE_MAX_S, BYTES_MAX, Inventories, entry, refresh
 from city_chain.stages.model import Members, Sender, Terms
+from city_chain.stages.sessions import Sessions
 
 pytestmark = pytest.mark.unit
 
@@ -101,9 +102,11 @@ class World:
             EPOCH,
             records.Candidates(EPOCH.network, "Utrecht", sorted((node, 1 << 16, "north") for node in NODES)),
             self.addresses,
+            {},
         )
+        sessions = Sessions(EPOCH.network, IDENTITY.id, self.clock)
         self.sender = Sender(
-            IDENTITY, records.Draw(IDENTITY, EPOCH), Terms(2, 4), self.clock, OsEntropy(), lambda: 7 << 16
+            IDENTITY, records.Draw(IDENTITY, EPOCH), Terms(2, 4), self.clock, OsEntropy(), lambda: 7 << 16, sessions
         )
         self.inventories = Inventories(self.clock)
 
@@ -175,7 +178,7 @@ def test_nodes_that_are_gone_are_forgotten() -> None:
     world.transport.stop(world.addresses[NODES[0]])
     assert world.refresh(NODES[:1]) == 0
     assert not world.inventories
-    world.members = Members(EPOCH, world.members.candidates, {})
+    world.members = Members(EPOCH, world.members.candidates, {}, {})
     world.inventories.learn(NODES[0], holding(0), 9)
     assert world.refresh() == 0
     assert len(world.inventories) == 1, "who is not logged in was not asked"

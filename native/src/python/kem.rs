@@ -49,14 +49,7 @@ fn encapsulated<'py>(py: Python<'py>, key: &PublicKey) -> PyResult<Encapsulated<
 ///     >>> key.decapsulate(ciphertext) == secret
 ///     True
 #[pyclass(frozen, name = "SecretKey", module = "city_chain.algorithms.tes.kem")]
-pub(super) struct KemSecretKey(SecretKey);
-
-impl KemSecretKey {
-    /// The key inside.
-    pub(super) fn core(&self) -> &SecretKey {
-        &self.0
-    }
-}
+struct KemSecretKey(SecretKey);
 
 #[pymethods]
 impl KemSecretKey {

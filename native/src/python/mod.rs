@@ -22,6 +22,7 @@ mod real;
 mod record;
 mod records;
 mod rvh;
+mod session;
 mod signatures;
 mod tes;
 mod text;
@@ -46,6 +47,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     kem::register(module)?;
     tes::register(module)?;
     poh::register(module)?;
+    session::register(module)?;
     audit::register(module)?;
     dpos::register(module)?;
     records::register(module)

@@ -11,11 +11,12 @@ use super::identity::Identity;
 use super::int::Int;
 use super::record::{MANY_MAX, Wrapper, check_tuple, each, items, record, verdicts};
 use super::records::Manifest;
+use super::session;
 use crate::crypto::hash::{self, Digest};
 use crate::primitives::bulk::BulkSignature;
 use crate::primitives::quorum;
-use crate::primitives::wire::Bytes;
 use crate::proofs::poh as model;
+use crate::records::bursts;
 
 record! {
     /// What a sender asks of one node: to hold a fragment, and to prove it for a challenge. Made by `request_many`.
@@ -50,6 +51,8 @@ record! {
         deadline_ms: u64 = |core| core.deadline_ms;
         /// Until when the fragment is to be held, UTC epoch milliseconds.
         hold_until_ms: u64 = |core| core.hold_until_ms;
+        /// The id of the session that seals the fragment on its way, 32 bytes; empty if it is not sealed.
+        session: &[u8] = |core| &core.session;
     }
 }
 
@@ -100,6 +103,12 @@ record! {
 
 #[pymethods]
 impl Ack {
+    /// What stands for the ack: the digest of everything but its signature, 32 bytes.
+    #[getter]
+    fn digest(&self, py: Python<'_>) -> PyResult<Digest> {
+        short(py, || self.core.digest())
+    }
+
     /// Checks the node's signature.
     ///
     /// Raises:
@@ -160,6 +169,7 @@ fn challenge(py: Python<'_>, seed: Input<'_>, node: Input<'_>, index: Int<u16>) 
 /// Args:
 ///     identity: Who asks.
 ///     items: (manifest, fragment hash, node, index, challenge) each; hash, node and challenge are 32 bytes.
+///     sessions: The sessions with the nodes; a request to a node without one names none.
 ///     hlc: The sender's hybrid logical clock.
 ///     deadline_ms: Until when an ack is of use, UTC epoch milliseconds.
 ///     hold_until_ms: Until when the fragments are to be held, UTC epoch milliseconds.
@@ -176,16 +186,19 @@ fn challenge(py: Python<'_>, seed: Input<'_>, node: Input<'_>, index: Int<u16>) 
 ///     >>> asked = poh.request_many(identity, [item], hlc=1, deadline_ms=1000, hold_until_ms=2000)
 ///     >>> asked[0].verify()
 #[pyfunction]
-#[pyo3(signature = (identity, items, *, hlc, deadline_ms, hold_until_ms))]
+#[pyo3(signature = (identity, items, sessions = None, *, hlc, deadline_ms, hold_until_ms))]
+#[allow(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
 fn request_many(
     py: Python<'_>,
     identity: &Identity,
     items: &Bound<'_, PyAny>,
+    sessions: Option<&Bound<'_, PyAny>>,
     hlc: Int<u64>,
     deadline_ms: Int<u64>,
     hold_until_ms: Int<u64>,
 ) -> PyResult<Vec<HoldRequest>> {
     let sender = identity.core().id();
+    let sessions = bursts::sessions_by_node(&session::read(sessions)?);
     let requests = self::items(items, "hold requests", MANY_MAX, |item| {
         check_tuple(item, 5, "hold request")?;
         let (manifest, fragment_hash, node, index, challenge): (
@@ -198,10 +211,11 @@ fn request_many(
         let manifest = manifest.get();
         let manifest_hash = short(py, || manifest.id())?;
         let manifest = manifest.core();
+        let node = node.digest(py, "hold request: node")?;
         Ok(model::HoldRequest {
             network: manifest.network,
             sender,
-            node: node.digest(py, "hold request: node")?,
+            node,
             tx_id: manifest.tx_id,
             manifest_hash,
             index: index.0,
@@ -211,7 +225,7 @@ fn request_many(
             hlc: hlc.0,
             deadline_ms: deadline_ms.0,
             hold_until_ms: hold_until_ms.0,
-            session: Bytes::default(),
+            session: short(py, || bursts::session_with(&sessions, &node))?,
             authorization: BulkSignature::empty(),
         })
     })?;

@@ -3,11 +3,14 @@
 //! Nothing here is a rule of its own. Each function does what the single calls named in its documentation do, in the same
 //! order and with the same outcome for every item.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::Key;
+use super::identity::Identity;
 use super::manifest::Manifest;
 use super::message::{self, Message};
 use crate::crypto::ed25519::SigningKey;
@@ -15,6 +18,7 @@ use crate::crypto::hash::{self, Digest, hex};
 use crate::error::{Error, Result};
 use crate::primitives::bulk::BulkSignature;
 use crate::primitives::wire::{self, Bytes};
+use crate::proofs::poh::session::{Opened, Session};
 use crate::proofs::poh::{self, Ack, HoldRequest};
 
 /// Items of about 10 µs each from which on they are spread over threads: to wake one costs as much as several of them, and
@@ -55,10 +59,27 @@ pub struct Times {
     pub hold_until_ms: u64,
 }
 
+/// What a request to `node` names as its session: the id of the one with that node; nothing if there is none.
+pub fn session_with(sessions: &HashMap<Key, Digest>, node: &Key) -> Result<Bytes<{ poh::SESSION_MAX }>> {
+    Bytes::new("hold request: session", sessions.get(node).map_or(Vec::new(), |id| id.to_vec()))
+}
+
+/// The ids of some sessions by node.
+pub fn sessions_by_node(sessions: &[Arc<Session>]) -> HashMap<Key, Digest> {
+    sessions.iter().map(|session| (*session.node(), *session.id())).collect()
+}
+
 /// Asks the first n nodes of every manifest's selection for its fragments, all with one signature
-/// ([`poh::challenge`], [`poh::request_many`]); the requests of each manifest, by fragment index.
-pub fn request_holds(key: &SigningKey, asked: &[Asked<'_>], times: Times) -> Result<Vec<Vec<HoldRequest>>> {
+/// ([`poh::challenge`], [`poh::request_many`]); the requests of each manifest, by fragment index. The requests to a node
+/// name the session with it.
+pub fn request_holds(
+    key: &SigningKey,
+    asked: &[Asked<'_>],
+    sessions: &[Arc<Session>],
+    times: Times,
+) -> Result<Vec<Vec<HoldRequest>>> {
     let sender = key.public();
+    let sessions = sessions_by_node(sessions);
     let mut requests = Vec::new();
     for item in asked {
         let manifest = item.manifest;
@@ -79,7 +100,7 @@ pub fn request_holds(key: &SigningKey, asked: &[Asked<'_>], times: Times) -> Res
                 hlc: times.hlc,
                 deadline_ms: times.deadline_ms,
                 hold_until_ms: times.hold_until_ms,
-                session: Bytes::default(),
+                session: session_with(&sessions, node)?,
                 authorization: BulkSignature::empty(),
             });
         }
@@ -93,8 +114,10 @@ pub fn request_holds(key: &SigningKey, asked: &[Asked<'_>], times: Times) -> Res
 pub struct Pair<'a> {
     /// What is asked.
     pub request: &'a HoldRequest,
-    /// The fragment that came with it.
+    /// The fragment that came with it, sealed if the request names a session.
     pub fragment: &'a [u8],
+    /// The sealed session that came with it; empty if none did.
+    pub offered: &'a [u8],
     /// The row that the node has of that fragment.
     pub kept: Option<&'a [u8]>,
     /// Why it is refused already.
@@ -103,8 +126,10 @@ pub struct Pair<'a> {
 
 /// What one burst asks of one node.
 pub struct Node<'a> {
-    /// The node's key.
-    pub key: &'a SigningKey,
+    /// The node's keys.
+    pub identity: &'a Identity,
+    /// The sessions that it has opened, and where it puts those that it opens now.
+    pub opened: &'a Opened,
     /// The node's clock.
     pub hlc: u64,
     /// What is asked.
@@ -120,33 +145,106 @@ pub struct Held {
     pub row: Option<Vec<u8>>,
 }
 
-/// The rows and answers of many nodes ([`poh::verify_fragment`], [`poh::hold_many`]). One that fails takes none along.
+/// A request whose fragment lies open, or why it does not.
+struct Ready<'a> {
+    request: &'a HoldRequest,
+    fragment: Cow<'a, [u8]>,
+    kept: Option<&'a [u8]>,
+    answer: Option<Vec<u8>>,
+}
+
+/// The rows and answers of many nodes ([`Session::open_fragment`], [`poh::verify_fragment`], [`poh::hold_many`]). One that
+/// fails takes none along. Sessions are opened for those only that are not refused already.
 pub fn hold(nodes: &[Node<'_>]) -> Result<Vec<Vec<Held>>> {
-    if nodes.iter().map(|node| node.pairs.len()).sum::<usize>() < 2 * PARALLEL_MIN {
+    if nodes.iter().map(|node| node.pairs.len()).sum::<usize>() < 2 * PARALLEL_MIN && !nodes.iter().any(is_slow) {
         return nodes.iter().map(hold_one).collect();
     }
     nodes.par_iter().map(hold_one).collect()
 }
 
-/// Acks check every fragment's hash, and nearly always all are right: only where one is not are they looked at one by one.
-fn hold_one(node: &Node<'_>) -> Result<Vec<Held>> {
-    hold_checked(node, false).or_else(|_| hold_checked(node, true))
+/// Whether a node may have to open a session, which costs more than several fragments.
+fn is_slow(node: &Node<'_>) -> bool {
+    node.pairs.iter().any(|pair| !pair.offered.is_empty())
 }
 
-fn hold_checked(node: &Node<'_>, one_by_one: bool) -> Result<Vec<Held>> {
-    let public = node.key.public();
+/// Acks check every fragment's hash, and nearly always all are right: only where one is not are they looked at one by one.
+fn hold_one(node: &Node<'_>) -> Result<Vec<Held>> {
+    let ready = open(node)?;
+    hold_checked(node, &ready, false).or_else(|_| hold_checked(node, &ready, true))
+}
+
+/// Opens the fragments that came sealed.
+fn open<'a>(node: &Node<'a>) -> Result<Vec<Ready<'a>>> {
+    // By sender, so that nobody spoils a session for another; and a node may be told one later in the same burst.
+    type Place<'a> = (&'a [u8], &'a Key, bool);
+    let mut sessions: HashMap<Place<'_>, Option<Result<Arc<Session>>>> = HashMap::new();
+    let public = node.identity.id();
+    let mut ready = Vec::with_capacity(node.pairs.len());
+    for pair in &node.pairs {
+        let request = pair.request;
+        let as_it_is = |answer| Ready { request, fragment: Cow::Borrowed(pair.fragment), kept: pair.kept, answer };
+        if let Some(reason) = &pair.refusal {
+            ready.push(as_it_is(Some(refused(reason)?)));
+            continue;
+        }
+        if request.session.is_empty() || request.node != public {
+            ready.push(as_it_is(None));
+            continue;
+        }
+        let place: Place<'_> = (&request.session, &request.sender, pair.offered.is_empty());
+        ready.push(match sessions.entry(place).or_insert_with(|| session_of(node, pair)) {
+            None => as_it_is(Some(message::encode_parts("session", &[])?)),
+            Some(Err(error)) => as_it_is(Some(refused(&error.to_string())?)),
+            Some(Ok(session)) => match session.open_fragment(request, pair.fragment) {
+                Ok(fragment) => Ready { request, fragment: Cow::Owned(fragment), kept: pair.kept, answer: None },
+                Err(error) => as_it_is(Some(refused(&error.to_string())?)),
+            },
+        });
+    }
+    Ok(ready)
+}
+
+/// The session that a request names: one that is known, or the one that came with it; `None` if it is neither.
+fn session_of(node: &Node<'_>, pair: &Pair<'_>) -> Option<Result<Arc<Session>>> {
+    let request = pair.request;
+    let id: Digest = (*request.session).try_into().ok()?;
+    if let Some(known) = node.opened.get(&id) {
+        return Some(Ok(known));
+    }
+    if pair.offered.is_empty() {
+        return None;
+    }
+    let identity = node.identity;
+    let open =
+        || Session::open(&request.network, &request.sender, &identity.id(), pair.offered, |suite| identity.kem(suite));
+    Some(open().map(|session| {
+        let session = Arc::new(session);
+        // A session under another id is of no use, and is refused where the request is held against it.
+        if *session.id() == id {
+            node.opened.put(Arc::clone(&session));
+        }
+        session
+    }))
+}
+
+fn hold_checked(node: &Node<'_>, ready: &[Ready<'_>], one_by_one: bool) -> Result<Vec<Held>> {
+    let key = node.identity.signing();
+    let public = key.public();
     let mut rows: HashMap<(Digest, u16), Vec<u8>> = HashMap::new();
-    let mut good = Vec::with_capacity(node.pairs.len());
-    let mut held: Vec<Held> = Vec::with_capacity(node.pairs.len());
-    for (at, pair) in node.pairs.iter().enumerate() {
+    let mut good = Vec::with_capacity(ready.len());
+    let mut held: Vec<Held> = Vec::with_capacity(ready.len());
+    for (at, pair) in ready.iter().enumerate() {
+        if let Some(answer) = &pair.answer {
+            held.push(Held { answer: answer.clone(), row: None });
+            continue;
+        }
         let place = (pair.request.tx_id, pair.request.index);
         let kept = rows.get(&place).map(Vec::as_slice).or(pair.kept);
-        let refusal = pair.refusal.clone().or_else(|| refusal(&public, pair, kept, one_by_one));
-        if let Some(reason) = refusal {
+        if let Some(reason) = refusal(&public, pair, kept, one_by_one) {
             held.push(Held { answer: refused(&reason)?, row: None });
             continue;
         }
-        let row = message::encode_parts("held", &[&wire::encode(pair.request)?, pair.fragment])?;
+        let row = message::encode_parts("held", &[&wire::encode(pair.request)?, &pair.fragment])?;
         let is_new = kept != Some(row.as_slice());
         good.push(at);
         held.push(Held { answer: Vec::new(), row: is_new.then(|| row.clone()) });
@@ -154,21 +252,20 @@ fn hold_checked(node: &Node<'_>, one_by_one: bool) -> Result<Vec<Held>> {
             rows.insert(place, row);
         }
     }
-    let pairs: Vec<(&HoldRequest, &[u8])> =
-        good.iter().map(|at| (node.pairs[*at].request, node.pairs[*at].fragment)).collect();
-    for (at, ack) in good.into_iter().zip(poh::hold_many(node.key, &pairs, node.hlc)?) {
+    let pairs: Vec<(&HoldRequest, &[u8])> = good.iter().map(|at| (ready[*at].request, &*ready[*at].fragment)).collect();
+    for (at, ack) in good.into_iter().zip(poh::hold_many(key, &pairs, node.hlc)?) {
         held[at].answer = wire::encode(&ack)?;
     }
     Ok(held)
 }
 
 /// Why a node does not hold what it is asked to; the fragment's hash is looked at if `one_by_one`.
-fn refusal(public: &Key, pair: &Pair<'_>, kept: Option<&[u8]>, one_by_one: bool) -> Option<String> {
+fn refusal(public: &Key, pair: &Ready<'_>, kept: Option<&[u8]>, one_by_one: bool) -> Option<String> {
     let request = pair.request;
     if request.node != *public {
         return Some(format!("hold request: for node {}, not for this one", hex(&request.node[..8])));
     }
-    if one_by_one && let Err(error) = poh::verify_fragment(&request.fragment_hash, pair.fragment, request.index) {
+    if one_by_one && let Err(error) = poh::verify_fragment(&request.fragment_hash, &pair.fragment, request.index) {
         return Some(error.to_string());
     }
     // What has rotted stands in nobody's way.
@@ -249,22 +346,52 @@ pub fn accept_acks(answers: &[Answer<'_>]) -> Result<Vec<Accepted>> {
     Ok(found)
 }
 
-/// The messages that carry requests with their fragments to nodes, one for each run.
-pub fn hold_messages(runs: &[Vec<(&HoldRequest, &[u8])>]) -> Result<Vec<Vec<u8>>> {
-    let make = |run: &Vec<(&HoldRequest, &[u8])>| {
-        let requests: Vec<Vec<u8>> = run.iter().map(|(request, _)| wire::encode(*request)).collect::<Result<_>>()?;
-        let parts: Vec<&[u8]> =
-            requests.iter().zip(run).flat_map(|(request, (_, fragment))| [request.as_slice(), *fragment]).collect();
-        message::encode_parts("hold", &parts)
-    };
-    runs.iter().map(make).collect()
+/// What one message to a node carries.
+pub struct Run<'a> {
+    /// The session that seals its fragments; `None` where they are not sealed.
+    pub session: Option<&'a Session>,
+    /// Whether the node is told the session: it needs to be once.
+    pub is_told: bool,
+    /// What is asked, and the fragments.
+    pub pairs: Vec<(&'a HoldRequest, &'a [u8])>,
 }
 
-/// The requests of a message, and where in its parts their fragments are.
+/// The messages that carry requests with their fragments to nodes, one for each run: the sealed session or nothing, then
+/// request and fragment in turn.
+///
+/// # Errors
+/// [`Error::Verification`] if a request was not made under the run's session; [`Error::Input`] if one that names a session
+/// is to go out unsealed, or there is too much for one message.
+pub fn hold_messages(runs: &[Run<'_>]) -> Result<Vec<Vec<u8>>> {
+    if runs.iter().map(|run| run.pairs.len()).sum::<usize>() < 2 * PARALLEL_MIN {
+        return runs.iter().map(hold_message).collect();
+    }
+    runs.par_iter().map(hold_message).collect()
+}
+
+fn hold_message(run: &Run<'_>) -> Result<Vec<u8>> {
+    let mut parts: Vec<Cow<'_, [u8]>> = Vec::with_capacity(1 + 2 * run.pairs.len());
+    parts.push(Cow::Borrowed(run.session.filter(|_| run.is_told).map_or(&[], Session::sealed)));
+    for (request, fragment) in &run.pairs {
+        parts.push(Cow::Owned(wire::encode(*request)?));
+        parts.push(match run.session {
+            Some(session) => Cow::Owned(session.seal_fragment(request, fragment)?),
+            None if request.session.is_empty() => Cow::Borrowed(*fragment),
+            None => return Err(Error::input("hold: the request names a session, and its fragment would go unsealed")),
+        });
+    }
+    let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
+    message::encode_parts("hold", &parts)
+}
+
+/// The requests of a message; its first part is the sealed session, and each request's fragment comes after it.
 pub fn read_holds(message: &Message) -> Result<Vec<HoldRequest>> {
     let parts = &message.parts;
-    if parts.is_empty() || !parts.len().is_multiple_of(2) {
-        return Err(Error::protocol(format!("hold: {} parts, a request and a fragment each are needed", parts.len())));
+    if parts.len() < 3 || parts.len().is_multiple_of(2) {
+        return Err(Error::protocol(format!(
+            "hold: {} parts, a session and then a request and a fragment each are needed",
+            parts.len()
+        )));
     }
-    parts.iter().step_by(2).map(|part| wire::decode(part)).collect()
+    parts.iter().skip(1).step_by(2).map(|part| wire::decode(part)).collect()
 }

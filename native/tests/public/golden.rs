@@ -16,13 +16,13 @@ use std::path::Path;
 use city_chain_native::algorithms::cbf::{Bloom, Cuckoo};
 use city_chain_native::algorithms::ec::Code;
 use city_chain_native::crypto::hash::hex;
+use city_chain_native::crypto::kem::Suite;
 use city_chain_native::primitives::wire::{self, Bytes, List, Record};
 use city_chain_native::proofs::dpos::{self, Accepted, Proposal, Report, Slot, Vote};
 use city_chain_native::proofs::poh;
 use city_chain_native::records::batch::{CommitCertificate, Entry};
-use city_chain_native::records::manifest::{Cipher, Manifest};
 use city_chain_native::records::message::{Message, RepairRequest, Wanted};
-use city_chain_native::records::node::{HOLDER, NodeRecord, VALIDATOR};
+use city_chain_native::records::node::{HOLDER, NodeRecord, VALIDATOR, ml_dsa_digest};
 use city_chain_native::records::receipt::Receipt;
 use city_chain_native::records::signed::Signed;
 use city_chain_native::records::transaction::Transaction;
@@ -53,8 +53,6 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("selection", encode(&first.manifest.selection)),
         ("manifest", encode(&first.manifest)),
         ("manifest.gf8", encode(&city.disperse_by(0, Code::Gf8).manifest)),
-        ("manifest.city", encode(&sealed_by(&city, &first.manifest, Cipher::City { capsule: [5; 32] }))),
-        ("manifest.readers", encode(&sealed_by(&city, &first.manifest, Cipher::Readers))),
         ("hold_request", encode(&first.requests[1])),
         ("ack", encode(&first.acks[0])),
         ("ack.bulk", encode(&bulk_ack(&city))),
@@ -85,11 +83,6 @@ fn filters() -> [(&'static str, Vec<u8>); 2] {
     bloom.insert_many(keys);
     cuckoo.insert_many(keys).unwrap();
     [("bloom", bloom.to_bytes().unwrap()), ("cuckoo", cuckoo.to_bytes().unwrap())]
-}
-
-/// The manifest of a payload that is sealed.
-fn sealed_by(city: &City, manifest: &Manifest, cipher: Cipher) -> Manifest {
-    Manifest { cipher, ..manifest.clone() }.sign(city.sender.signing()).unwrap()
 }
 
 fn bare_transaction(city: &City) -> Transaction {
@@ -155,6 +148,8 @@ fn messages(city: &City, tx_id: [u8; 32]) -> Vec<(&'static str, Vec<u8>)> {
         stake: 3,
         sequence: 2,
         hlc: hlc(1),
+        kem: Bytes::new("key", city.holders[0].kem(Suite::XWing).unwrap().public().as_bytes().to_vec()).unwrap(),
+        ml_dsa: ml_dsa_digest(city.holders[0].ml_dsa().unwrap().public().as_bytes()),
         signature: [0; 64],
     };
     let nested = Nested {

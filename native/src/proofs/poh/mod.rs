@@ -5,10 +5,12 @@
 //! signature covers every field, domain-separated, and one signature may serve many acks
 //! ([`crate::primitives::bulk`]). Verification is Ed25519's one rule, alone and in batches alike.
 //!
-//! Later an [`audit`] asks for blocks at random, and [`chance`] says how likely it is to catch a node that dropped some.
+//! A [`session`] seals the fragments on their way. Later an [`audit`] asks for blocks at random, and [`chance`] says how
+//! likely it is to catch a node that dropped some.
 
 pub mod audit;
 pub mod chance;
+pub mod session;
 
 use std::borrow::Borrow;
 
@@ -26,8 +28,8 @@ const CONTEXT_ACK: &str = "city-chain v1 poh ack";
 const CONTEXT_ACK_ROOT: &str = "city-chain v1 poh ack root";
 const CONTEXT_CHALLENGE: &str = "city-chain v1 poh challenge";
 
-/// The most bytes of a sealed session.
-pub const SESSION_MAX: usize = 4096;
+/// The most bytes of a session's id: one hash.
+pub const SESSION_MAX: usize = 32;
 
 /// What a sender asks of one node.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -56,7 +58,7 @@ pub struct HoldRequest {
     pub deadline_ms: u64,
     /// Until when the fragment is to be held, UTC epoch milliseconds.
     pub hold_until_ms: u64,
-    /// The session sealed to the node; empty until sealing exists.
+    /// The id of the session that seals the fragment on its way ([`session::Session::id`]); empty if it is not sealed.
     pub session: Bytes<SESSION_MAX>,
     /// The sender's signature.
     pub authorization: BulkSignature,
@@ -66,12 +68,15 @@ impl Record for HoldRequest {
     const TAG: [u8; 4] = *b"CChr";
     const VERSION: u16 = 1;
     const NAME: &'static str = "hold request";
-    const LEN_MAX: usize = SESSION_MAX + 2048;
+    const LEN_MAX: usize = 2048;
 
     fn check(&self) -> Result<()> {
         check_index("hold request", self.index, self.n)?;
-        if !self.session.is_empty() {
-            return Err(Error::input("hold request: a sealed session is not known in version 1"));
+        if !matches!(self.session.len(), 0 | 32) {
+            return Err(Error::input(format!(
+                "hold request: the id of a session has 32 bytes, this one {}",
+                self.session.len()
+            )));
         }
         Ok(())
     }
@@ -261,6 +266,11 @@ pub fn verify_acks<A: Borrow<Ack>>(acks: &[A]) -> Result<Vec<Result<()>>> {
 }
 
 impl Ack {
+    /// What stands for the ack: the digest of everything but its signature.
+    pub fn digest(&self) -> Result<Digest> {
+        leaf(CONTEXT_ACK, self, &self.signature)
+    }
+
     /// Checks the signature.
     pub fn verify(&self) -> Result<()> {
         verify_acks(std::slice::from_ref(self))?.into_iter().collect()

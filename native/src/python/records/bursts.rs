@@ -10,6 +10,7 @@ use super::dispersal::Manifest;
 use super::message::Message;
 use crate::crypto::hash::Digest;
 use crate::proofs::poh;
+use crate::proofs::poh::session::{Opened, Session};
 use crate::python::buffer::Input;
 use crate::python::call::{long, short, sized};
 use crate::python::error::{input, to_python};
@@ -17,6 +18,7 @@ use crate::python::identity::Identity;
 use crate::python::int::Int;
 use crate::python::poh::{Ack, HoldRequest};
 use crate::python::record::{MANY_MAX, Wrapper, check_tuple, digests, each, items};
+use crate::python::session::{self, HoldSession, OpenedSessions};
 use crate::python::text::Str;
 use crate::records::message as message_model;
 use crate::records::{FRAGMENTS_MAX, bursts as model, identity};
@@ -62,6 +64,7 @@ fn encode_message<'py>(py: Python<'py>, kind: Str, parts: &Bound<'py, PyAny>) ->
 /// Args:
 ///     identity: Who asks.
 ///     asked: (manifest, the n fragments' hashes, 32 secret bytes from which the nodes' challenges come) each.
+///     sessions: The sessions with the nodes; a request to a node without one names none.
 ///     hlc: The sender's hybrid logical clock.
 ///     deadline_ms: Until when an ack is of use, UTC epoch milliseconds.
 ///     hold_until_ms: Until when the fragments are to be held, UTC epoch milliseconds.
@@ -78,11 +81,13 @@ fn encode_message<'py>(py: Python<'py>, kind: Str, parts: &Bound<'py, PyAny>) ->
 ///     >>> [(request.index, request.node == selection.nodes[request.index]) for request in asked]
 ///     [(0, True), (1, True), (2, True), (3, True)]
 #[pyfunction]
-#[pyo3(signature = (identity, asked, *, hlc, deadline_ms, hold_until_ms))]
+#[pyo3(signature = (identity, asked, sessions = None, *, hlc, deadline_ms, hold_until_ms))]
+#[allow(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
 fn request_holds(
     py: Python<'_>,
     identity: &Identity,
     asked: &Bound<'_, PyAny>,
+    sessions: Option<&Bound<'_, PyAny>>,
     hlc: Int<u64>,
     deadline_ms: Int<u64>,
     hold_until_ms: Int<u64>,
@@ -104,40 +109,47 @@ fn request_holds(
             seed: *seed,
         })
         .collect();
+    let sessions = session::read(sessions)?;
     let times = model::Times { hlc: hlc.0, deadline_ms: deadline_ms.0, hold_until_ms: hold_until_ms.0 };
     let key = identity.shared();
     let work = asked.iter().map(|item| item.hashes.len() * 1024).sum();
     sized(py, work, || {
-        let requests = model::request_holds(key.signing(), &asked, times)?;
+        let requests = model::request_holds(key.signing(), &asked, &sessions, times)?;
         requests.into_iter().map(|some| some.into_iter().map(HoldRequest::wrap).collect()).collect()
     })
 }
 
-/// The requests and fragments of a message that asks to hold them.
+/// The sealed session, the requests and the fragments of a message that asks to hold them.
 ///
 /// Args:
-///     message: A message whose parts are a request and a fragment each.
+///     message: A message whose parts are a sealed session (or nothing), then a request and a fragment each.
 ///
 /// Returns:
-///     The requests, and the fragments.
+///     The sealed session, empty if there is none; the requests; and the fragments as they came.
 ///
 /// Raises:
-///     ProtocolError: There is no part, or an odd number of them.
+///     ProtocolError: There is no request, or one without a fragment.
 ///     InputError: A request is not well-formed.
 ///
 /// Example:
 ///     >>> from city_chain.records import Message, read_holds
-///     >>> message = Message("hold", [requests[0].to_bytes(), fragments[0], requests[1].to_bytes(), fragments[1]])
-///     >>> read_holds(message) == (requests[:2], fragments[:2])
+///     >>> pairs = [requests[0].to_bytes(), fragments[0], requests[1].to_bytes(), fragments[1]]
+///     >>> read_holds(Message("hold", [b"", *pairs])) == (b"", requests[:2], fragments[:2])
 ///     True
 #[pyfunction]
-fn read_holds<'py>(py: Python<'py>, message: &Message) -> PyResult<(Vec<HoldRequest>, Vec<Bound<'py, PyBytes>>)> {
+#[allow(clippy::type_complexity, reason = "it is the tuple that Python sees")]
+fn read_holds<'py>(
+    py: Python<'py>,
+    message: &Message,
+) -> PyResult<(Bound<'py, PyBytes>, Vec<HoldRequest>, Vec<Bound<'py, PyBytes>>)> {
     let core = message.core();
     let requests = sized(py, core.parts.len() * 512, || {
         model::read_holds(core)?.into_iter().map(HoldRequest::wrap).collect::<crate::error::Result<Vec<_>>>()
     })?;
-    let fragments = core.parts.iter().skip(1).step_by(2).map(|part| PyBytes::new(py, part)).collect();
-    Ok((requests, fragments))
+    let bytes = |part: &[u8]| PyBytes::new(py, part);
+    let session = core.parts.first().map_or_else(|| bytes(&[]), |part| bytes(part));
+    let fragments = core.parts.iter().skip(2).step_by(2).map(|part| bytes(part)).collect();
+    Ok((session, requests, fragments))
 }
 
 /// Sorts hold requests by what decides whether they are let in.
@@ -191,31 +203,37 @@ fn same_length<'py, T>(
 /// One node's part of `hold_burst`, read from Python.
 struct NodeInput<'py> {
     identity: Arc<identity::Identity>,
+    opened: Arc<Opened>,
     hlc: u64,
     requests: Vec<Arc<poh::HoldRequest>>,
     fragments: Vec<Input<'py>>,
+    offered: Vec<Input<'py>>,
     kept: Vec<Option<Input<'py>>>,
     refusals: Vec<Option<String>>,
 }
 
 impl<'py> NodeInput<'py> {
     fn read(item: &Bound<'py, PyAny>) -> PyResult<Self> {
-        check_tuple(item, 6, "hold burst")?;
+        check_tuple(item, 8, "hold burst")?;
         type Given<'py> = (
             Bound<'py, Identity>,
+            Bound<'py, OpenedSessions>,
             Int<u64>,
             Bound<'py, PyAny>,
             Bound<'py, PyAny>,
             Bound<'py, PyAny>,
             Bound<'py, PyAny>,
+            Bound<'py, PyAny>,
         );
-        let (identity, hlc, requests, fragments, kept, refusals): Given<'py> = item.extract()?;
+        let (identity, opened, hlc, requests, fragments, offered, kept, refusals): Given<'py> = item.extract()?;
         let requests = each(&requests, "hold burst: requests", MANY_MAX, HoldRequest::shared)?;
         let count = requests.len();
         Ok(Self {
             identity: identity.get().shared(),
+            opened: opened.get().shared(),
             hlc: hlc.0,
             fragments: same_length(&fragments, "hold burst: fragments", count, |part| part.extract())?,
+            offered: same_length(&offered, "hold burst: sessions", count, |part| part.extract())?,
             kept: same_length(&kept, "hold burst: rows", count, |row| row.extract())?,
             refusals: same_length(&refusals, "hold burst: refusals", count, |reason| {
                 Ok(reason.extract::<Option<Str>>()?.map(|reason| reason.0))
@@ -225,14 +243,17 @@ impl<'py> NodeInput<'py> {
     }
 
     fn core(&self) -> model::Node<'_> {
-        let pairs = self.requests.iter().zip(&self.fragments).zip(self.kept.iter().zip(&self.refusals));
+        let parts = self.fragments.iter().zip(&self.offered);
+        let pairs = self.requests.iter().zip(parts).zip(self.kept.iter().zip(&self.refusals));
         model::Node {
-            key: self.identity.signing(),
+            identity: &self.identity,
+            opened: &self.opened,
             hlc: self.hlc,
             pairs: pairs
-                .map(|((request, fragment), (kept, refusal))| model::Pair {
+                .map(|((request, (fragment, offered)), (kept, refusal))| model::Pair {
                     request,
                     fragment: fragment.as_slice(),
+                    offered: offered.as_slice(),
                     kept: kept.as_ref().map(Input::as_slice),
                     refusal: refusal.clone(),
                 })
@@ -243,25 +264,30 @@ impl<'py> NodeInput<'py> {
 
 /// What nodes store and answer when they are asked to hold fragments; one signature for each node's acks.
 ///
-/// The answers must not leave before the rows are durable. A request for another node, a fragment whose hash is not the one
-/// requested, and one whose place is taken by another fragment are refused; each costs itself only.
+/// The answers must not leave before the rows are durable. A request for another node, a fragment that does not open under
+/// the session named in its request or whose hash is not the one requested, and one whose place is taken by another
+/// fragment are refused; each costs itself only. What is refused already opens no session.
 ///
 /// Args:
-///     asked: (identity, hlc, requests, fragments, rows, refusals) for each node: its keys and clock; what is asked of it;
+///     asked: (identity, opened, hlc, requests, fragments, sessions, rows, refusals) for each node: its keys, the sessions
+///         that it has opened, its clock; what is asked of it, the sealed session that came with each request or `b""`;
 ///         the rows that it has of these fragments, or None; and why a request is refused already, or None.
 ///
 /// Returns:
-///     (answers, rows) for each node: an encoded ack or refusal for each request; the row to write, or None where the
-///     request is refused or its row is there already.
+///     (answers, rows) for each node: an encoded ack or refusal for each request, or a message ``session`` where its
+///     session is not known here any more and should be told again; the row to write, or None where the request is not
+///     granted or its row is there already.
 ///
 /// Raises:
 ///     InputError: Lists of different lengths.
 ///
 /// Example:
 ///     >>> from city_chain.records import hold_burst
-///     >>> [(answers, rows)] = hold_burst([(holders[0], 2, requests[:1], fragments[:1], [None], [None])])
+///     >>> opened = poh.OpenedSessions()
+///     >>> [(answers, rows)] = hold_burst([(holders[0], opened, 2, requests[:1], fragments[:1], [b""], [None], [None])])
 ///     >>> poh.Ack.from_bytes(answers[0]).verify_answers(requests[0])
-///     >>> hold_burst([(holders[0], 2, requests[:1], fragments[:1], rows, [None])]) == [(answers, [None])]
+///     >>> again = (holders[0], opened, 2, requests[:1], fragments[:1], [b""], rows, [None])
+///     >>> hold_burst([again]) == [(answers, [None])]
 ///     True
 #[pyfunction]
 #[allow(clippy::type_complexity, reason = "it is the list that Python sees")]
@@ -285,33 +311,46 @@ fn hold_burst<'py>(
 /// The messages that carry requests with their fragments to nodes.
 ///
 /// Args:
-///     runs: (request, fragment) pairs for each message, at most 32,768 in one.
+///     runs: (session, whether to tell it, (request, fragment) pairs) for each message, at most 32,767 pairs in one. The
+///         session seals the fragments and is the one that the requests name; None sends the fragments as they are, for
+///         requests that name none. A node must be told a session once.
 ///
 /// Returns:
 ///     The encoding of one message `"hold"` for each run.
 ///
 /// Raises:
-///     InputError: Too much for one message.
+///     InputError: Too much for one message, or a request names a session and none is given.
+///     VerificationError: A request names another session, or is of other parties.
 ///
 /// Example:
 ///     >>> from city_chain.records import Message, hold_messages
-///     >>> [body] = hold_messages([[(requests[0], fragments[0])]])
-///     >>> Message.from_bytes(body).parts == [requests[0].to_bytes(), fragments[0]]
+///     >>> [body] = hold_messages([(None, False, [(requests[0], fragments[0])])])
+///     >>> Message.from_bytes(body).parts == [b"", requests[0].to_bytes(), fragments[0]]
 ///     True
 #[pyfunction]
 fn hold_messages<'py>(py: Python<'py>, runs: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyBytes>>> {
     type Pair<'py> = (Arc<poh::HoldRequest>, Input<'py>);
-    let runs: Vec<Vec<Pair<'py>>> = items(runs, "hold messages", MANY_MAX, |run| {
-        items(run, "hold messages: pairs", message_model::PARTS_MAX / 2, |item| {
+    type Run<'py> = (Option<Arc<Session>>, bool, Vec<Pair<'py>>);
+    let runs: Vec<Run<'py>> = items(runs, "hold messages", MANY_MAX, |run| {
+        check_tuple(run, 3, "hold messages")?;
+        let (session, is_told, pairs): (Option<Bound<'py, HoldSession>>, bool, Bound<'py, PyAny>) = run.extract()?;
+        let pairs = items(&pairs, "hold messages: pairs", message_model::PARTS_MAX / 2 - 1, |item| {
             check_tuple(item, 2, "hold messages")?;
             let (request, fragment): (Bound<'_, HoldRequest>, Input<'_>) = item.extract()?;
             Ok((request.get().shared(), fragment))
-        })
+        })?;
+        Ok((session.map(|session| session.get().shared()), is_told, pairs))
     })?;
-    let slices: Vec<Vec<(&poh::HoldRequest, &[u8])>> =
-        runs.iter().map(|run| run.iter().map(|(request, part)| (&**request, part.as_slice())).collect()).collect();
-    let work = slices.iter().flatten().map(|(_, part)| 512 + part.len() / 4).sum();
-    let found = sized(py, work, || model::hold_messages(&slices))?;
+    let cores: Vec<model::Run<'_>> = runs
+        .iter()
+        .map(|(session, is_told, pairs)| model::Run {
+            session: session.as_deref(),
+            is_told: *is_told,
+            pairs: pairs.iter().map(|(request, part)| (&**request, part.as_slice())).collect(),
+        })
+        .collect();
+    let work = cores.iter().flat_map(|run| &run.pairs).map(|(_, part)| 2048 + part.len()).sum();
+    let found = sized(py, work, || model::hold_messages(&cores))?;
     Ok(found.iter().map(|body| PyBytes::new(py, body)).collect())
 }
 

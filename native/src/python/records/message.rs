@@ -3,9 +3,10 @@
 use pyo3::prelude::*;
 
 use crate::crypto::hash::Digest;
+use crate::crypto::kem::Suite;
 use crate::primitives::wire::{Bytes, List, Text};
 use crate::python::buffer::Input;
-use crate::python::call::{long, short, sized};
+use crate::python::call::{long, sized};
 use crate::python::identity::Identity;
 use crate::python::int::Int;
 use crate::python::record::{Wrapper, items, record};
@@ -15,7 +16,7 @@ use crate::records::node;
 use crate::records::signed::{SIGNATURE_LEN, Signed};
 
 record! {
-    /// A node's signed entry in Presence: who it is, where, and what it does.
+    /// A node's signed entry in Presence: who it is, where, what it does, and its public keys.
     ///
     /// Args:
     ///     identity: The node.
@@ -28,9 +29,10 @@ record! {
     ///     stake: Its stake.
     ///     sequence: Rises with every login.
     ///     hlc: The node's hybrid logical clock.
+    ///     suite: Of which suite the KEM key is that it shows: ``"x-wing"`` or ``"sntrup761-x25519"``.
     ///
     /// Raises:
-    ///     InputError: A wrong length, an empty name, an unknown role.
+    ///     InputError: A wrong length, an empty name, an unknown role or suite.
     ///
     /// Example:
     ///     >>> from city_chain.records import HOLDER, NodeRecord
@@ -59,13 +61,20 @@ record! {
         sequence: u64 = |core| core.sequence;
         /// The node's hybrid logical clock.
         hlc: u64 = |core| core.hlc;
+        /// The KEM public key that secrets for the node are sealed to, type prefix included.
+        kem: &[u8] = |core| &core.kem;
+        /// The digest of its ML-DSA-65 public key, 32 bytes.
+        ml_dsa: Digest = |core| core.ml_dsa;
     }
 }
 
 #[pymethods]
 impl NodeRecord {
     #[new]
-    #[pyo3(signature = (identity, *, network, region, domain, address, roles, weight, stake, sequence, hlc))]
+    #[pyo3(signature = (identity, *, network, region, domain, address, roles, weight, stake, sequence, hlc, suite = Str("x-wing".to_owned())))]
+    #[pyo3(
+        text_signature = "(identity, *, network, region, domain, address, roles, weight, stake, sequence, hlc, suite='x-wing')"
+    )]
     #[allow(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn new(
         py: Python<'_>,
@@ -79,10 +88,12 @@ impl NodeRecord {
         stake: Int<u64>,
         sequence: Int<u64>,
         hlc: Int<u64>,
+        suite: Str,
     ) -> PyResult<Self> {
         let network = network.digest(py, "node record: network")?;
         let identity = identity.core();
-        short(py, || {
+        long(py, || {
+            let kem = identity.kem(Suite::named(&suite.0)?)?.public();
             let record = node::NodeRecord {
                 network,
                 node: identity.id(),
@@ -94,6 +105,8 @@ impl NodeRecord {
                 stake: stake.0,
                 sequence: sequence.0,
                 hlc: hlc.0,
+                kem: Bytes::new("node record: KEM key", kem.as_bytes().to_vec())?,
+                ml_dsa: node::ml_dsa_digest(identity.ml_dsa()?.public().as_bytes()),
                 signature: [0; SIGNATURE_LEN],
             };
             Self::wrap(record.sign(identity.signing())?)
