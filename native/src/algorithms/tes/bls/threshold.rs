@@ -12,7 +12,7 @@ use super::batch::{Claim, settle};
 use super::keys::sign_with;
 use super::signature::{check, misfit, signature_point};
 use super::{PublicKey, PublicShare, SHARE_LEN, SIGNATURE_DST, SIGNATURE_LEN};
-use crate::algorithms::tes::bls12381::{Fr, G1Affine, SCALAR_BITS, hash_to_g1};
+use crate::algorithms::tes::bls12381::{Fr, G1Affine, hash_to_g1, sum_of_encoded};
 use crate::algorithms::tes::polynomial::{check_indices, lagrange_at_zero};
 use crate::algorithms::tes::share::{BlsKeys, SecretShare, split_index};
 use crate::error::{Error, Result};
@@ -123,8 +123,7 @@ pub fn combine(
     };
     let hash = hash_to_g1(message, SIGNATURE_DST).to_affine();
     let key = public.point().to_affine();
-    if let Ok(points) = read(first)
-        && let Some(signature) = interpolated(first, &points)?
+    if let Some(signature) = interpolated(first)?
         && check(hash, key, signature)
     {
         return Ok(Combined { signature: signature.to_bytes(), wrong: Vec::new() });
@@ -146,20 +145,16 @@ pub fn combine(
         let what = format!("bls: right signature shares (wrong: {})", named.join(", "));
         return Err(Error::unavailable(what, needed as u64, right.len() as u64));
     };
-    match interpolated(first, &read(first)?)? {
+    match interpolated(first)? {
         Some(signature) if check(hash, key, signature) => Ok(Combined { signature: signature.to_bytes(), wrong }),
         _ => Err(Error::verification("bls: the shares fit the public shares, but these are not of the group key")),
     }
 }
 
-/// The points of shares.
-fn read(parts: &[(u16, &[u8])]) -> Result<Vec<G1Affine>> {
-    parts.par_iter().map(|(index, bytes)| signature_point(&format!("share {index}"), bytes)).collect()
-}
-
-/// The value at 0; `None` if it is neutral.
-fn interpolated(parts: &[(u16, &[u8])], points: &[G1Affine]) -> Result<Option<G1Affine>> {
-    let weights: Vec<Fr> = lagrange_at_zero(&parts.iter().map(|part| part.0).collect::<Vec<_>>())?;
-    let sum = G1Affine::sum_of_products(&weights, SCALAR_BITS, points);
-    Ok((!sum.is_identity()).then(|| sum.to_affine()))
+/// The value at 0; `None` if it is no signature: a share is no point, or they are not of one polynomial. Its shares are not
+/// checked for themselves, so the signature must be.
+fn interpolated(parts: &[(u16, &[u8])]) -> Result<Option<G1Affine>> {
+    let (indices, encoded): (Vec<u16>, Vec<&[u8]>) = parts.iter().copied().unzip();
+    let weights: Vec<Fr> = lagrange_at_zero(&indices)?;
+    Ok(sum_of_encoded(&weights, &encoded).unwrap_or(None))
 }

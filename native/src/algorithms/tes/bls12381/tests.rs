@@ -257,6 +257,33 @@ fn hostile_encodings_are_refused_with_the_reason() {
 }
 
 #[test]
+fn sums_of_encoded_points_are_in_the_group_or_nothing() {
+    let scalars: Vec<Fr> = (3..8).map(Fr::from_u64).collect();
+    let points: Vec<G1Point> = (5..10).map(|at| G1::mul_base(&Fr::from_u64(at))).collect();
+    let mut encoded: Vec<Vec<u8>> = points.iter().map(G1::to_bytes).collect();
+    let sum = |encoded: &[Vec<u8>]| {
+        let views: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
+        sum_of_encoded(&scalars, &views)
+    };
+    assert_eq!(sum(&encoded).unwrap().unwrap().to_point(), G1::sum_of_products(&scalars, &points));
+    encoded[2] = on_curve::<G1_LEN>(1, |bytes| {
+        G1Affine::from_bytes(bytes).is_err_and(|error| error.to_string().contains("not in the subgroup"))
+    })
+    .to_vec();
+    assert_eq!(sum(&encoded).unwrap(), None);
+    let mut neutral = vec![0; G1_LEN];
+    neutral[0] = COMPRESSED | INFINITY;
+    for (bytes, reason) in [(neutral, "neutral element"), (vec![0xbf; 48], "not below"), (vec![0x80; 47], "47 bytes")] {
+        encoded[2] = bytes;
+        let message = sum(&encoded).unwrap_err().to_string();
+        assert!(message.contains(reason), "{message}");
+    }
+    let cancel = [Fr::ONE, Fr::ZERO.sub(&Fr::ONE)];
+    assert_eq!(sum_of_encoded(&cancel, &[&encoded[0], &encoded[0]]).unwrap(), None);
+    assert_eq!(sum_of_encoded(&[], &[]).unwrap(), None);
+}
+
+#[test]
 fn points_of_g2_outside_the_subgroup_are_refused() {
     let outside = on_curve::<G2_LEN>(1, |bytes| {
         G2Affine::from_bytes(bytes).is_err_and(|error| !error.to_string().contains("not on the curve"))
