@@ -111,7 +111,7 @@ pub struct SecretKey {
 
 enum Secret {
     XWing(xwing::SecretKey),
-    Sntrup(sntrup::SecretKey),
+    Sntrup(Box<sntrup::SecretKey>),
 }
 
 impl SecretKey {
@@ -135,7 +135,7 @@ impl SecretKey {
             }
             Suite::Sntrup761X25519 => {
                 let (secret, public) = sntrup::SecretKey::from_seed(seed)?;
-                (Secret::Sntrup(secret), Public::Sntrup(public))
+                (Secret::Sntrup(Box::new(secret)), Public::Sntrup(public))
             }
         };
         Ok(Self { seed: Zeroizing::new(*seed), inner, public: PublicKey::new(public) })
