@@ -9,7 +9,8 @@ The way of a transaction through the records::
 
 A `CountersignedReceipt` is a receipt with ML-DSA signatures of its holders and delegates, each a `Countersignature`.
 
-`Repair` and `RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
+`seal_to_city` and `seal_to_readers` make payloads that holders cannot read, `Sealed` reads them. `Repair` and
+`RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
 Presence, `Message` carries records between nodes.
 
 All are immutable and safe to share between threads; they compare and hash by their encoding (`to_bytes`, `from_bytes`),
@@ -77,6 +78,7 @@ from city_chain._native import (
     Repair,
     RepairCertificate,
     RepairRequest,
+    Sealed,
     Selection,
     Transaction,
     Trust,
@@ -87,6 +89,8 @@ from city_chain._native import (
     hold_terms,
     read_holds,
     request_holds,
+    seal_to_city,
+    seal_to_readers,
     verify_availability,
     verify_message,
     verify_repair_requests,
@@ -115,6 +119,7 @@ __all__ = [
     "Repair",
     "RepairCertificate",
     "RepairRequest",
+    "Sealed",
     "Selection",
     "Transaction",
     "Trust",
@@ -125,6 +130,8 @@ __all__ = [
     "hold_terms",
     "read_holds",
     "request_holds",
+    "seal_to_city",
+    "seal_to_readers",
     "verify_availability",
     "verify_message",
     "verify_repair_requests",

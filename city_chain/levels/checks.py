@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Buffer
+from collections.abc import Buffer, Iterable
+from itertools import islice
 from pathlib import Path
 
 from city_chain import records
+from city_chain.algorithms.tes import kem
 from city_chain.composer import Pipeline
 from city_chain.composer.checks import shown
 from city_chain.errors import InputError, StorageError
+from city_chain.stages.s2_seal import Seal
 
 __all__ = [
     "check_batch",
@@ -19,9 +22,12 @@ __all__ = [
     "checked_id",
     "checked_path",
     "checked_payload",
+    "checked_reader",
+    "checked_seal",
 ]
 
 _BATCH_MAX = 4096
+_READERS_MAX = 64
 _DEADLINE_S_MAX = 86_400
 
 
@@ -109,6 +115,44 @@ def checked_payload(payload: object) -> Buffer | records.Transaction:
     if not whole:
         raise InputError("a payload must be bytes in one piece; this view skips some")
     return payload
+
+
+def checked_seal(seal: object) -> Seal | None:
+    """To whom payloads are sealed: None, the city, or the public keys of readers.
+
+    Example:
+        >>> checked_seal("town")
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.InputError: seal = 'town': None, 'city' or an iterable of readers' public keys is needed
+    """
+    if seal is None or (isinstance(seal, str) and seal == "city"):
+        return None if seal is None else "city"
+    if isinstance(seal, str):
+        raise InputError(f"seal = {shown(seal)}: None, 'city' or an iterable of readers' public keys is needed")
+    if isinstance(seal, Buffer) or not isinstance(seal, Iterable):
+        raise TypeError(f"seal must be None, 'city' or an iterable of readers' public keys, not {type(seal).__name__}")
+    readers: list[bytes] = []
+    for reader in islice(seal, _READERS_MAX + 1):
+        if not isinstance(reader, bytes):
+            raise TypeError(f"a reader's public key must be bytes, not {type(reader).__name__}")
+        readers.append(reader)
+    records.seal_to_readers(readers, [], network=bytes(32), sender=bytes(32))  # refuses keys that are none
+    return tuple(readers)
+
+
+def checked_reader(key: object) -> kem.SecretKey | None:
+    """The key that a reader opens with.
+
+    Example:
+        >>> checked_reader(b"secret")
+        Traceback (most recent call last):
+        ...
+        TypeError: key must be a kem.SecretKey or None, not bytes
+    """
+    if key is not None and not isinstance(key, kem.SecretKey):
+        raise TypeError(f"key must be a kem.SecretKey or None, not {type(key).__name__}")
+    return key
 
 
 def checked_path(path: object) -> Path:

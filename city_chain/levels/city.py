@@ -1,15 +1,14 @@
 """The city: the unit in which transactions are dispersed, committed, restored and proven.
 
 An embedded city runs all its nodes in this process, over one storage. `City.local` makes or opens one, `City.open`
-opens one. What a city does is in its pipelines (`city_chain.pipelines`): `sends` runs those that send, this module
-those that read; `embedded` has the nodes, the storage and the commit engine under them.
+opens one. What a city does is in its pipelines (`city_chain.pipelines`): `sends` runs those that send, `reads` those
+that read; `embedded` has the nodes, the storage and the commit engine under them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import batched
+from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from city_chain import records
@@ -20,9 +19,10 @@ from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
+from city_chain.algorithms.tes import kem
 from city_chain.composer import Pipeline, StageEvent
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
-from city_chain.levels.bursts import apart, bursts
+from city_chain.levels.bursts import bursts
 from city_chain.levels.checks import (
     check_batch,
     check_callback,
@@ -31,18 +31,20 @@ from city_chain.levels.checks import (
     checked_id,
     checked_path,
     checked_payload,
+    checked_reader,
+    checked_seal,
 )
 from city_chain.levels.embedded import Embedded, Parts
 from city_chain.levels.owner import Owner
+from city_chain.levels.reads import Reads
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
 from city_chain.levels.sends import Outcome, Payload, Sends
 from city_chain.levels.settings import Founding, Settings, found, load
-from city_chain.pipelines import HEALTH, RECEIVING, REPAIRING, SENDING
+from city_chain.pipelines import HEALTH, OPENING, RECEIVING, REPAIRING, SENDING
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 
 __all__ = ["City"]
 
-_READING_MAX = 256
 _DEADLINE_S = 10.0
 
 
@@ -63,6 +65,7 @@ class City:
         self._closed = False
         self._city = Embedded(founding, parts)
         self._sends = Sends(self._city)
+        self._reads = Reads(self._city)
         self._recovery = self._sends.recover(_DEADLINE_S)
 
     # --- making and opening ------------------------------------------------------------------------------------------
@@ -293,7 +296,12 @@ class City:
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def transaction(
-        self, payload: Buffer, *, place: tuple[str, int, int] | None = None, touched: Iterable[bytes] = ()
+        self,
+        payload: Buffer,
+        *,
+        place: tuple[str, int, int] | None = None,
+        touched: Iterable[bytes] = (),
+        seal: str | Iterable[bytes] | None = None,
     ) -> records.Transaction:
         """Makes and signs a transaction with the sender's next number, to be sent with `send`. Sends nothing.
 
@@ -301,23 +309,39 @@ class City:
             payload: Any bytes, at most 64 MiB.
             place: Where the sender says it is: region, latitude and longitude in 1e-7 degrees.
             touched: Keys of the ledger that it touches, at most 64 of at most 64 bytes.
+            seal: To whom the payload is sealed, see `send`.
 
         Raises:
             InputError: A field is too large or out of range.
         """
         self._check_open()
-        return self._sends.make(payload, place, touched)
+        return self._sends.make(payload, place, touched, checked_seal(seal))
 
-    def send(self, payload: Payload, *, deadline_s: float = _DEADLINE_S) -> records.Receipt:
+    def send(
+        self,
+        payload: Payload,
+        *,
+        seal: str | Iterable[bytes] | None = None,
+        deadline_s: float = _DEADLINE_S,
+    ) -> records.Receipt:
         """Disperses and commits one transaction; returns when it is durable.
 
         Args:
             payload: Any bytes, at most 64 MiB, or a transaction made by `transaction`. The same transaction sent again
                 gives the receipt of the first time; the same bytes sent again are another transaction.
+            seal: To whom the payload is sealed: None (to nobody: every holder of enough fragments can read it),
+                ``"city"`` (once it is committed, no fewer than a threshold of delegates open it), or 1 to 64 readers'
+                public keys (`city_chain.algorithms.tes.kem`). A transaction is sealed when it is made, or not at all.
             deadline_s: When to give up, seconds.
 
         Returns:
             The receipt; it proves everything offline.
+
+        Example:
+            >>> with City.local() as city:
+            ...     receipt = city.send(b"nobody reads this before it is committed", seal="city")
+            ...     city.receive(receipt.tx_id)
+            b'nobody reads this before it is committed'
 
         Raises:
             InputError: The payload is too large, or the transaction is not this sender's.
@@ -326,7 +350,7 @@ class City:
             DeadlineError: The time was up.
             StorageError: The disk is full, read-only or broken; nothing that was acknowledged is lost.
         """
-        (outcome,) = self.send_many([payload], deadline_s=deadline_s)
+        (outcome,) = self.send_many([payload], seal=seal, deadline_s=deadline_s)
         if isinstance(outcome, CityChainError):
             raise outcome
         return outcome
@@ -335,6 +359,7 @@ class City:
         self,
         payloads: Iterable[Payload],
         *,
+        seal: str | Iterable[bytes] | None = None,
         batch: int = 64,
         deadline_s: float = _DEADLINE_S,
         on_outcome: Callable[[int, Outcome], None] | None = None,
@@ -343,6 +368,7 @@ class City:
 
         Args:
             payloads: What to send (see `send`), in order.
+            seal: To whom all of them are sealed, see `send`.
             batch: How many travel together, 1 to 4096.
             deadline_s: When to give up a batch, seconds.
             on_outcome: Called with the position and outcome of each as soon as its batch is done.
@@ -353,16 +379,22 @@ class City:
 
         Raises:
             TypeError: A payload is neither bytes nor a transaction; nothing was sent then.
-            InputError: `batch` or `deadline_s` is out of range.
+            InputError: `seal`, `batch` or `deadline_s` is out of range, or a transaction was to be sealed; nothing was
+                sent then.
         """
         self._check_open()
         check_deadline(deadline_s)
         check_batch(batch)
         check_callback("on_outcome", on_outcome)
+        to = checked_seal(seal)
         items = [checked_payload(payload) for payload in payloads]
+        if to is not None and any(isinstance(item, records.Transaction) for item in items):
+            raise InputError(
+                "a transaction is signed and cannot be sealed any more; make it with transaction(…, seal=…)"
+            )
         outcomes: list[Outcome] = []
         for burst in bursts([(item, _size(item)) for item in items], batch):
-            done = self._sends.send(burst, deadline_s)
+            done = self._sends.send(burst, deadline_s, to)
             for outcome in done:
                 if on_outcome is not None:
                     on_outcome(len(outcomes), outcome)
@@ -381,43 +413,51 @@ class City:
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
-    def receive(self, tx_id: bytes, *, deadline_s: float = _DEADLINE_S) -> bytes:
-        """Restores a transaction from its holders and returns its payload.
+    def receive(self, tx_id: bytes, *, key: kem.SecretKey | None = None, deadline_s: float = _DEADLINE_S) -> bytes:
+        """Restores a transaction from its holders, opens it if it is sealed, and returns its payload.
 
         Args:
             tx_id: The transaction's id, 32 bytes.
+            key: The secret key of a reader, for what is sealed to readers.
             deadline_s: When to give up, seconds.
 
         Raises:
-            InputError: No such transaction is committed here.
-            UnavailableError: Fewer than k good fragments could be fetched: `needed` and `had`.
-            VerificationError: What was restored is not the transaction.
+            InputError: No such transaction is committed here, or it is sealed to readers and `key` is none of theirs;
+                the message says whose keys open it.
+            UnavailableError: Fewer than k good fragments could be fetched, or fewer decryption shares than open it:
+                `needed` and `had`.
+            VerificationError: What was restored is not the transaction, or what is sealed was changed.
         """
-        (outcome,) = self.receive_many([tx_id], deadline_s=deadline_s)
+        (outcome,) = self.receive_payloads([tx_id], key=key, deadline_s=deadline_s)
         if isinstance(outcome, CityChainError):
             raise outcome
-        return outcome.payload
+        return outcome
 
-    def receive_many(
-        self, tx_ids: Iterable[bytes], *, deadline_s: float = _DEADLINE_S
-    ) -> list[records.Transaction | CityChainError]:
-        """Restores many transactions; one outcome each.
+    def receive_payloads(
+        self, tx_ids: Iterable[bytes], *, key: kem.SecretKey | None = None, deadline_s: float = _DEADLINE_S
+    ) -> list[bytes | CityChainError]:
+        """Restores many transactions and opens those that are sealed; one outcome each, as `receive` has it.
 
         Raises:
             InputError: One of them is not committed here.
         """
         self._check_open()
         check_deadline(deadline_s)
-        wanted = list(tx_ids)
-        found: dict[bytes, records.Transaction | CityChainError] = {}
-        for burst, run in self._read(RECEIVING, wanted, deadline_s):
-            if isinstance(run, StorageError):
-                found.update(dict.fromkeys(burst, run))
-                continue
-            self._city.learn_behind(run["restored"])
-            for tx_id, result in zip(burst, run["restored"], strict=True):
-                found[tx_id] = result.transaction or result.error or UnavailableError("it was not restored", 1, 0)
-        return [found[tx_id] for tx_id in wanted]
+        return self._reads.outcomes(
+            OPENING, tx_ids, deadline_s, lambda run: run["payloads"], reader=checked_reader(key)
+        )
+
+    def receive_many(
+        self, tx_ids: Iterable[bytes], *, deadline_s: float = _DEADLINE_S
+    ) -> list[records.Transaction | CityChainError]:
+        """Restores many transactions as they were signed; one outcome each. What is sealed stays sealed.
+
+        Raises:
+            InputError: One of them is not committed here.
+        """
+        self._check_open()
+        check_deadline(deadline_s)
+        return self._reads.outcomes(RECEIVING, tx_ids, deadline_s, _transactions)
 
     def receipt(self, tx_id: bytes) -> records.Receipt:
         """The receipt of a committed transaction.
@@ -481,7 +521,7 @@ class City:
         until = self._city.clock.monotonic() + deadline_s
         found: list[TransactionHealth] = []
         errors: dict[bytes, CityChainError] = {}
-        for burst, run in self._read(HEALTH, self.tx_ids() if tx_ids is None else tx_ids, deadline_s):
+        for burst, run in self._reads.run(HEALTH, self.tx_ids() if tx_ids is None else tx_ids, deadline_s):
             if isinstance(run, StorageError):
                 errors.update(dict.fromkeys(burst, run))
             else:
@@ -514,7 +554,7 @@ class City:
         check_callback("on_progress", on_progress)
         until = self._city.clock.monotonic() + deadline_s
         report = RepairReport.of([])
-        for burst, run in self._read(REPAIRING, self.tx_ids() if tx_ids is None else tx_ids, deadline_s):
+        for burst, run in self._reads.run(REPAIRING, self.tx_ids() if tx_ids is None else tx_ids, deadline_s):
             if isinstance(run, StorageError):
                 report += RepairReport(len(burst), 0, 0, 0, dict.fromkeys(burst, run))
             else:
@@ -523,39 +563,6 @@ class City:
                 on_progress(report.checked)
         self._city.learn(until)
         return report
-
-    def _read(
-        self, pipeline: Pipeline, tx_ids: Iterable[bytes], deadline_s: float
-    ) -> Iterator[tuple[list[bytes], Mapping[str, Any] | StorageError]]:
-        """Runs a reading pipeline over bursts: each with its outputs. A damaged row costs its own transaction only."""
-        for some in batched(map(checked_id, tx_ids), _READING_MAX):
-            lengths, damaged = self._lengths(some)
-            for tx_id, error in damaged.items():
-                yield [tx_id], error
-            for burst in bursts(lengths, _READING_MAX):
-                for once in apart(burst):
-                    yield once, self._read_burst(pipeline, once, deadline_s)
-
-    def _read_burst(self, pipeline: Pipeline, burst: list[bytes], deadline_s: float) -> Mapping[str, Any]:
-        given = self._city.receiving()
-        run = pipeline.run(
-            {"wanted": burst, **{name: given[name] for name in pipeline.inputs if name != "wanted"}},
-            deadline=self._city.clock.monotonic() + deadline_s,
-            on_stage=self._city.on_stage,
-        )
-        return run.outputs
-
-    def _lengths(self, tx_ids: Sequence[bytes]) -> tuple[list[tuple[bytes, int]], dict[bytes, StorageError]]:
-        """The bytes of each transaction (0 if it is not committed), and those whose rows cannot be read."""
-        try:
-            placements = self._city.placements(tx_ids)
-            lengths = [0 if placement is None else placement.manifest.length for placement in placements]
-            return list(zip(tx_ids, lengths, strict=True)), {}
-        except StorageError as error:
-            if len(tx_ids) == 1:
-                return [], {tx_ids[0]: error}
-        parts = [self._lengths([tx_id]) for tx_id in tx_ids]
-        return [pair for good, _ in parts for pair in good], {k: v for _, bad in parts for k, v in bad.items()}
 
     # --- nodes -------------------------------------------------------------------------------------------------------
 
@@ -585,6 +592,11 @@ class City:
     def _check_open(self) -> None:
         if self._closed:
             raise StorageError("the city is closed; open it again")
+
+
+def _transactions(run: Mapping[str, Any]) -> list[records.Transaction | CityChainError]:
+    lost = UnavailableError("it was not restored", 1, 0)
+    return [result.transaction or result.error or lost for result in run["restored"]]
 
 
 def _size(payload: Payload) -> int:

@@ -43,7 +43,7 @@ from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 from city_chain.stages.countersigning import countersign
 from city_chain.stages.fetcher import ABSENT
 from city_chain.stages.inventories import Inventories, refresh
-from city_chain.stages.model import Placement, Restored, Sender, Terms
+from city_chain.stages.model import Keys, Placement, Restored, Sender, Terms
 from city_chain.stages.r1_ingress import Ingress
 from city_chain.stages.sessions import Sessions
 from city_chain.stages.vitals import Vitals
@@ -113,6 +113,7 @@ class Embedded:
         self.clock = parts.clock
         self.behind = Behind()
         self.on_stage: Callable[[StageEvent], None] | None = None
+        self.keys: Keys | None = None
         self._presence = parts.presence
         self._transport = parts.transport
         self._own = NamespacedStorage(self.storage, b"c")
@@ -212,6 +213,7 @@ class Embedded:
             "transport": self._transport,
             "vitals": self._vitals,
             "inventories": self._inventories,
+            "keys": self.keys,
             "engine": self.engine,
         }
 

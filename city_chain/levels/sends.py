@@ -14,6 +14,7 @@ from city_chain.levels.numbers import Numbers
 from city_chain.levels.reports import Recovery
 from city_chain.node.ledger import SEQUENCE_WINDOW, SenderState
 from city_chain.pipelines import RESUMING, SENDING
+from city_chain.stages.s2_seal import Seal, s2_seal
 from city_chain.stages.s5_commit import commit
 
 __all__ = ["Outcome", "Payload", "Sends"]
@@ -73,12 +74,12 @@ class Sends:
         self.pipeline = SENDING
 
     def make(
-        self, payload: Buffer, place: tuple[str, int, int] | None, touched: Iterable[bytes]
+        self, payload: Buffer, place: tuple[str, int, int] | None, touched: Iterable[bytes], seal: Seal | None
     ) -> records.Transaction:
         """A signed transaction with the sender's next number (see `City.transaction`)."""
         sequence = self._numbers.take(self._state().next_sequence + SEQUENCE_WINDOW // 2)
         try:
-            return self._made(sequence, payload, place, touched)
+            return self._made(sequence, payload, seal, place, touched)
         except BaseException:
             self._numbers.give_back(sequence)
             raise
@@ -87,9 +88,11 @@ class Sends:
         self,
         sequence: int,
         payload: Buffer,
+        seal: Seal | None,
         place: tuple[str, int, int] | None = None,
         touched: Iterable[bytes] = (),
     ) -> records.Transaction:
+        (payload,) = self._sealed([payload], [sequence], seal)
         return records.Transaction(
             self._city.sender.identity,
             network=self._network,
@@ -100,12 +103,19 @@ class Sends:
             touched=touched,
         )
 
-    def send(self, payloads: Sequence[Payload], deadline_s: float) -> list[Outcome]:
+    def _sealed(self, payloads: Sequence[Buffer], sequences: Sequence[int], seal: Seal | None) -> Sequence[Buffer]:
+        if seal is None:
+            return payloads
+        sealed: Sequence[Buffer] = s2_seal(payloads, sequences, self._network, self._sender, seal, self._city.keys)
+        return sealed
+
+    def send(self, payloads: Sequence[Payload], deadline_s: float, seal: Seal | None) -> list[Outcome]:
         """Sends one burst.
 
         Args:
             payloads: Bytes, or transactions that `make` made.
             deadline_s: When to give up, seconds.
+            seal: To whom the payloads that are bytes are sealed.
 
         Returns:
             One outcome each.
@@ -118,14 +128,14 @@ class Sends:
         burst.used += [(made.sequence, tx_id) for tx_id, made in burst.ready.items()]
         self._numbers.begin(number for number, _ in burst.used)
         try:
-            self._make_rest(burst, deadline)
+            self._make_rest(burst, deadline, seal)
             return burst.outcomes(self._kept(self._send_ready(burst.ready, deadline)))
         except CityChainError as error:
             return burst.outcomes(dict.fromkeys(burst.ready, error), error)
         finally:
             self._numbers.end(burst.used, self._state(), self._city.journal.is_open)
 
-    def _make_rest(self, burst: _Burst, deadline: float) -> None:
+    def _make_rest(self, burst: _Burst, deadline: float, seal: Seal | None) -> None:
         """Makes a transaction of every payload that is none."""
         raw = [(at, item) for at, item in enumerate(burst.payloads) if not isinstance(item, records.Transaction)]
         if not raw:
@@ -134,7 +144,8 @@ class Sends:
         numbers = self._numbers.take_many(len(raw), begun, self._state, lambda: clock.monotonic() < deadline)
         burst.used += [(number, None) for number in numbers]
         try:
-            items = [(number, self._city.sender.stamp(), item) for number, (_, item) in zip(numbers, raw, strict=True)]
+            payloads = self._sealed([item for _, item in raw], numbers, seal)
+            items = [(number, self._city.sender.stamp(), item) for number, item in zip(numbers, payloads, strict=True)]
             every = records.Transaction.many(self._city.sender.identity, self._network, items)
         except CityChainError:
             every = []  # one of them cannot be made: each is made for itself, and that one is refused
@@ -143,7 +154,7 @@ class Sends:
             if every:
                 made = burst.settle(at, every.__getitem__, place - begun)
             else:
-                made = burst.settle(at, self._made, number, payload)
+                made = burst.settle(at, self._made, number, payload, seal)
             if made is not None:
                 burst.used[place] = (number, made.tx_id)
 

@@ -13,6 +13,7 @@ kind             parts                                           answer
 ``inventory``    one repair request, for no items                ``filter``: the filter, or nothing yet: ask again
 ``countersign``  one repair request, the height of a batch or    ``countersigned``: the node's record, then a
                  nothing, the ack of each item                   countersignature or a refusal for each, batch last
+``open``         one repair request, capsule, capsule, …         ``shares``: a decryption share or a refusal for each
 ``lead``         attempt, entries, batch, evidence…, reports…    ``proposal``: one proposal
 ``vote``         proposal, batch, evidence…                      ``vote``: one vote
 ``prepare``      height, attempt                                 ``report``: one report, or ``promised``: an attempt
@@ -49,6 +50,7 @@ __all__ = [
     "is_session_wanted",
     "message",
     "parse",
+    "reason_of",
     "refused",
     "split",
 ]
@@ -129,13 +131,8 @@ def ack_or_reason(part: bytes) -> poh.Ack | str:
     try:
         return poh.Ack.from_bytes(part)
     except InputError as error:
-        try:
-            found = records.Message.from_bytes(part)
-        except InputError:
-            return f"neither an ack nor a refusal: {error}"
-    if found.kind == "session":
-        return "the session is not known there"
-    return b"".join(found.parts)[:_REASON_MAX].decode(errors="replace")
+        reason = reason_of(part)
+        return f"neither an ack nor a refusal: {error}" if reason is None else reason
 
 
 def is_session_wanted(part: bytes) -> bool:
@@ -161,10 +158,23 @@ def countersignature_or_reason(part: bytes) -> records.Countersignature | str:
     try:
         return records.Countersignature.from_bytes(part)
     except InputError as error:
-        try:
-            found = records.Message.from_bytes(part)
-        except InputError:
-            return f"neither a countersignature nor a refusal: {error}"
+        reason = reason_of(part)
+        return f"neither a countersignature nor a refusal: {error}" if reason is None else reason
+
+
+def reason_of(part: bytes) -> str | None:
+    """The reason in a refusal that stands for one part of an answer; None if the part is no message.
+
+    Example:
+        >>> reason_of(refused("no room")), reason_of(b"something else")
+        ('no room', None)
+    """
+    try:
+        found = records.Message.from_bytes(part)
+    except InputError:
+        return None
+    if found.kind == "session":
+        return "the session is not known there"
     return b"".join(found.parts)[:_REASON_MAX].decode(errors="replace")
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "Hold",
     "Index",
     "Journal",
+    "Keys",
     "Members",
     "Placement",
     "Restored",
@@ -78,6 +79,30 @@ class Members:
     candidates: records.Candidates
     addresses: Mapping[bytes, str]
     kem: Mapping[bytes, bytes]
+
+
+class Keys(Protocol):
+    """A city's public keys, as far as sealing and opening need them (`records.CityKeys` has them all)."""
+
+    @property
+    def encryption_key(self) -> bytes:
+        """What payloads are sealed under, typed bytes."""
+        ...
+
+    @property
+    def encryption_shares(self) -> Sequence[bytes]:
+        """What the delegates' decryption shares are checked against, typed bytes, by the delegates' positions."""
+        ...
+
+    @property
+    def threshold(self) -> int:
+        """How many shares open what is sealed."""
+        ...
+
+    @property
+    def delegates(self) -> Sequence[bytes]:
+        """The delegates, by position."""
+        ...
 
 
 class Index(Protocol):

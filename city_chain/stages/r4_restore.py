@@ -1,6 +1,7 @@
 """R4 restore: any k good fragments decode; the result must be the transaction that the receipt is about.
 
-For a repair, what is absent or corrupt is made anew and placed on healthy nodes, with new acks.
+What is sealed stays sealed here; `r4_open` opens it. For a repair, what is absent or corrupt is made anew and placed on
+healthy nodes, with new acks.
 """
 
 from __future__ import annotations

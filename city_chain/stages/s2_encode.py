@@ -1,7 +1,8 @@
 """S2 encode: cut every transaction into n fragments, any k of which restore it, and hash them.
 
 The transaction is entered in the sender's index, before anything of it is sent.
-Needs nothing but the transaction, so it may run beside S1. Sealing has its place here, before the encoding.
+Needs nothing but the transaction, so it may run beside S1. What is sealed was sealed when the transaction was made
+(`s2_seal`): here it is bytes like any other.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from city_chain.algorithms import tes
-from city_chain.algorithms.tes import dkg
+from city_chain.algorithms.tes import dkg, kem, ml_dsa
 from city_chain.errors import InputError, UnavailableError, VerificationError
 
 pytestmark = pytest.mark.ffi
@@ -64,6 +64,9 @@ POISONS: list[object] = [
     b"tv" + bytes(34),
     b"cp" + bytes(32),
     b"bp\xc0" + bytes(95),
+    b"xp" + bytes(1216),
+    b"4p" + bytes(1312),
+    bytes(2420),
     bytes(48),
     bytes(96),
     bytes(1 << 20),
@@ -114,6 +117,8 @@ SHARE, KEYS = dkg.finalize(SETUP, 1, DEALS, KEPT)
 OTHER, _ = dkg.finalize(SETUP, 2, DEALS, [shares[1] for _, shares in MADE])
 AGAIN = [dkg.reshare_deal(SETUP, share) for share in (SHARE, OTHER)]
 HANDED, PARTS = [published for published, _ in AGAIN], [shares[0] for _, shares in AGAIN]
+READER, WRITER = kem.SecretKey(bytes(32)), ml_dsa.SigningKey(bytes(32), parameters="ml-dsa-44")
+SEALED, SIGNATURE = kem.encapsulate(READER.public_key)[0], WRITER.sign(b"message", context=b"test")
 
 CASES = [
     Case(dkg.Setup, ("tdh2",), {"threshold": 2, "parties": 3, "context": b"epoch 1"}),
@@ -128,8 +133,23 @@ CASES = [
     Case(dkg.verify_reshare_deals, (SETUP, KEYS, 1, HANDED, PARTS)),
     Case(dkg.finalize_reshare, (SETUP, KEYS, 1, HANDED, PARTS)),
     Case(dkg.reshared_public_keys, (SETUP, KEYS, HANDED)),
+    Case(kem.SecretKey, (bytes(32),), {"suite": "x-wing"}),
+    Case(kem.SecretKey.generate, ("x-wing",)),
+    Case(kem.SecretKey.from_bytes, (READER.to_bytes(),)),
+    Case(READER.decapsulate, (SEALED,)),
+    Case(kem.PublicKey, (READER.public_key,)),
+    Case(kem.PublicKey(READER.public_key).encapsulate),
+    Case(kem.encapsulate, (READER.public_key,)),
+    Case(kem.ciphertext_len, ("x-wing",)),
+    Case(ml_dsa.SigningKey, (bytes(32),), {"parameters": "ml-dsa-44"}),
+    Case(ml_dsa.SigningKey.generate, ("ml-dsa-44",)),
+    Case(ml_dsa.SigningKey.from_bytes, (WRITER.to_bytes(),)),
+    Case(WRITER.sign, (b"message",), {"context": b"test"}),
+    Case(ml_dsa.PublicKey, (WRITER.public_key,)),
+    Case(ml_dsa.PublicKey(WRITER.public_key).verify, (b"message", SIGNATURE), {"context": b"test"}),
+    Case(ml_dsa.verify, (WRITER.public_key, b"message", SIGNATURE), {"context": b"test"}),
 ]
-TABLED = {"dkg"}
+TABLED = {"dkg", "kem", "ml_dsa"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

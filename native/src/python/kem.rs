@@ -49,7 +49,14 @@ fn encapsulated<'py>(py: Python<'py>, key: &PublicKey) -> PyResult<Encapsulated<
 ///     >>> key.decapsulate(ciphertext) == secret
 ///     True
 #[pyclass(frozen, name = "SecretKey", module = "city_chain.algorithms.tes.kem")]
-struct KemSecretKey(SecretKey);
+pub(super) struct KemSecretKey(SecretKey);
+
+impl KemSecretKey {
+    /// The key inside.
+    pub(super) fn core(&self) -> &SecretKey {
+        &self.0
+    }
+}
 
 #[pymethods]
 impl KemSecretKey {

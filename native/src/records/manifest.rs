@@ -3,6 +3,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::identity::Identity;
+use super::sealed::{self, Origin, Sealed};
 use super::selection::Selection;
 use super::signed::{SIGNATURE_LEN, Signed, signed};
 use super::transaction::Transaction;
@@ -17,13 +18,46 @@ use crate::primitives::wire::Record;
 /// so a manifest must not make a small payload ask for a thousand times as many.
 pub const DISPERSED_MAX: u64 = 1 << 30;
 
-/// How the content is sealed. Sealing has its place here and is not offered yet.
+/// How the payload is sealed (see [`sealed`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 #[borsh(use_discriminant = true)]
 #[repr(u8)]
 pub enum Cipher {
     /// Not sealed.
     None = 0,
+    /// To the city: its delegates open it together, once it is committed.
+    City {
+        /// The hash of the capsule ([`sealed::capsule_hash`]) that delegates give shares for, and for no other.
+        capsule: Digest,
+    } = 1,
+    /// To readers that the payload names.
+    Readers = 2,
+}
+
+impl Cipher {
+    /// What it is called; `None` if it is none.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::City { .. } => Some("city"),
+            Self::Readers => Some("readers"),
+        }
+    }
+
+    /// The hash of the capsule; `None` if it is not sealed to the city.
+    pub fn capsule(self) -> Option<Digest> {
+        match self {
+            Self::City { capsule } => Some(capsule),
+            Self::None | Self::Readers => None,
+        }
+    }
+
+    /// How the payload of a transaction is sealed. It hangs on the transaction alone, so whoever describes the same
+    /// transaction again, after a crash or in a resending, says the same. A payload that was sealed for another
+    /// transaction is bytes like any other.
+    pub fn of(transaction: &Transaction) -> Result<Self> {
+        Sealed::of(transaction).map_or(Ok(Self::None), |sealed| sealed.cipher())
+    }
 }
 
 /// What was dispersed, how, and to whom. Its digest is the manifest hash that every ack names.
@@ -47,7 +81,7 @@ pub struct Manifest {
     pub n: u16,
     /// How many acks make the dispersal available.
     pub quorum: u16,
-    /// How the content is sealed.
+    /// How the payload is sealed.
     pub cipher: Cipher,
     /// Merkle root over the fragments' hashes.
     pub fragment_root: Digest,
@@ -158,12 +192,35 @@ impl Manifest {
             k,
             n,
             quorum,
-            cipher: Cipher::None,
+            cipher: Cipher::of(transaction)?,
             fragment_root: fragment_root(hashes)?,
             selection,
             signature: [0; SIGNATURE_LEN],
         }
         .sign(identity.signing())
+    }
+
+    /// The label under which the payload was sealed to the city, for who asks with its capsule for a decryption share.
+    ///
+    /// # Errors
+    /// [`Error::Verification`] if the payload is not sealed to the city, or this is not its capsule.
+    pub fn opening_label(&self, capsule: &[u8]) -> Result<Digest> {
+        let Cipher::City { capsule: named } = self.cipher else {
+            return Err(Error::verification(format!(
+                "manifest: transaction {} is not sealed to the city",
+                hex(&self.tx_id)
+            )));
+        };
+        let hash = sealed::capsule_hash(capsule);
+        if hash != named {
+            return Err(Error::verification(format!(
+                "manifest: the capsule has the hash {}; that of transaction {} has {}",
+                hex(&hash),
+                hex(&self.tx_id),
+                hex(&named)
+            )));
+        }
+        Ok(Origin { network: self.network, sender: self.sender, sequence: self.sequence }.label())
     }
 
     /// Checks that `hashes` are the hashes of all fragments.

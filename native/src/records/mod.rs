@@ -4,6 +4,7 @@
 //! [`selection::Selection`] out of the [`selection::Candidates`] says who holds it; the [`manifest::Manifest`] describes
 //! its dispersal; with the holders' acks it becomes an [`availability::AvailabilityCertificate`]; a [`batch::Batch`] puts
 //! it into the order of the ledger; the [`receipt::Receipt`] proves all of it against a [`receipt::Trust`].
+//! A payload may be [`sealed::Sealed`], so that its holders cannot read it.
 //! A [`repair::Repair`] moves fragments later. [`message::Message`] carries records between nodes.
 
 pub mod availability;

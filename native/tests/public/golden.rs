@@ -21,6 +21,7 @@ use city_chain_native::primitives::wire::{self, Bytes, List, Record};
 use city_chain_native::proofs::dpos::{self, Accepted, Proposal, Report, Slot, Vote};
 use city_chain_native::proofs::poh;
 use city_chain_native::records::batch::{CommitCertificate, Entry};
+use city_chain_native::records::manifest::{Cipher, Manifest};
 use city_chain_native::records::message::{Message, RepairRequest, Wanted};
 use city_chain_native::records::node::{HOLDER, NodeRecord, VALIDATOR, ml_dsa_digest};
 use city_chain_native::records::receipt::Receipt;
@@ -53,6 +54,8 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("selection", encode(&first.manifest.selection)),
         ("manifest", encode(&first.manifest)),
         ("manifest.gf8", encode(&city.disperse_by(0, Code::Gf8).manifest)),
+        ("manifest.city", encode(&sealed_by(&city, &first.manifest, Cipher::City { capsule: [5; 32] }))),
+        ("manifest.readers", encode(&sealed_by(&city, &first.manifest, Cipher::Readers))),
         ("hold_request", encode(&first.requests[1])),
         ("ack", encode(&first.acks[0])),
         ("ack.bulk", encode(&bulk_ack(&city))),
@@ -83,6 +86,11 @@ fn filters() -> [(&'static str, Vec<u8>); 2] {
     bloom.insert_many(keys);
     cuckoo.insert_many(keys).unwrap();
     [("bloom", bloom.to_bytes().unwrap()), ("cuckoo", cuckoo.to_bytes().unwrap())]
+}
+
+/// The manifest of a payload that is sealed.
+fn sealed_by(city: &City, manifest: &Manifest, cipher: Cipher) -> Manifest {
+    Manifest { cipher, ..manifest.clone() }.sign(city.sender.signing()).unwrap()
 }
 
 fn bare_transaction(city: &City) -> Transaction {

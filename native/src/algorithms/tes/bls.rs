@@ -23,8 +23,8 @@ mod threshold;
 use super::bls12381::G1_LEN;
 use super::share::{BlsKeys, GroupKey, INDEX_LEN, PublicShare as Share};
 
-pub use batch::{Item, verify_many, verify_many_of};
-pub use keys::{ProvenKey, SECRET_KEY_LEN, SecretKey, public_key, public_shares};
+pub use batch::{Item, verify_many};
+pub use keys::{ProvenKey, SECRET_KEY_LEN, SecretKey, public_key, public_share, public_shares};
 pub use signature::{aggregate, aggregate_verify, verify};
 pub use threshold::{Combined, combine, sign_share, verify_share, verify_shares};
 

@@ -7,6 +7,7 @@ use super::selection::{Candidates, Epoch, Selection};
 use super::transaction::Transaction;
 use crate::algorithms::ec::Code;
 use crate::crypto::hash::Digest;
+use crate::python::buffer::Input;
 use crate::python::call::{long, short, sized};
 use crate::python::identity::Identity;
 use crate::python::int::Int;
@@ -65,6 +66,10 @@ record! {
         n: u16 = |core| core.n;
         /// How many acks make the dispersal available.
         quorum: u16 = |core| core.quorum;
+        /// How the payload is sealed: None, ``"city"`` or ``"readers"``; see `seal_to_city` and `seal_to_readers`.
+        cipher: Option<&'static str> = |core| core.cipher.name();
+        /// The hash of the capsule that delegates give decryption shares for, 32 bytes; None if it is not sealed to the city.
+        capsule_hash: Option<Digest> = |core| core.cipher.capsule();
         /// The Merkle root over the fragments' hashes, 32 bytes.
         fragment_root: Digest = |core| core.fragment_root;
         /// The sender's signature, 64 bytes.
@@ -162,6 +167,21 @@ impl Manifest {
     ///     VerificationError: It is not the sender's over this manifest.
     fn verify(&self, py: Python<'_>) -> PyResult<()> {
         long(py, || self.core.verify_digest(&self.id()?))
+    }
+
+    /// The label under which the payload was sealed to the city.
+    ///
+    /// Args:
+    ///     capsule: The capsule of the sealed payload.
+    ///
+    /// Returns:
+    ///     32 bytes: with them and the capsule a delegate makes its decryption share.
+    ///
+    /// Raises:
+    ///     VerificationError: The payload is not sealed to the city, or this is not its capsule.
+    fn opening_label(&self, py: Python<'_>, capsule: Input<'_>) -> PyResult<Digest> {
+        let capsule = capsule.as_slice();
+        sized(py, capsule.len(), || self.core.opening_label(capsule))
     }
 
     /// Checks that these are the hashes of all fragments.

@@ -85,16 +85,6 @@ pub fn verify_many(items: &[Item<'_>]) -> Result<Vec<Result<()>>> {
     settle(claims)
 }
 
-/// [`verify_many`] of items of which some could not even be made: those keep their error.
-///
-/// # Errors
-/// As [`verify_many`].
-pub fn verify_many_of(items: Vec<Result<Item<'_>>>) -> Result<Vec<Result<()>>> {
-    let formed: Vec<Item<'_>> = items.iter().filter_map(|item| item.as_ref().ok().copied()).collect();
-    let mut verdicts = verify_many(&formed)?.into_iter();
-    Ok(items.into_iter().map(|item| item.and_then(|_| verdicts.next().unwrap_or_else(|| Err(misfit())))).collect())
-}
-
 /// Each value's number, and the values that are different.
 fn distinct<'a>(values: impl Iterator<Item = &'a [u8]>) -> (Vec<usize>, Vec<&'a [u8]>) {
     let (mut places, mut different) = (HashMap::new(), Vec::new());

@@ -179,6 +179,16 @@ pub fn public_key(bytes: &[u8]) -> Result<PublicKey> {
         .and_then(|point| PublicKey::new(point.to_point()))
 }
 
+/// Reads a public share, or remembers it.
+///
+/// # Errors
+/// As [`PublicShare::from_bytes`].
+pub fn public_share(bytes: &[u8]) -> Result<PublicShare> {
+    let (index, body) = split_index(typed::decode(Kind::BlsPublicShare, bytes, PublicShare::LEN)?)?;
+    let point = points(&[body]).into_iter().next().unwrap_or_else(|| G2Affine::from_bytes(body))?;
+    PublicShare::new(index, point.to_point())
+}
+
 /// Reads public shares, or remembers them.
 ///
 /// # Errors
