@@ -8,6 +8,8 @@ The way of a transaction through the records::
     AvailabilityCertificate + Epoch + Batch + CommitCertificate → Receipt ─checked against→ Trust
 
 A `CountersignedReceipt` is a receipt with ML-DSA signatures of its holders and delegates, each a `Countersignature`.
+A city's threshold keys (`CityKeys`) come from each delegate's `Dealing` to every `Recipient`; `Dealings` are right ones
+together, a delegate's secret part are `KeyShares`. An `Election`, certified as a `Handover`, brings the next epoch.
 
 `seal_to_city` and `seal_to_readers` make payloads that holders cannot read, `Sealed` reads them. `Repair` and
 `RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
@@ -64,17 +66,24 @@ from city_chain._native import (
     Batch,
     BatchHeader,
     Candidates,
+    CityKeys,
     CommitCertificate,
     Countersignature,
     CountersignedReceipt,
+    Dealing,
+    Dealings,
     Draw,
+    Election,
     Entry,
     Epoch,
+    Handover,
     Identity,
+    KeyShares,
     Manifest,
     Message,
     NodeRecord,
     Receipt,
+    Recipient,
     Repair,
     RepairCertificate,
     RepairRequest,
@@ -105,17 +114,24 @@ __all__ = [
     "Batch",
     "BatchHeader",
     "Candidates",
+    "CityKeys",
     "CommitCertificate",
     "Countersignature",
     "CountersignedReceipt",
+    "Dealing",
+    "Dealings",
     "Draw",
+    "Election",
     "Entry",
     "Epoch",
+    "Handover",
     "Identity",
+    "KeyShares",
     "Manifest",
     "Message",
     "NodeRecord",
     "Receipt",
+    "Recipient",
     "Repair",
     "RepairCertificate",
     "RepairRequest",

@@ -18,6 +18,7 @@ __all__ = [
     "check_batch",
     "check_callback",
     "check_deadline",
+    "check_delegates",
     "check_sending",
     "checked_id",
     "checked_path",
@@ -29,6 +30,7 @@ __all__ = [
 _BATCH_MAX = 4096
 _READERS_MAX = 64
 _DEADLINE_S_MAX = 86_400
+_DELEGATES_MAX = 128
 
 
 def check_deadline(deadline_s: object) -> None:
@@ -59,6 +61,19 @@ def check_batch(batch: object) -> None:
         raise TypeError(f"batch must be an int, not {type(batch).__name__}")
     if not 1 <= batch <= _BATCH_MAX:
         raise InputError(f"batch = {shown(batch)}: 1 to {_BATCH_MAX} is allowed")
+
+
+def check_delegates(count: int) -> None:
+    """Refuses what is no number of delegates.
+
+    Example:
+        >>> check_delegates(0)
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.InputError: 0 delegates: 1 to 128 is allowed
+    """
+    if not 1 <= count <= _DELEGATES_MAX or isinstance(count, bool):
+        raise InputError(f"{shown(count)} delegates: 1 to {_DELEGATES_MAX} is allowed")
 
 
 def check_callback(name: str, callback: object) -> None:

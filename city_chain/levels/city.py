@@ -35,6 +35,7 @@ from city_chain.levels.checks import (
     checked_seal,
 )
 from city_chain.levels.embedded import Embedded, Parts
+from city_chain.levels.gate import Gate
 from city_chain.levels.owner import Owner
 from city_chain.levels.reads import Reads
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
@@ -63,9 +64,12 @@ class City:
         """Use `local`, `create` or `open`."""
         self._owner = owner
         self._closed = False
+        self._parts = parts
+        self._gate = Gate()
         self._city = Embedded(founding, parts)
-        self._sends = Sends(self._city)
-        self._reads = Reads(self._city)
+        if self._city.carry_on():
+            self._city = self._next()
+        self._sends, self._reads = Sends(self._city, self._gate), Reads(self._city, self._gate)
         self._recovery = self._sends.recover(_DEADLINE_S)
 
     # --- making and opening ------------------------------------------------------------------------------------------
@@ -238,7 +242,28 @@ class City:
     @property
     def trust(self) -> records.Trust:
         """What a verifier must know beforehand to check this city's receipts."""
-        return records.Trust.of(self._city.epoch)
+        return self._city.trust
+
+    @property
+    def epoch(self) -> records.Epoch:
+        """The epoch in force: its delegates and their stake."""
+        return self._city.epoch
+
+    @property
+    def keys(self) -> records.CityKeys:
+        """The city's threshold keys, made when it is founded; made now if too few delegates were there before.
+
+        Raises:
+            UnavailableError: They are not made yet, and too few delegates take part.
+            StorageError: They are damaged.
+
+        Example:
+            >>> with City.local() as city:
+            ...     city.keys.threshold, len(city.keys.delegates)
+            (3, 4)
+        """
+        self._check_open()
+        return self._city.need_keys()
 
     @property
     def height(self) -> int:
@@ -496,6 +521,30 @@ class City:
         check_deadline(deadline_s)
         return self._city.countersign(self.receipt(tx_id), deadline_s)
 
+    def compress(self, receipt: records.Receipt) -> records.Receipt:
+        """The same receipt with the delegates' votes replaced by one signature of the city, which is smaller.
+
+        A threshold of the delegates sign, each after it has checked the votes. It verifies against `trust`, which has
+        the city's public key.
+
+        Args:
+            receipt: A receipt of this city.
+
+        Raises:
+            UnavailableError: Too few delegates gave a right share, or the receipt is not of a batch of this city.
+
+        Example:
+            >>> with City.local() as city:
+            ...     receipt = city.send(b"hello")
+            ...     small = city.compress(receipt)
+            ...     small.verify(city.trust)
+            ...     len(small.to_bytes()) < len(receipt.to_bytes())
+            True
+        """
+        self._check_open()
+        with self._gate.through():
+            return self._city.compress(receipt)
+
     def tx_ids(self) -> Iterator[bytes]:
         """The ids of all committed transactions, ascending."""
         self._check_open()
@@ -588,6 +637,54 @@ class City:
         """
         self._check_open()
         self._city.start_node(node)
+
+    def elect(self, validators: int | Iterable[bytes], *, deadline_s: float = _DEADLINE_S) -> records.Epoch:
+        """Hands over to the next epoch with other delegates (or the same, whose key shares are then fresh).
+
+        A quorum of those in office certifies it; the threshold keys are handed on: their public part stays, old shares
+        are erased. Receipts of all epochs verify against `trust`. Whatever fails, one epoch or the other is whole.
+
+        Args:
+            validators: The ids of the next delegates, or how many to elect of the nodes that run, 1 to 128.
+            deadline_s: How long to wait for stragglers and for what is being committed, seconds.
+
+        Returns:
+            The new epoch.
+
+        Raises:
+            InputError: There is no such node, one is named twice, or they are too few or too many.
+            UnavailableError: Something is being sent or received, a send is not ended, or too few delegates take part.
+            DeadlineError: Stragglers are not done in time.
+            StorageError: The disk failed.
+
+        Example:
+            >>> with City.local() as city:
+            ...     city.elect(7).number, city.keys.threshold
+            (1, 5)
+        """
+        self._check_open()
+        check_deadline(deadline_s)
+        with self._gate.alone():
+            self._city.behind.settle(deadline_s)
+            if self._city.carry_on():  # one that a failing disk cut off
+                self._enter_next()
+            self._city.hand_over(self._city.chosen(validators), self._city.clock.monotonic() + deadline_s)
+            self._enter_next()
+        return self._city.epoch
+
+    def _enter_next(self) -> None:
+        self._city = self._next()
+        self._sends.move(self._city)
+        self._reads.move(self._city)
+
+    def _next(self) -> Embedded:
+        """The insides in the epoch that the storage has now, with the same adapters."""
+        self._city.rest()
+        try:
+            return self._city.again(load(NamespacedStorage(self._city.storage, b"c")), self._parts)
+        except BaseException:
+            self.close()
+            raise
 
     def _check_open(self) -> None:
         if self._closed:

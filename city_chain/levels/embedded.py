@@ -20,9 +20,10 @@ for the disk before it answers.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +31,11 @@ from city_chain import records
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.composer import StageEvent
-from city_chain.errors import CityChainError, InputError, UnavailableError
+from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
 from city_chain.levels.behind import Behind
+from city_chain.levels.checks import check_delegates
 from city_chain.levels.journal import SendJournal
+from city_chain.levels.keys import OVER, KeyMaker
 from city_chain.levels.reports import NodeInfo
 from city_chain.levels.sent import SentIndex
 from city_chain.levels.settings import Founding, node_identity, sender_identity
@@ -40,10 +43,11 @@ from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
 from city_chain.node.node import OWN_DRIFT_MAX_MS
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
+from city_chain.proofs import dpos
 from city_chain.stages.countersigning import countersign
 from city_chain.stages.fetcher import ABSENT
 from city_chain.stages.inventories import Inventories, refresh
-from city_chain.stages.model import Keys, Placement, Restored, Sender, Terms
+from city_chain.stages.model import Placement, Restored, Sender, Terms
 from city_chain.stages.r1_ingress import Ingress
 from city_chain.stages.sessions import Sessions
 from city_chain.stages.vitals import Vitals
@@ -54,6 +58,8 @@ HOSTED = b"h"
 """The prefix under which the nodes' spaces are."""
 
 _LEASE_S = 3600.0
+
+_log = logging.getLogger("city_chain")
 
 
 def node_space(index: int) -> bytes:
@@ -113,7 +119,7 @@ class Embedded:
         self.clock = parts.clock
         self.behind = Behind()
         self.on_stage: Callable[[StageEvent], None] | None = None
-        self.keys: Keys | None = None
+        self.keys: records.CityKeys | None = None
         self._presence = parts.presence
         self._transport = parts.transport
         self._own = NamespacedStorage(self.storage, b"c")
@@ -122,7 +128,7 @@ class Embedded:
         self._roster = Roster(
             parts.presence, parts.clock, region, founding.epoch, NamespacedStorage(self.storage, b"k")
         )
-        self.ledger = Ledger(NamespacedStorage(self.storage, b"l"), founding.epoch)
+        self.ledger = Ledger(NamespacedStorage(self.storage, b"l"), founding.epoch, founding.earlier, founding.begins)
         # What a process wrote that was killed may not be on the disk yet, and all that follows rests on it.
         self.sync()
         deferring = isinstance(parts.transport, InProcessTransport)
@@ -153,6 +159,17 @@ class Embedded:
         self._renew()
         if not self.sent.is_whole:
             self.behind.submit(lambda stop: self.sent.catch_up(stop.is_set))
+        self._maker = KeyMaker(
+            self._own,
+            self.ledger,
+            parts.transport,
+            lambda: self._roster.members().addresses,
+            self._records_of,
+            parts.clock,
+            self._own.defer_many if deferring else None,
+        )
+        self._erase_over()
+        self._open_keys()
         make = ENGINES[founding.settings.engine]
         self.engine = make(self.ledger, judge, self._roster, parts.transport, parts.clock, region)
 
@@ -188,6 +205,134 @@ class Embedded:
             )
             nodes[node.id] = node
         return nodes
+
+    # --- threshold keys ----------------------------------------------------------------------------------------------
+
+    def need_keys(self) -> records.CityKeys:
+        """The city's threshold keys; made now if too few delegates were there before.
+
+        Raises:
+            UnavailableError: They are not made yet, and too few delegates take part.
+            StorageError: They are damaged.
+        """
+        if self.keys is None:
+            self._renew()
+            return self._use_keys(self._maker.make())
+        return self.keys
+
+    @property
+    def trust(self) -> records.Trust:
+        """What a verifier must know beforehand: all epochs so far, and the city's public key once it has one."""
+        epochs = [(epoch.number, epoch.root) for epoch in self.ledger.epochs]
+        return records.Trust(self.epoch.network, epochs, None if self.keys is None else self.keys.signing_key)
+
+    def compress(self, receipt: records.Receipt) -> records.Receipt:
+        """The same receipt with its certificate compressed to one signature of the city (see `City.compress`)."""
+        if receipt.certificate.engine == "bls":
+            return receipt
+        self._renew()
+        return receipt.with_certificate(self._maker.compress(receipt.certificate))
+
+    def chosen(self, validators: int | Iterable[bytes]) -> list[bytes]:
+        """The delegates of the next epoch: those named, or so many elected of the nodes that run.
+
+        Raises:
+            InputError: There is no such node, one is named twice, or they are too few or too many.
+            UnavailableError: Too few nodes run.
+        """
+        if isinstance(validators, int):
+            check_delegates(validators)
+            running = [(node.id, node.stake) for node in self._nodes.values() if node.id not in self._stopped]
+            return [key for key, _ in dpos.elect(self.epoch.number + 1, running, [], validators).items]
+        named = [self.node(node).id for node in validators]
+        check_delegates(len(named))
+        if len(set(named)) < len(named):
+            raise InputError("elect: a node is named twice")
+        return named
+
+    def hand_over(self, delegates: Sequence[bytes], deadline: float) -> None:
+        """Has the delegates elected and the keys handed on to them; the next opening is in the next epoch.
+
+        Args:
+            delegates: The delegates of the next epoch.
+            deadline: When to give up finishing what a delegate had accepted before, on the monotonic clock.
+
+        Raises:
+            UnavailableError: Too few delegates took part, old or new, or a new one does not run.
+            StorageError: The disk failed.
+        """
+        self._renew()
+        silent = [node.hex()[:16] for node in delegates if node in self._stopped]
+        if silent:
+            running = len(delegates) - len(silent)
+            raise UnavailableError(f"delegates-to-be that run (stopped: {', '.join(silent)})", len(delegates), running)
+        self.engine.recover(deadline)
+        if self.journal.pending():
+            raise UnavailableError("elect: sends are begun and not ended; open the city again to settle them", 0, 0)
+        ledger = self.ledger
+        validators = dpos.ValidatorSet(ledger.epoch.number + 1, [(node, self.node(node).stake) for node in delegates])
+        tip = ledger.tip
+        self._maker.hand_over(records.Election(self.sender.identity, ledger.epoch, tip.height, tip.digest, validators))
+
+    def again(self, founding: Founding | None, parts: Parts) -> Embedded:
+        """The insides anew, of the epoch that is in force now; these here rest.
+
+        Raises:
+            StorageError: There is no city any more.
+        """
+        if founding is None:
+            raise StorageError("the city is gone from its storage")
+        city = Embedded(founding, parts)
+        city.on_stage = self.on_stage
+        return city
+
+    def carry_on(self) -> bool:
+        """Ends a handover that was begun, if delegates have signed it already and so vote for nothing more.
+
+        Returns:
+            Whether the next opening is in the next epoch.
+        """
+        height = self.ledger.tip.height
+        if not any(node.keeper.is_resting(self.epoch.number + 1, height) for node in self._nodes.values()):
+            return False
+        try:
+            pending = self._maker.pending()
+            if pending is None or pending.height != height:
+                return False
+            self._maker.hand_over(pending)
+        except CityChainError as error:
+            _log.warning("the handover to epoch %d cannot be ended now: %s", self.epoch.number + 1, error)
+            return False
+        return True
+
+    def _open_keys(self) -> None:
+        """Opens the keys, or has them made if there are none yet. A city without them still sends and receives."""
+        try:
+            kept = self._maker.kept()
+            self._use_keys(kept or self._maker.make())
+            if kept is not None:
+                self._maker.hand_to_stragglers()
+        except CityChainError as error:
+            _log.warning("the city has no threshold keys now: %s", error)
+
+    def _use_keys(self, keys: records.CityKeys) -> records.CityKeys:
+        for node in self._nodes.values():
+            node.keeper.use(keys)
+        self.keys = keys
+        return keys
+
+    def _erase_over(self) -> None:
+        """Erases the shares of epochs that are over; what a crash leaves is erased by the next opening."""
+        if self._own.get_many([OVER])[0] is None:
+            return
+        keep = [self.epoch.root]
+        stale = [node.space + key for node in self._nodes.values() for key in node.keeper.stale(keep)]
+        if stale:
+            self._hosted.delete_many(stale)
+        self._own.delete_many([OVER])
+
+    def _records_of(self, nodes: Sequence[bytes]) -> list[records.Recipient]:
+        return [self._nodes[node].keeper.recipient(self.epoch.network) for node in nodes if node in self._nodes]
 
     # --- what the pipelines are given --------------------------------------------------------------------------------
 
@@ -352,7 +497,18 @@ class Embedded:
 
     def close(self) -> None:
         """Ends what goes on behind, stops the nodes and closes storage and transport."""
+        try:
+            self.rest()
+        finally:
+            self._transport.close()
+            self._presence.close()
+            self.storage.close()
+
+    def rest(self) -> None:
+        """Ends what goes on behind and stops the nodes; storage, transport and presence stay as they are."""
         self.behind.close()
+        for node in self._nodes.values():
+            self._transport.stop(node.address)
         try:
             self.journal.close()
             self._bounds.close()
@@ -366,7 +522,3 @@ class Embedded:
                 self._put_hosted(kept)
         except CityChainError:
             pass  # what is settled stays listed and is settled by the next opening; what is not kept is made anew
-        finally:
-            self._transport.close()
-            self._presence.close()
-            self.storage.close()

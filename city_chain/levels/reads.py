@@ -11,6 +11,7 @@ from city_chain.errors import CityChainError, StorageError
 from city_chain.levels.bursts import apart, bursts
 from city_chain.levels.checks import checked_id
 from city_chain.levels.embedded import Embedded
+from city_chain.levels.gate import Gate
 
 __all__ = ["Reads"]
 
@@ -22,9 +23,15 @@ class Reads:
 
     Args:
         city: Its insides.
+        gate: Lets readings through while nothing changes the city.
     """
 
-    def __init__(self, city: Embedded) -> None:
+    def __init__(self, city: Embedded, gate: Gate) -> None:
+        self._city = city
+        self._gate = gate
+
+    def move(self, city: Embedded) -> None:
+        """Reads from other insides of the same city from now on: those of its next epoch."""
         self._city = city
 
     def outcomes[T](
@@ -69,13 +76,14 @@ class Reads:
     def _run_burst(
         self, pipeline: Pipeline, burst: list[bytes], deadline_s: float, given: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        every = {**self._city.receiving(), **given, "wanted": burst}
-        run = pipeline.run(
-            {name: every[name] for name in pipeline.inputs},
-            deadline=self._city.clock.monotonic() + deadline_s,
-            on_stage=self._city.on_stage,
-        )
-        return run.outputs
+        with self._gate.through():
+            every = {**self._city.receiving(), **given, "wanted": burst}
+            run = pipeline.run(
+                {name: every[name] for name in pipeline.inputs},
+                deadline=self._city.clock.monotonic() + deadline_s,
+                on_stage=self._city.on_stage,
+            )
+            return run.outputs
 
     def _lengths(self, tx_ids: Sequence[bytes]) -> tuple[list[tuple[bytes, int]], dict[bytes, StorageError]]:
         """The bytes of each transaction (0 if it is not committed), and those whose rows cannot be read."""

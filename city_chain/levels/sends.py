@@ -10,6 +10,7 @@ from city_chain import records
 from city_chain.composer import Pipeline
 from city_chain.errors import CityChainError, InputError, StorageError, VerificationError
 from city_chain.levels.embedded import Embedded
+from city_chain.levels.gate import Gate
 from city_chain.levels.numbers import Numbers
 from city_chain.levels.reports import Recovery
 from city_chain.node.ledger import SEQUENCE_WINDOW, SenderState
@@ -61,10 +62,12 @@ class Sends:
 
     Args:
         city: Its insides.
+        gate: Lets sends through while nothing changes the city.
     """
 
-    def __init__(self, city: Embedded) -> None:
+    def __init__(self, city: Embedded, gate: Gate) -> None:
         self._city = city
+        self._gate = gate
         self._sender = city.sender.identity.id
         self._network = city.epoch.network
         self._pending = city.journal.pending()
@@ -72,6 +75,10 @@ class Sends:
         city.sent.enter([item.transaction.tx_id for item in self._pending])
         self._numbers = Numbers(self._state(), {item.transaction.sequence for item in self._pending})
         self.pipeline = SENDING
+
+    def move(self, city: Embedded) -> None:
+        """Sends through other insides of the same city from now on: those of its next epoch."""
+        self._city = city
 
     def make(
         self, payload: Buffer, place: tuple[str, int, int] | None, touched: Iterable[bytes], seal: Seal | None
@@ -120,6 +127,10 @@ class Sends:
         Returns:
             One outcome each.
         """
+        with self._gate.through():
+            return self._send(payloads, deadline_s, seal)
+
+    def _send(self, payloads: Sequence[Payload], deadline_s: float, seal: Seal | None) -> list[Outcome]:
         deadline = self._city.clock.monotonic() + deadline_s
         burst = _Burst(payloads)
         for at, payload in enumerate(payloads):

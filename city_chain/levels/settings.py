@@ -6,19 +6,21 @@ key            value
 ``settings``   the settings (JSON)
 ``master``     32 secret bytes that all keys of the city come from
 ``epoch``      the first epoch
+``o`` number   the handover to a later epoch (see `keys`, also for ``k``, ``g``, ``z``)
 ``x`` node     present while the node is stopped
 =============  ====================================================================
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 import orjson
 
 from city_chain import records
 from city_chain.composer.checks import shown
-from city_chain.errors import InputError, StorageError
+from city_chain.errors import CityChainError, InputError, StorageError
 from city_chain.node import ENGINES
 from city_chain.ports import Entropy, Storage
 from city_chain.proofs import dpos, poh
@@ -97,6 +99,8 @@ class Founding:
     master: bytes
     epoch: records.Epoch
     stopped: frozenset[bytes]
+    earlier: tuple[records.Epoch, ...] = ()
+    begins: tuple[int, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"Founding({self.settings!r}, network={self.epoch.network.hex()[:16]}…)"
@@ -166,6 +170,24 @@ def load(storage: Storage) -> Founding | None:
         for what, right in _prints(master, first).items():
             if kept.pop(what) != right:
                 raise StorageError(f"the city is damaged: its {what} is not the one that it was made with")
-        return Founding(Settings(**kept), master, first, stopped)
+        current, earlier, begins = _follow(first, [row for _, row in storage.scan(b"o")])
+        return Founding(Settings(**kept), master, current, stopped, earlier, begins)
     except (InputError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise StorageError(f"the city is damaged: {error}") from error
+
+
+def _follow(
+    first: records.Epoch, rows: Sequence[bytes]
+) -> tuple[records.Epoch, tuple[records.Epoch, ...], tuple[int, bytes] | None]:
+    """The epoch in force, those before it, and where it begins: by the chain of handovers, each certified."""
+    epoch, earlier, begins = first, [], None
+    for row in rows:
+        try:
+            handover = records.Handover.from_bytes(row)
+            handover.verify(epoch)
+        except CityChainError as error:
+            raise StorageError(f"the city is damaged: the handover after epoch {epoch.number}: {error}") from error
+        earlier.append(epoch)
+        election = handover.election
+        epoch, begins = election.next, (election.height, election.tip)
+    return epoch, tuple(earlier), begins

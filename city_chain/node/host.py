@@ -16,6 +16,7 @@ from city_chain.errors import CityChainError, InputError, ProtocolError, Unavail
 from city_chain.node.holder import fragment_keys, leased
 from city_chain.node.inventory import Inventory, taking_in
 from city_chain.node.judge import Case, Judge
+from city_chain.node.keeping import Keeping
 from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
 from city_chain.node.voter import Voter
@@ -97,6 +98,7 @@ class Host:
             "body": self._body,
             "announce": self._announce,
             "append": self._append,
+            **Keeping(ledger, judge, self._put).answers(),
         }
 
     def add(self, node: Node) -> None:
@@ -339,6 +341,7 @@ class Host:
             for at, node, message in items:
                 try:
                     voter = _voter(node)
+                    _check_in_office(node, self._ledger)
                     consider(voter, parts[id(message)])
                     considered.append((at, voter))
                     rows.update((node.space + key, value) for key, value in voter.rows().items())
@@ -405,6 +408,12 @@ def _filter_of(node: Node) -> bytes:
     except UnavailableError as error:
         return messages.refused(messages.reason(error))
     return messages.message("filter", [] if summary is None else [summary])
+
+
+def _check_in_office(node: Node, ledger: Ledger) -> None:
+    """A delegate that has signed the handover after the last batch votes for nothing more in its epoch."""
+    if node.keeper.is_resting(ledger.epoch.number + 1, ledger.tip.height):
+        raise ProtocolError(f"this delegate has handed over after height {ledger.tip.height}")
 
 
 def _voter(node: Node) -> Voter:

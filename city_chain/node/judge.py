@@ -106,6 +106,44 @@ class Judge:
             if verdict is not None:
                 raise verdict
 
+    def check_election(self, election: records.Election) -> None:
+        """Checks that an election follows the epoch in force, and that its caller may call one.
+
+        Raises:
+            VerificationError: It does not, or the caller may not.
+        """
+        if not self._authorised(election.caller):
+            raise VerificationError(f"election: {election.caller.hex()[:16]} may not call one here")
+        election.verify(self._ledger.epoch)
+
+    def check_handover(
+        self, election: records.Election, keys: records.CityKeys, handed_on: records.CityKeys | None
+    ) -> None:
+        """Checks what a delegate in office signs to hand over: the election after the last batch, and the next keys.
+
+        Args:
+            election: What was called for.
+            keys: The keys of the next epoch, certified by its delegates.
+            handed_on: The keys in force, whose public keys must stay.
+
+        Raises:
+            VerificationError: The election or the keys are not right.
+            ProtocolError: The ledger ends elsewhere.
+            UnavailableError: Too few of the next delegates certified the keys.
+        """
+        self.check_election(election)
+        tip = self._ledger.tip
+        if (election.height, election.tip) != (tip.height, tip.digest):
+            raise ProtocolError(
+                f"hand over: after height {election.height}, but the ledger ends at height {tip.height} here"
+            )
+        keys.verify(election.next)
+        if handed_on is None or (keys.signing_key, keys.encryption_key) != (
+            handed_on.signing_key,
+            handed_on.encryption_key,
+        ):
+            raise VerificationError("hand over: the city's public keys would not stay as they are")
+
     def verdicts(
         self, entries: Sequence[records.Entry], evidence: Sequence[Certificate]
     ) -> list[CityChainError | None]:

@@ -107,14 +107,24 @@ class Ledger:
     Args:
         storage: Where it is kept; nothing else may write there.
         epoch: The epoch in force.
+        earlier: The epochs before it, each verified by the handover to the next.
+        begins: The height after which the epoch in force begins, and the digest of the batch there.
 
     Raises:
         StorageError: What is there is not this network's ledger.
     """
 
-    def __init__(self, storage: Storage, epoch: records.Epoch) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        epoch: records.Epoch,
+        earlier: Sequence[records.Epoch] = (),
+        begins: tuple[int, bytes] | None = None,
+    ) -> None:
         self._storage = storage
         self._epoch = epoch
+        self._epochs = {known.number: known for known in (*earlier, epoch)}
+        self._begins = begins or (0, epoch.network)
         self._lock = threading.RLock()
         self._senders: dict[bytes, SenderState] = {}
         self._tip = self._read_tip()
@@ -141,6 +151,27 @@ class Ledger:
     def epoch(self) -> records.Epoch:
         """The epoch in force."""
         return self._epoch
+
+    @property
+    def epochs(self) -> list[records.Epoch]:
+        """All epochs so far, ascending by number."""
+        return [self._epochs[number] for number in sorted(self._epochs)]
+
+    @property
+    def begins(self) -> tuple[int, bytes]:
+        """The height after which the epoch in force begins, and the digest of the batch there."""
+        return self._begins
+
+    def epoch_of(self, number: int) -> records.Epoch:
+        """The epoch of that number.
+
+        Raises:
+            VerificationError: There is no such epoch here.
+        """
+        found = self._epochs.get(number)
+        if found is None:
+            raise VerificationError(f"ledger: there is no epoch {number} here")
+        return found
 
     def receipt(self, tx_id: bytes) -> records.Receipt | None:
         """The receipt of a committed transaction."""

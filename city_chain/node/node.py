@@ -19,6 +19,7 @@ from city_chain.errors import (
 )
 from city_chain.node.bounds import Bounds
 from city_chain.node.holder import Holder
+from city_chain.node.keeper import Keeper
 from city_chain.node.ledger import Ledger
 from city_chain.node.voter import Voter
 from city_chain.ports import Clock, Presence, PresenceEntry, Storage
@@ -73,6 +74,7 @@ class Node:
         self.stake = stake
         self.holder = Holder(identity, storage, lambda: ledger.tip.digest)
         self.is_delegate = ledger.epoch.validators.position(identity.id) is not None
+        self.keeper = Keeper(identity, storage)
         self.voter = self._make_voter(identity, storage, ledger)
         self._identity = identity
         self._suite = suite

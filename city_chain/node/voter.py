@@ -3,7 +3,8 @@
 Everything it says is journalled first. Rows are handed to the host, which writes the rows of all its voters at once,
 and only what `spoken` gives after that may leave.
 
-The row ``d`` in the node's own space is the machine's last journal record.
+The row ``d`` in the node's own space is the machine's last journal record; in a later epoch the epoch's number follows
+the letter (8 bytes, big-endian).
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ class Voter:
         self._identity = identity
         self._storage = storage
         self._ledger = ledger
-        (snapshot,) = storage.get_many([b"d"])
+        self._row = b"d" + (epoch.number.to_bytes(8, "big") if epoch.number else b"")
+        (snapshot,) = storage.get_many([self._row])
         if snapshot is None:
-            self._delegate = dpos.Delegate(identity, epoch.validators, epoch.network, epoch.seed, epoch.network)
+            height, tip = ledger.begins
+            self._delegate = dpos.Delegate(identity, epoch.validators, epoch.network, epoch.seed, tip, height)
         else:
             self._delegate = dpos.Delegate.restore(identity, epoch.validators, epoch.network, epoch.seed, snapshot)
         self._ticket = 0
@@ -87,7 +90,7 @@ class Voter:
         for kind, ticket, body in self._delegate.drain():
             if kind == "persist":
                 self._ticket, self._unwritten = ticket, body
-        return {} if self._unwritten is None else {b"d": self._unwritten}
+        return {} if self._unwritten is None else {self._row: self._unwritten}
 
     def spoken(self) -> list[tuple[str, bytes]]:
         """The rows are durable: the (kind, encoding) of what may leave now."""

@@ -19,14 +19,19 @@ from city_chain.records import (
     CommitCertificate,
     Countersignature,
     CountersignedReceipt,
+    Dealing,
+    Dealings,
     Draw,
+    Election,
     Entry,
     Epoch,
+    Handover,
     Identity,
     Manifest,
     Message,
     NodeRecord,
     Receipt,
+    Recipient,
     Repair,
     RepairCertificate,
     RepairRequest,
@@ -169,6 +174,15 @@ class City:
             sequence=1,
             hlc=1,
         )
+        people = sorted(self.delegates, key=lambda delegate: delegate.id)
+        recipients = [Recipient(delegate, self.epoch.network) for delegate in people]
+        dealt = [Dealing.deal(delegate, self.epoch, recipients) for delegate in people]
+        dealings, _ = Dealings.sort(self.epoch, dealt)
+        assert dealings is not None
+        keys = dealings.keys.certified(self.epoch, [(one.id, dealings.keys.sign(one)) for one in people])
+        following = dpos.ValidatorSet(1, self.validators.items)
+        election = Election(self.sender, self.epoch, 1, batch.digest, following)
+        handed = [(delegate.id, Handover.sign(delegate, election, keys)) for delegate in people]
         machine = self.machine(0)
         machine.prepare(1, 1)
         [(_, ticket, _)] = machine.drain()
@@ -202,6 +216,11 @@ class City:
             node,
             whole,
             CountersignedReceipt(receipt, [(node, whole)]),
+            recipients[0],
+            dealt[0],
+            keys,
+            election,
+            Handover(election, keys, self.epoch, handed),
             Message("hold", [transaction.to_bytes(), b""]),
         ]
 

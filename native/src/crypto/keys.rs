@@ -18,6 +18,8 @@ pub enum Purpose {
     KemSntrup,
     /// ML-DSA-65 signatures.
     MlDsa,
+    /// Encryption of what a node keeps in its own storage.
+    Storage,
 }
 
 impl Purpose {
@@ -28,6 +30,7 @@ impl Purpose {
             Self::KemXWing => "city-chain v1 key kem x-wing",
             Self::KemSntrup => "city-chain v1 key kem sntrup761-x25519",
             Self::MlDsa => "city-chain v1 key ml-dsa-65",
+            Self::Storage => "city-chain v1 key storage",
         }
     }
 }

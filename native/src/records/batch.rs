@@ -2,11 +2,15 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::city_keys::{CityKeys, SIGNING_POINT_LEN};
 use super::epoch::Epoch;
 use super::signed::Signed;
 use super::{Key, NAME_MAX};
+use crate::algorithms::tes::bls;
+use crate::algorithms::tes::share::{BlsKeys, Keys};
 use crate::crypto::hash::{self, Digest, hex};
 use crate::crypto::merkle;
+use crate::crypto::typed;
 use crate::error::{Error, Result};
 use crate::primitives::wire::{self, List, Record, Text};
 use crate::proofs::dpos;
@@ -18,6 +22,7 @@ use super::repair::Repair;
 pub const ENTRIES_MAX: usize = 4096;
 
 const CONTEXT_HEADER: &str = "city-chain v1 batch";
+const CONTEXT_COMPRESSED: &str = "city-chain v1 compressed certificate";
 
 /// The level that a batch belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -239,6 +244,18 @@ fn tree(entries: &[Entry]) -> Result<merkle::Tree> {
 pub enum CommitCertificate {
     /// Engine `"dpos"`: a stake-weighted quorum of the epoch's delegates.
     Dpos(dpos::Certificate) = 0,
+    /// Compressed: one signature under the city's key, made by a threshold of the delegates out of a full certificate.
+    Bls {
+        /// What was voted for.
+        slot: dpos::Slot,
+        /// The signature over [`compressed_message`].
+        signature: [u8; bls::SIGNATURE_LEN],
+    } = 1,
+}
+
+/// What the city's key signs to compress the certificate of `slot`.
+pub fn compressed_message(slot: &dpos::Slot) -> Digest {
+    hash::digest(CONTEXT_COMPRESSED, &slot.message())
 }
 
 impl Record for CommitCertificate {
@@ -250,6 +267,7 @@ impl Record for CommitCertificate {
     fn check(&self) -> Result<()> {
         match self {
             Self::Dpos(certificate) => certificate.check(),
+            Self::Bls { .. } => Ok(()),
         }
     }
 }
@@ -259,11 +277,55 @@ impl CommitCertificate {
     pub fn engine(&self) -> &'static str {
         match self {
             Self::Dpos(_) => "dpos",
+            Self::Bls { .. } => "bls",
         }
     }
 
-    /// Checks that the delegates of `epoch` committed the batch with this header.
+    /// The compressed certificate that shares of its signature make, and the indices of those that were wrong.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if there are fewer right shares than the threshold of `keys`; [`Error::Input`] if a share has
+    /// another length or an index stands twice.
+    pub fn compressed(&self, keys: &CityKeys, shares: &[&[u8]]) -> Result<(Self, Vec<u16>)> {
+        let message = compressed_message(self.slot());
+        let public = keys.signing_group()?;
+        let made = bls::combine(&public, keys.threshold, &keys.signing_shares()?, shares, &message)?;
+        let wrong = made.wrong.into_iter().map(|(index, _)| index).collect();
+        Ok((Self::Bls { slot: *self.slot(), signature: made.signature }, wrong))
+    }
+
+    /// The votes of a full certificate.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is compressed.
+    pub fn votes(&self) -> Result<&dpos::Certificate> {
+        match self {
+            Self::Dpos(certificate) => Ok(certificate),
+            Self::Bls { .. } => Err(Error::input("commit certificate: it is compressed, there are no votes in it")),
+        }
+    }
+
+    /// What was voted for.
+    pub fn slot(&self) -> &dpos::Slot {
+        match self {
+            Self::Dpos(certificate) => &certificate.slot,
+            Self::Bls { slot, .. } => slot,
+        }
+    }
+
+    /// Checks that the delegates of `epoch` committed the batch with this header. A compressed certificate is refused: see
+    /// [`CommitCertificate::verify_under`].
     pub fn verify(&self, epoch: &Epoch, header: &BatchHeader) -> Result<()> {
+        self.verify_under(epoch, header, None)
+    }
+
+    /// [`CommitCertificate::verify`], for compressed certificates as well where the city's key is known.
+    pub fn verify_under(
+        &self,
+        epoch: &Epoch,
+        header: &BatchHeader,
+        city_key: Option<&[u8; SIGNING_POINT_LEN]>,
+    ) -> Result<()> {
         header.check()?;
         if header.network != epoch.network || header.epoch != epoch.number {
             return Err(Error::verification(format!(
@@ -274,14 +336,22 @@ impl CommitCertificate {
                 epoch.number
             )));
         }
+        let slot = self.slot();
+        let named = (slot.network, slot.epoch, slot.height, slot.previous, slot.digest);
+        if named != (header.network, header.epoch, header.height, header.previous, header.digest()?) {
+            return Err(Error::verification("commit certificate: it is about another batch"));
+        }
         match self {
-            Self::Dpos(certificate) => {
-                let slot = &certificate.slot;
-                let named = (slot.network, slot.epoch, slot.height, slot.previous, slot.digest);
-                if named != (header.network, header.epoch, header.height, header.previous, header.digest()?) {
-                    return Err(Error::verification("commit certificate: it is about another batch"));
-                }
-                certificate.verify(&epoch.validators)
+            Self::Dpos(certificate) => certificate.verify(&epoch.validators),
+            Self::Bls { slot, signature } => {
+                let Some(key) = city_key else {
+                    return Err(Error::verification(
+                        "commit certificate: it is compressed, and no key of the city is known to check it with",
+                    ));
+                };
+                let key = bls::public_key(&typed::encode(BlsKeys::SCHEME.public(), key))?;
+                bls::verify(&key, &compressed_message(slot), signature)
+                    .map_err(|error| Error::verification(format!("commit certificate: {error}")))
             }
         }
     }

@@ -25,6 +25,7 @@ const CONTEXT_MESSAGE: &str = "city-chain v1 identity message";
 pub struct Identity {
     signing: SigningKey,
     vrf: vrf::SecretKey,
+    storage: Zeroizing<[u8; 32]>,
     x_wing: Late<kem::SecretKey>,
     sntrup: Late<kem::SecretKey>,
     ml_dsa: Late<ml_dsa::SigningKey>,
@@ -56,6 +57,7 @@ impl Identity {
         Self {
             signing: SigningKey::from_seed(&keys::derive(master, Purpose::Signing)),
             vrf: vrf::SecretKey::from_seed(&keys::derive(master, Purpose::Vrf)),
+            storage: keys::derive(master, Purpose::Storage),
             x_wing: Late::new(keys::derive(master, Purpose::KemXWing)),
             sntrup: Late::new(keys::derive(master, Purpose::KemSntrup)),
             ml_dsa: Late::new(keys::derive(master, Purpose::MlDsa)),
@@ -89,6 +91,11 @@ impl Identity {
     /// The key that draws nodes.
     pub fn vrf(&self) -> &vrf::SecretKey {
         &self.vrf
+    }
+
+    /// The key that encrypts what a node keeps in its own storage.
+    pub fn storage(&self) -> &[u8; 32] {
+        &self.storage
     }
 
     /// The public signing key: the identity's id.

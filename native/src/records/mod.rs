@@ -12,6 +12,7 @@ pub mod batch;
 pub mod bursts;
 pub mod city_keys;
 pub mod countersignature;
+pub mod dealing;
 pub mod epoch;
 pub mod identity;
 pub mod key_file;

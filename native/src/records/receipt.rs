@@ -6,10 +6,14 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::availability::AvailabilityCertificate;
 use super::batch::{Batch, BatchHeader, CommitCertificate, Entry};
+use super::city_keys::SIGNING_POINT_LEN;
 use super::epoch::Epoch;
 use super::transaction::Transaction;
+use crate::algorithms::tes::bls;
+use crate::algorithms::tes::share::{BlsKeys, Keys};
 use crate::crypto::hash::{Digest, hex};
 use crate::crypto::merkle;
+use crate::crypto::typed;
 use crate::error::{Error, Result};
 use crate::primitives::wire::{List, Record};
 use crate::records::signed::Signed;
@@ -26,26 +30,52 @@ pub struct TrustedEpoch {
     pub root: Digest,
 }
 
-/// What a verifier believes beforehand: a network and the roots of its epochs.
+/// What a verifier believes beforehand: a network, the roots of its epochs, and the city's public key, if compressed
+/// certificates are to be checked. Without the key it is written in version 1, which knew of none.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Trust {
     /// The network.
     pub network: Digest,
     /// The epochs, ascending by number.
     pub epochs: List<TrustedEpoch, EPOCHS_MAX>,
+    /// The BLS public key of the city, which all its epochs share.
+    pub city_key: Option<[u8; SIGNING_POINT_LEN]>,
 }
 
 impl Record for Trust {
     const TAG: [u8; 4] = *b"CCtr";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "trust anchor";
-    const LEN_MAX: usize = EPOCHS_MAX * 40 + 64;
+    const LEN_MAX: usize = EPOCHS_MAX * 40 + 256;
+
+    fn version(&self) -> u16 {
+        if self.city_key.is_some() { 2 } else { 1 }
+    }
+
+    fn write_body(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        self.network.serialize(out)?;
+        self.epochs.serialize(out)?;
+        if self.city_key.is_some() { self.city_key.serialize(out) } else { Ok(()) }
+    }
+
+    fn read_older(version: u16, body: &mut &[u8]) -> Option<std::io::Result<Self>> {
+        let read = |body: &mut &[u8]| {
+            let network = Digest::deserialize(body)?;
+            Ok(Self { network, epochs: List::deserialize(body)?, city_key: None })
+        };
+        (version == 1).then(|| read(body))
+    }
 
     fn check(&self) -> Result<()> {
         if self.epochs.is_empty() || !self.epochs.windows(2).all(|pair| pair[0].number < pair[1].number) {
             return Err(Error::input("trust anchor: the epochs must be at least one, ascending and distinct"));
         }
-        Ok(())
+        match &self.city_key {
+            Some(key) => bls::public_key(&typed::encode(BlsKeys::SCHEME.public(), key))
+                .map(drop)
+                .map_err(|error| Error::input(format!("trust anchor: {error}"))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -53,9 +83,23 @@ impl Trust {
     /// Trust in some epochs of a network, in any order.
     pub fn new(network: Digest, mut epochs: Vec<TrustedEpoch>) -> Result<Self> {
         epochs.sort_by_key(|epoch| epoch.number);
-        let trust = Self { network, epochs: List::new("trust anchor: epochs", epochs)? };
+        let trust = Self { network, epochs: List::new("trust anchor: epochs", epochs)?, city_key: None };
         trust.check()?;
         Ok(trust)
+    }
+
+    /// The same trust, and in the city's public key (typed bytes).
+    pub fn with_city_key(mut self, key: &[u8]) -> Result<Self> {
+        let point = typed::decode(BlsKeys::SCHEME.public(), key, bls::PublicKey::LEN)?;
+        self.city_key =
+            Some(point.try_into().map_err(|_| Error::input("trust anchor: the city's key has another length"))?);
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The city's public key, typed bytes.
+    pub fn city_key_typed(&self) -> Option<Vec<u8>> {
+        self.city_key.map(|point| typed::encode(BlsKeys::SCHEME.public(), &point))
     }
 
     /// Trust in one epoch.
@@ -152,6 +196,15 @@ impl Receipt {
         Ok(receipt)
     }
 
+    /// The same receipt with another certificate of its batch: a compressed one.
+    pub fn with_certificate(&self, certificate: CommitCertificate) -> Result<Self> {
+        let (ours, theirs) = (self.certificate.slot(), certificate.slot());
+        if ours != theirs {
+            return Err(Error::verification("receipt: the certificate is about another batch"));
+        }
+        Ok(Self { certificate, ..self.clone() })
+    }
+
     /// The transaction it is about.
     pub fn tx_id(&self) -> &Digest {
         &self.availability.manifest.tx_id
@@ -192,7 +245,7 @@ impl Receipt {
             )));
         }
         self.verify_inclusion()?;
-        self.certificate.verify(&self.epoch, &self.header)?;
+        self.certificate.verify_under(&self.epoch, &self.header, trust.city_key.as_ref())?;
         self.availability.verify(&self.epoch)
     }
 

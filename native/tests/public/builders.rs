@@ -90,7 +90,7 @@ impl City {
 
     pub fn trust(&self) -> Trust {
         let epochs = vec![TrustedEpoch { number: self.epoch.number, root: self.epoch.root() }];
-        Trust { network: self.epoch.network, epochs: List::new("epochs", epochs).unwrap() }
+        Trust { network: self.epoch.network, epochs: List::new("epochs", epochs).unwrap(), city_key: None }
     }
 
     pub fn holder(&self, id: &Key) -> &Identity {

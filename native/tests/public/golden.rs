@@ -45,7 +45,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let first = &dispersals[0];
     let batch = city.batch(1, &dispersals);
     let receipt = city.receipt(&dispersals, 1);
-    let CommitCertificate::Dpos(certificate) = city.commit(&batch.header);
+    let certificate = city.commit(&batch.header).votes().unwrap().clone();
     let repair = city.repair(first);
     let mut samples = vec![
         ("transaction", encode(&first.transaction)),

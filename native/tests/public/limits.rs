@@ -76,7 +76,7 @@ fn the_largest_receipt_fits() {
     // 1024 delegates of the largest stake: the sums do not overflow, and a leader is drawn.
     assert_eq!(set.total(), 1024 * u128::from(u64::MAX));
     assert!(set.position(&dpos::leader(&set, &[1; 32], 1, 0).unwrap()).is_some());
-    let CommitCertificate::Dpos(certificate) = small.certificate.clone();
+    let certificate = small.certificate.votes().unwrap().clone();
     let one = certificate.signatures[0].clone();
     let signatures = list(VALIDATORS_MAX, |at| {
         let mut signature = one.clone();
@@ -152,7 +152,8 @@ fn the_largest_proposal_lists_and_messages_fit() {
     let network: Digest = [0; 32];
     let candidate = |at: u64| Candidate { node: key(at), weight: u32::MAX, domain: name() };
     fits(&CandidateList { network, region: name(), items: list(CANDIDATES_MAX, candidate) });
-    fits(&Trust { network, epochs: list(EPOCHS_MAX, |number| TrustedEpoch { number, root: key(number) }) });
+    let epochs = list(EPOCHS_MAX, |number| TrustedEpoch { number, root: key(number) });
+    fits(&Trust { network, epochs, city_key: None });
     let parts = list(PARTS_MAX, |_| Bytes::new("part", vec![7]).unwrap());
     fits(&Message { kind: Text::new("kind", "a".repeat(32)).unwrap(), parts });
     fits(&RepairRequest {

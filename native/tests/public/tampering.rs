@@ -46,6 +46,7 @@ fn a_receipt_of_another_network_epoch_or_trust() {
     let trust = |number, root| Trust {
         network: city.epoch.network,
         epochs: List::new("epochs", vec![TrustedEpoch { number, root }]).unwrap(),
+        city_key: None,
     };
     refused(receipt.verify(&trust(4, city.epoch.root())), "epoch 3 is not among the trusted");
     refused(receipt.verify(&trust(3, [7; 32])), "has root");
@@ -305,14 +306,14 @@ fn an_inclusion_path_or_certificate_of_another_batch() {
     };
     refused(with(&header), "about another batch");
     // The right slot in the certificate, but signatures for another one.
-    let CommitCertificate::Dpos(foreign) = &other.certificate;
-    let CommitCertificate::Dpos(mut mixed) = receipt.certificate.clone();
+    let foreign = other.certificate.votes().unwrap();
+    let mut mixed = receipt.certificate.votes().unwrap().clone();
     mixed.signatures = foreign.signatures.clone();
     refused(with(&|r| r.certificate = CommitCertificate::Dpos(mixed.clone())), "the signature of delegate");
     // Too little stake: a single delegate, and none.
     let slot = city.slot(&receipt.header, 0);
     let mut few = mixed.clone();
-    let CommitCertificate::Dpos(right) = &receipt.certificate;
+    let right = receipt.certificate.votes().unwrap();
     few.signatures = List::new("signatures", right.signatures[..1].to_vec()).unwrap();
     refused(with(&|r| r.certificate = CommitCertificate::Dpos(few.clone())), "are needed");
     few.signatures = List::default();

@@ -227,11 +227,24 @@ pub struct Delegate {
 impl Delegate {
     /// A delegate at the start of the ledger, whose tip is `genesis` at height 0.
     pub fn new(key: SigningKey, set: ValidatorSet, network: Digest, seed: Digest, genesis: Digest) -> Result<Self> {
+        Self::after(key, set, network, seed, 0, genesis)
+    }
+
+    /// A delegate at the start of its epoch, which begins after the batch `tip` at `height`.
+    pub fn after(
+        key: SigningKey,
+        set: ValidatorSet,
+        network: Digest,
+        seed: Digest,
+        height: u64,
+        tip: Digest,
+    ) -> Result<Self> {
         let voter = key.public();
         if set.position(&voter).is_none() {
             return Err(Error::input(format!("delegate: {} is not one of epoch {}", hex(&voter), set.epoch())));
         }
-        let state = State { network, epoch: set.epoch(), voter, height: 0, tip: genesis, promised: 0, accepted: None };
+        let state = State { network, epoch: set.epoch(), voter, height, tip, promised: 0, accepted: None };
+        state.check()?;
         Ok(Self { key, set, seed, state, outbox: Outbox::default() })
     }
 

@@ -27,7 +27,7 @@ mod vote;
 pub use delegate::{Accepted, Delegate, Proposal, Report, Saying, Weighed, choose, proposal_message};
 pub use election::{Ballot, Method, elect};
 pub use validators::{VALIDATORS_MAX, Validator, ValidatorSet, leader, leaders};
-pub use vote::{Certificate, Collected, Slot, Vote, collect};
+pub use vote::{Certificate, Collected, Signature, Slot, Vote, collect};
 
 #[cfg(test)]
 mod tests;

@@ -185,6 +185,10 @@ impl Delegate {
 #[pymethods]
 impl Delegate {
     #[new]
+    #[pyo3(
+        signature = (identity, validators, network, seed, genesis, height = Int(0)),
+        text_signature = "(identity, validators, network, seed, genesis, height=0)"
+    )]
     fn new(
         py: Python<'_>,
         identity: &Identity,
@@ -192,13 +196,14 @@ impl Delegate {
         network: Input<'_>,
         seed: Input<'_>,
         genesis: Input<'_>,
+        height: Int<u64>,
     ) -> PyResult<Self> {
         let network = network.digest(py, "delegate: network")?;
         let seed = seed.digest(py, "delegate: seed")?;
         let genesis = genesis.digest(py, "delegate: genesis")?;
         let (key, voter) = (identity.core().signing().clone(), identity.core().id());
         let set = validators.core().clone();
-        short(py, || Ok(Self::wrap(model::Delegate::new(key, set, network, seed, genesis)?, voter)))
+        short(py, || Ok(Self::wrap(model::Delegate::after(key, set, network, seed, height.0, genesis)?, voter)))
     }
 
     /// A delegate as it was when a journal record was written.

@@ -239,6 +239,13 @@ pub(in crate::python) struct Slot {
     core: model::Slot,
 }
 
+impl Slot {
+    /// The slot as a class.
+    pub(in crate::python) fn wrap(core: model::Slot) -> Self {
+        Self { core }
+    }
+}
+
 #[pymethods]
 impl Slot {
     #[new]

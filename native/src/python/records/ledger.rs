@@ -2,15 +2,17 @@
 
 use pyo3::prelude::*;
 
+use super::city_keys::CityKeys;
 use super::dispersal::Manifest;
 use super::repair::Repair;
 use super::selection::Epoch;
 use crate::crypto::hash::Digest;
+use crate::proofs::dpos::VALIDATORS_MAX;
 use crate::python::buffer::Input;
 use crate::python::call::{long, short, sized};
-use crate::python::dpos::Certificate;
+use crate::python::dpos::{Certificate, Slot};
 use crate::python::int::Int;
-use crate::python::record::{Wrapper, each, record};
+use crate::python::record::{Wrapper, each, items, record};
 use crate::python::text::Str;
 use crate::records::batch as model;
 
@@ -191,9 +193,12 @@ record! {
     ///     'dpos'
     ///     >>> commit.verify(epoch, batch.header)
     CommitCertificate(model::CommitCertificate) in "city_chain.records",
-        work = |core| match core { model::CommitCertificate::Dpos(inner) => inner.signatures.len() * 66 };
+        work = |core| match core {
+            model::CommitCertificate::Dpos(inner) => inner.signatures.len() * 66,
+            model::CommitCertificate::Bls { .. } => 0,
+        };
     properties {
-        /// The engine's name, `"dpos"`.
+        /// The engine's name, `"dpos"`; `"bls"` where it is compressed.
         engine: &'static str = |core| core.engine();
     }
 }
@@ -210,13 +215,51 @@ impl CommitCertificate {
     }
 
     /// The engine's own certificate.
+    ///
+    /// Raises:
+    ///     InputError: The certificate is compressed; there are no votes in it any more.
     #[getter]
     fn certificate(&self, py: Python<'_>) -> PyResult<Certificate> {
-        let model::CommitCertificate::Dpos(certificate) = self.core();
-        short(py, || Certificate::wrap(certificate.clone()))
+        short(py, || Certificate::wrap(self.core.votes()?.clone()))
     }
 
-    /// Checks that the epoch's delegates committed the batch with this header.
+    /// What was voted for.
+    #[getter]
+    fn slot(&self) -> Slot {
+        Slot::wrap(*self.core.slot())
+    }
+
+    /// What the city's key signs to compress the certificate, 32 bytes.
+    #[getter]
+    fn compressed_message(&self) -> Digest {
+        model::compressed_message(self.core.slot())
+    }
+
+    /// The compressed certificate, as the delegates' shares of its signature make it.
+    ///
+    /// Args:
+    ///     keys: The city's keys.
+    ///     shares: Shares of the signature over `compressed_message` (see `KeyShares.sign`), a threshold of them or more.
+    ///
+    /// Returns:
+    ///     The compressed certificate, and the places (from 1) of the delegates whose shares were found to be wrong.
+    ///
+    /// Raises:
+    ///     UnavailableError: Fewer right shares than the threshold.
+    ///     InputError: A share has another length, or is there twice.
+    fn compressed(&self, py: Python<'_>, keys: &CityKeys, shares: &Bound<'_, PyAny>) -> PyResult<(Self, Vec<u16>)> {
+        let shares: Vec<Vec<u8>> = items(shares, "commit certificate: shares", VALIDATORS_MAX, |item| {
+            Ok(item.extract::<Input<'_>>()?.as_slice().to_vec())
+        })?;
+        let shares: Vec<&[u8]> = shares.iter().map(Vec::as_slice).collect();
+        long(py, || {
+            let (made, wrong) = self.core.compressed(keys.core(), &shares)?;
+            Ok((Self::wrap(made)?, wrong))
+        })
+    }
+
+    /// Checks that the epoch's delegates committed the batch with this header. A compressed certificate is refused: only a
+    /// receipt's `verify` takes one, with the city's key.
     ///
     /// Args:
     ///     epoch: Who votes.

@@ -1,6 +1,7 @@
 //! Bindings of the receipt and of what a verifier believes beforehand.
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::dispersal::{AvailabilityCertificate, Manifest};
 use super::ledger::{Batch, BatchHeader, CommitCertificate};
@@ -120,6 +121,18 @@ impl Receipt {
         long(py, || self.core.verify(trust.core()))
     }
 
+    /// The same receipt with another certificate of the same votes: the compressed one instead of the full one.
+    ///
+    /// Args:
+    ///     certificate: The certificate.
+    ///
+    /// Raises:
+    ///     VerificationError: It is about another batch or attempt.
+    fn with_certificate(&self, py: Python<'_>, certificate: &CommitCertificate) -> PyResult<Self> {
+        let certificate = certificate.core().clone();
+        short(py, || Self::wrap(self.core.with_certificate(certificate)?))
+    }
+
     /// Checks that a transaction is the one that the receipt is about, whole and signed.
     ///
     /// Args:
@@ -133,14 +146,16 @@ impl Receipt {
 }
 
 record! {
-    /// What a verifier believes beforehand: a network, and the roots of its epochs.
+    /// What a verifier believes beforehand: a network, the roots of its epochs, and the city's public key, if compressed
+    /// certificates are to be checked.
     ///
     /// Args:
     ///     network: The network's id, 32 bytes.
     ///     epochs: (number, root) each, 1 to 4,096, distinct by number.
+    ///     city_key: The BLS public key of the city (typed bytes), which all its epochs share.
     ///
     /// Raises:
-    ///     InputError: A wrong length, no epoch, too many, or one twice.
+    ///     InputError: A wrong length, no epoch, too many, one twice, or a key that is none.
     ///
     /// Example:
     ///     >>> from city_chain.records import Trust
@@ -158,14 +173,33 @@ record! {
 #[pymethods]
 impl Trust {
     #[new]
-    fn new(py: Python<'_>, network: Input<'_>, epochs: &Bound<'_, PyAny>) -> PyResult<Self> {
+    #[pyo3(signature = (network, epochs, city_key = None))]
+    fn new(
+        py: Python<'_>,
+        network: Input<'_>,
+        epochs: &Bound<'_, PyAny>,
+        city_key: Option<Input<'_>>,
+    ) -> PyResult<Self> {
         let network = network.digest(py, "trust anchor: network")?;
         let epochs = items(epochs, "trust anchor: epochs", model::EPOCHS_MAX, |item| {
             check_tuple(item, 2, "trust anchor: epoch")?;
             let (number, root): (Int<u64>, Input<'_>) = item.extract()?;
             Ok(model::TrustedEpoch { number: number.0, root: root.digest(py, "trust anchor: root")? })
         })?;
-        short(py, || Self::wrap(model::Trust::new(network, epochs)?))
+        let city_key = city_key.as_ref().map(Input::as_slice);
+        long(py, || {
+            let trust = model::Trust::new(network, epochs)?;
+            Self::wrap(match city_key {
+                Some(key) => trust.with_city_key(key)?,
+                None => trust,
+            })
+        })
+    }
+
+    /// The BLS public key of the city (typed bytes), if compressed certificates are to be checked.
+    #[getter]
+    fn city_key<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.core.city_key_typed().map(|key| PyBytes::new(py, &key))
     }
 
     /// Trust in one epoch.

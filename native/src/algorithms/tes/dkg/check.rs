@@ -52,12 +52,11 @@ pub fn verify_reshare_deals<K: Keys>(
     verify(setup, Some(old), deals, Some((index, shares)))
 }
 
-/// Whether each deal is right, as far as can be seen without a share of it.
-pub(super) fn verify_public<K: Keys>(
-    setup: Setup<'_>,
-    old: Option<&PublicKeys<K>>,
-    deals: &[&Deal<K>],
-) -> Result<Verdicts> {
+/// Whether each deal is right, as far as can be seen without a share of it; `old` is there where a key is handed on.
+///
+/// # Errors
+/// [`Error::Input`] if a dealer stands twice. What is wrong with a deal stands in its verdict.
+pub fn verify_public<K: Keys>(setup: Setup<'_>, old: Option<&PublicKeys<K>>, deals: &[&Deal<K>]) -> Result<Verdicts> {
     verify(setup, old, deals, None)
 }
 

@@ -50,7 +50,7 @@ use super::polynomial::{PARTIES_MAX, lagrange_at_zero, weighted_sum};
 use super::share::{Keys, PointOf, ScalarOf, SecretShare};
 use crate::error::{Error, Result};
 
-pub use check::{Verdicts, verify_deals, verify_reshare_deals};
+pub use check::{Verdicts, verify_deals, verify_public, verify_reshare_deals};
 pub use deals::{Deal, Purpose, deal, reshare_deal};
 pub use public::PublicKeys;
 
