@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from city_chain.algorithms import tes
-from city_chain.algorithms.tes import dkg, kem, ml_dsa
+from city_chain.algorithms.tes import coin, dkg, kem, ml_dsa, tdh2
 from city_chain.errors import InputError, UnavailableError, VerificationError
 
 pytestmark = pytest.mark.ffi
@@ -119,6 +119,13 @@ AGAIN = [dkg.reshare_deal(SETUP, share) for share in (SHARE, OTHER)]
 HANDED, PARTS = [published for published, _ in AGAIN], [shares[0] for _, shares in AGAIN]
 READER, WRITER = kem.SecretKey(bytes(32)), ml_dsa.SigningKey(bytes(32), parameters="ml-dsa-44")
 SEALED, SIGNATURE = kem.encapsulate(READER.public_key)[0], WRITER.sign(b"message", context=b"test")
+SEALED_TO_ALL = tdh2.encrypt(KEYS.group_key, b"label", b"plain")
+CAPSULE = tdh2.capsule_of(SEALED_TO_ALL)
+OPENING = [tdh2.decrypt_share(share, KEYS.group_key, b"label", CAPSULE) for share in (SHARE, OTHER)]
+COIN_SHARE = dkg.SecretShare.from_bytes(b"cx" + SHARE.to_bytes()[2:])
+COIN = coin.Coin(2, b"cp" + KEYS.group_key[2:], [b"cv" + share[2:] for share in KEYS.shares])
+TOSSED = coin.Name(b"chain", 1, b"instance", 2)
+SHOWN = [COIN.share(dkg.SecretShare.from_bytes(b"cx" + share.to_bytes()[2:]), TOSSED) for share in (SHARE, OTHER)]
 
 CASES = [
     Case(dkg.Setup, ("tdh2",), {"threshold": 2, "parties": 3, "context": b"epoch 1"}),
@@ -133,6 +140,21 @@ CASES = [
     Case(dkg.verify_reshare_deals, (SETUP, KEYS, 1, HANDED, PARTS)),
     Case(dkg.finalize_reshare, (SETUP, KEYS, 1, HANDED, PARTS)),
     Case(dkg.reshared_public_keys, (SETUP, KEYS, HANDED)),
+    Case(tdh2.encrypt, (KEYS.group_key, b"label", b"plain")),
+    Case(tdh2.capsule_of, (SEALED_TO_ALL,)),
+    Case(tdh2.verify_capsule, (KEYS.group_key, b"label", CAPSULE)),
+    Case(tdh2.verify_ciphertext, (KEYS.group_key, b"label", SEALED_TO_ALL)),
+    Case(tdh2.decrypt_share, (SHARE, KEYS.group_key, b"label", CAPSULE)),
+    Case(tdh2.share_index, (OPENING[0],)),
+    Case(tdh2.verify_share, (KEYS.shares[0], b"label", CAPSULE, OPENING[0])),
+    Case(tdh2.verify_shares, (KEYS.shares, b"label", CAPSULE, OPENING)),
+    Case(tdh2.combine, (KEYS.group_key, 2, KEYS.shares, b"label", SEALED_TO_ALL, OPENING)),
+    Case(coin.Name, (b"chain", 1, b"instance", 2)),
+    Case(coin.Coin, (2, b"cp" + KEYS.group_key[2:], [b"cv" + share[2:] for share in KEYS.shares])),
+    Case(COIN.share, (COIN_SHARE, TOSSED)),
+    Case(COIN.verify_share, (TOSSED, SHOWN[0])),
+    Case(COIN.verify_shares, (TOSSED, SHOWN)),
+    Case(COIN.combine, (TOSSED, SHOWN)),
     Case(kem.SecretKey, (bytes(32),), {"suite": "x-wing"}),
     Case(kem.SecretKey.generate, ("x-wing",)),
     Case(kem.SecretKey.from_bytes, (READER.to_bytes(),)),
@@ -149,7 +171,7 @@ CASES = [
     Case(ml_dsa.PublicKey(WRITER.public_key).verify, (b"message", SIGNATURE), {"context": b"test"}),
     Case(ml_dsa.verify, (WRITER.public_key, b"message", SIGNATURE), {"context": b"test"}),
 ]
-TABLED = {"dkg", "kem", "ml_dsa"}
+TABLED = {"coin", "dkg", "kem", "ml_dsa", "tdh2"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -185,6 +207,9 @@ def test_an_iterable_that_raises_or_never_ends_is_the_callers_own() -> None:
         (lambda some: dkg.public_keys(SETUP, some), DEALS[0]),
         (lambda some: dkg.verify_deals(SETUP, 1, DEALS, some), KEPT[0]),
         (lambda some: dkg.PublicKeys(2, KEYS.group_key, some), KEYS.shares[0]),
+        (lambda some: tdh2.verify_shares(KEYS.shares, b"label", CAPSULE, some), OPENING[0]),
+        (lambda some: tdh2.combine(KEYS.group_key, 2, some, b"label", SEALED_TO_ALL, OPENING), KEYS.shares[0]),
+        (lambda some: COIN.combine(TOSSED, some), SHOWN[0]),
     ]
     for call, item in calls:
         with pytest.raises(KeyError, match="mine"):

@@ -284,7 +284,8 @@ pub fn verify_shares<P: AsRef<[u8]>, S: AsRef<[u8]>>(
     capsule: &[u8],
     shares: &[S],
 ) -> Result<Vec<Result<()>>> {
-    dleq::verdicts::<Tdh2Keys, _, _>(&Capsule::read(capsule)?.subject(label), public_shares, shares)
+    let verifier = |index| Verifier::of::<Tdh2Keys, _>(public_shares, index);
+    dleq::verdicts(&Capsule::read(capsule)?.subject(label), verifier, shares)
 }
 
 /// The plaintext, from the shares of any `threshold` parties. `public_shares` are those of all parties, by index from 1 on.
