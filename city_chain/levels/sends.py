@@ -113,7 +113,8 @@ class Sends:
     def _sealed(self, payloads: Sequence[Buffer], sequences: Sequence[int], seal: Seal | None) -> Sequence[Buffer]:
         if seal is None:
             return payloads
-        sealed: Sequence[Buffer] = s2_seal(payloads, sequences, self._network, self._sender, seal, self._city.keys)
+        keys = self._city.need_keys() if isinstance(seal, str) else None
+        sealed: Sequence[Buffer] = s2_seal(payloads, sequences, self._network, self._sender, seal, keys)
         return sealed
 
     def send(self, payloads: Sequence[Payload], deadline_s: float, seal: Seal | None) -> list[Outcome]:

@@ -91,6 +91,7 @@ class Host:
             "release": self._release,
             "inventory": self._inventory,
             "countersign": self._countersign,
+            "open": self._open,
             "weigh": self._weigh,
             "lead": self._lead,
             "vote": self._vote,
@@ -237,6 +238,21 @@ class Host:
                 answers[at] = node.countersign(request, asked[at])
             except CityChainError as error:
                 answers[at] = messages.refused(messages.reason(error))
+
+    # --- opening what is sealed --------------------------------------------------------------------------------------
+
+    def _open(self, items: Sequence[_Item], answers: list[bytes]) -> None:
+        """Gives decryption shares for what is committed and sealed to the city with that very capsule."""
+        parts = {at: message.parts for at, _, message in items}
+        for at, node, request in self._repair_requests(items, answers, has_more=True):
+            if len(parts[at]) != 1 + len(request.items):
+                wanted = f"the request and a capsule for each of its {len(request.items)} items are needed"
+                answers[at] = messages.refused(f"open: {len(parts[at])} parts, {wanted}")
+                continue
+            tx_ids = [tx_id for tx_id, _ in request.items]
+            receipts = self._ledger.receipts(tx_ids)
+            asked = zip(tx_ids, receipts, parts[at][1:], strict=True)
+            answers[at] = messages.message("shares", [_share(node, *one) for one in asked])
 
     # --- voting ------------------------------------------------------------------------------------------------------
 
@@ -414,6 +430,16 @@ def _check_in_office(node: Node, ledger: Ledger) -> None:
     """A delegate that has signed the handover after the last batch votes for nothing more in its epoch."""
     if node.keeper.is_resting(ledger.epoch.number + 1, ledger.tip.height):
         raise ProtocolError(f"this delegate has handed over after height {ledger.tip.height}")
+
+
+def _share(node: Node, tx_id: bytes, receipt: records.Receipt | None, capsule: bytes) -> bytes:
+    """A delegate's decryption share, or why there is none. The label is that of what is committed; nobody names it."""
+    try:
+        if receipt is None:
+            raise ProtocolError(f"transaction {tx_id.hex()} is not committed here: it is not opened before it is")
+        return node.keeper.decrypt_share(capsule, receipt.manifest.opening_label(capsule))
+    except CityChainError as error:
+        return messages.refused(messages.reason(error))
 
 
 def _voter(node: Node) -> Voter:

@@ -91,7 +91,8 @@ def r4_open(
     if openings:
         _Shares(openings, sender, members, transport, keys, deadline).run()
     for opening in openings:
-        outcomes[opening.at] = opening.outcome or outcomes[opening.at]
+        if opening.outcome is not None:
+            outcomes[opening.at] = opening.outcome
     return outcomes
 
 
@@ -155,7 +156,8 @@ class _Shares:
             for opening in flight.cargo:
                 opening.refusals.setdefault(flight.node, "silent")
         for opening in self._openings:
-            opening.outcome = opening.outcome or _too_few(opening, keys)
+            if opening.outcome is None:
+                opening.outcome = _too_few(opening, keys)
 
     def _ask(self, keys: Keys) -> None:
         sender = self._sender
@@ -215,23 +217,22 @@ def _take(opening: _Opening, node: bytes, part: bytes, keys: Keys) -> None:
 
 
 def _combine(opening: _Opening, keys: Keys) -> None:
-    """Puts the shares together once they are a threshold; if that fails, leaves out those that are wrong."""
-    if opening.outcome is not None or len(opening.shares) < keys.threshold:
-        return
-    shares = list(opening.shares.values())
-    try:
-        opening.outcome = opening.sealed.combine(
-            keys.encryption_key, threshold=keys.threshold, public_shares=keys.encryption_shares, shares=shares
-        )
-    except CityChainError as error:
-        verdicts = _verdicts(opening, shares, keys)
-        wrong = {node: str(why) for node, why in zip(opening.shares, verdicts, strict=True) if why is not None}
-        if not wrong:
-            opening.outcome = error  # what right shares do not open is not what was sealed
-        for node, why in wrong.items():
-            del opening.shares[node]
-            opening.refusals[node] = why
-        opening.each = True
+    """Puts the shares together while they are a threshold; where that fails, leaves out those that are wrong."""
+    while opening.outcome is None and len(opening.shares) >= keys.threshold:
+        shares = list(opening.shares.values())
+        try:
+            opening.outcome = opening.sealed.combine(
+                keys.encryption_key, threshold=keys.threshold, public_shares=keys.encryption_shares, shares=shares
+            )
+        except CityChainError as error:
+            verdicts = _verdicts(opening, shares, keys)
+            wrong = {node: str(why) for node, why in zip(opening.shares, verdicts, strict=True) if why is not None}
+            if not wrong:
+                opening.outcome = error  # what right shares do not open is not what was sealed
+            for node, why in wrong.items():
+                del opening.shares[node]
+                opening.refusals[node] = why
+            opening.each = True
 
 
 def _verdicts(opening: _Opening, shares: Sequence[bytes], keys: Keys) -> Sequence[CityChainError | None]:
