@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
 MUST_BE_THERE = {"send_and_receive", "own_stage", "own_pipeline"} | {
-    f"{name}_alone" for name in ("ec", "rvh", "vrf", "cbf", "tnh", "poh", "dpos")
+    f"{name}_alone" for name in ("ec", "rvh", "vrf", "cbf", "tnh", "poh", "dpos", "tes")
 }
 
 
