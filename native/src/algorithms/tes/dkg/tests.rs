@@ -538,7 +538,7 @@ fn the_same_at_run_time() {
         assert!(message(any::verify_deals(scheme, setup, 1, &mixed, &mine[..2])).contains("2 shares for 3 deals"));
         let wrong_old = any::verify_reshare_deals(other, setup, public, 2, &again, &own_new(2));
         assert!(message(wrong_old).contains(&format!("they are of {}, {} is needed", scheme.name(), other.name())));
-        assert!(message(any::PublicKeys::new(2, &typed[0][..], &typed)).contains("a public key of a group is needed"));
+        assert!(message(any::PublicKeys::new(2, typed[0], &typed)).contains("a public key of a group is needed"));
     }
     for bytes in [&b""[..], b"?d", b"xd\x01\x00\x01\x00"] {
         assert!(message(any::Deal::from_bytes(bytes)).contains("no scheme's letter"));
