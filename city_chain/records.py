@@ -13,7 +13,7 @@ together, a delegate's secret part are `KeyShares`. An `Election`, certified as 
 
 `seal_to_city` and `seal_to_readers` make payloads that holders cannot read, `Sealed` reads them. `Repair` and
 `RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
-Presence, `Message` carries records between nodes.
+Presence, `Message` carries records between nodes. `KeyFile` and `PublicKeyFile` are keys at rest.
 
 All are immutable and safe to share between threads; they compare and hash by their encoding (`to_bytes`, `from_bytes`),
 and pickle by it. `from_bytes` takes bytes from anywhere: what is not well-formed is an `InputError`. It checks no
@@ -78,10 +78,12 @@ from city_chain._native import (
     Epoch,
     Handover,
     Identity,
+    KeyFile,
     KeyShares,
     Manifest,
     Message,
     NodeRecord,
+    PublicKeyFile,
     Receipt,
     Recipient,
     Repair,
@@ -96,6 +98,7 @@ from city_chain._native import (
     hold_burst,
     hold_messages,
     hold_terms,
+    key_words,
     read_holds,
     request_holds,
     seal_to_city,
@@ -126,10 +129,12 @@ __all__ = [
     "Epoch",
     "Handover",
     "Identity",
+    "KeyFile",
     "KeyShares",
     "Manifest",
     "Message",
     "NodeRecord",
+    "PublicKeyFile",
     "Receipt",
     "Recipient",
     "Repair",
@@ -144,6 +149,7 @@ __all__ = [
     "hold_burst",
     "hold_messages",
     "hold_terms",
+    "key_words",
     "read_holds",
     "request_holds",
     "seal_to_city",

@@ -6,10 +6,18 @@ import argparse
 import textwrap
 from collections.abc import Sequence
 
-__all__ = ["FILE_BYTES_MAX", "build", "parse"]
+__all__ = ["FILE_BYTES_MAX", "KEY_KINDS", "build", "parse"]
 
 FILE_BYTES_MAX = 64 << 20
 """The most bytes of one file: what one transaction may carry."""
+
+KEY_KINDS = ("x-wing", "sntrup761-x25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87")
+"""The kinds of keys that `keygen` makes, the usual one first."""
+
+_PASSPHRASES = (
+    "The passphrase is the one line of --passphrase-file FILE; else what the variable CITY_CHAIN_PASSPHRASE holds; "
+    "else it is asked for on the terminal."
+)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -27,6 +35,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.command == "receive" and args.json and args.output in (None, "-"):
         parser.error("receive: --json needs -o FILE, for the payload goes to stdout without it")
+    if args.command == "receive" and args.passphrase_file is not None and args.key is None:
+        parser.error("receive: --passphrase-file is for --key FILE, which is missing")
+    if args.command == "send" and args.seal is not None and "city" in args.seal and len(args.seal) > 1:
+        parser.error("send: --seal city seals to the city alone; leave it out to seal to readers")
     return args
 
 
@@ -43,7 +55,7 @@ def build() -> argparse.ArgumentParser:
     _add_common(parser, None, as_json=False)
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_init, _send, _receive, _verify, _health, _repair, _nodes, _doctor, _demo):
+    for add in (_init, _send, _receive, _verify, _health, _repair, _nodes, _doctor, _demo, _keygen, _inspect):
         _add_common(add(commands), argparse.SUPPRESS, as_json=argparse.SUPPRESS)
     _ec(commands)
     return parser
@@ -85,13 +97,14 @@ def _add_common(parser: argparse.ArgumentParser, city: str | None, *, as_json: b
     parser.add_argument("--json", action="store_true", default=as_json, help="output for programs: JSON, one a line")
 
 
-def _command(commands: _Commands, name: str, summary: str, more: str, example: str) -> argparse.ArgumentParser:
+def _command(commands: _Commands, name: str, summary: str, more: str, *examples: str) -> argparse.ArgumentParser:
+    head = "Example:" if len(examples) == 1 else "Examples:"
     return commands.add_parser(
         name,
         help=summary,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=textwrap.fill(f"{summary[0].upper()}{summary[1:]}. {more}", 88),
-        epilog=f"Example:\n  city-chain {example}",
+        epilog="\n".join([head, *(f"  city-chain {example}" for example in examples)]),
     )
 
 
@@ -123,10 +136,22 @@ def _send(commands: _Commands) -> argparse.ArgumentParser:
         "send",
         "send files, each as one transaction",
         "One line for each, as soon as it is committed: its id, its file, and where its receipt is. With --json: "
-        "tx_id, file, receipt. A file that cannot be sent is reported on stderr; the others are sent all the same.",
+        "tx_id, file, receipt. A file that cannot be sent is reported on stderr; the others are sent all the same. "
+        "Holders cannot read what is sealed. To the city: a threshold of its delegates open it together, once it is "
+        "committed. To readers: whoever has the secret key of one of the key files opens it.",
         "--city town send letter.txt photo.jpg",
+        "--city town send --seal city bid.txt",
+        "--city town send --seal alice.pub --seal bob.pub letter.txt",
     )
     parser.add_argument("files", metavar="FILE", nargs="+", help=f"at most {FILE_BYTES_MAX >> 20} MiB each; - is stdin")
+    parser.add_argument(
+        "--seal",
+        metavar="city|KEYFILE",
+        type=_named,
+        action="append",
+        help="seal the files to the city, or to whoever has the secret key of a public key file; once for each reader "
+        "(a key file that is called city is ./city)",
+    )
     return parser
 
 
@@ -135,14 +160,22 @@ def _receive(commands: _Commands) -> argparse.ArgumentParser:
         commands,
         "receive",
         "restore a transaction's file from its holders",
-        "",
+        "What is sealed to the city opens by itself, once it is committed. What is sealed to readers needs the secret "
+        f"key of one of them. {_PASSPHRASES}",
         "--city town receive 3f9a01c27b -o letter.txt",
+        "--city town receive 3f9a01c27b --key alice.key -o letter.txt",
     )
     parser.add_argument("tx_id", metavar="TX_ID", help="the transaction's id; its first 8 digits or more if unique")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="where to write it, whole or not at all (default: stdout)"
     )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument(
+        "--key", metavar="FILE", type=_named, help="the secret key file of a reader that it is sealed to"
+    )
+    parser.add_argument(
+        "--passphrase-file", metavar="FILE", type=_named, help="a file whose one line is the key file's passphrase"
+    )
     return parser
 
 
@@ -242,6 +275,57 @@ def _demo(commands: _Commands) -> argparse.ArgumentParser:
         default=3,
         help="how many nodes to stop (default: 3; with the corrupt one that is all that 6 of 10 survives)",
     )
+    return parser
+
+
+def _keygen(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "keygen",
+        "make a secret key and its public key, each in a file",
+        "NAME.key holds the secret key, encrypted under a passphrase; NAME.pub the public key, which you give away: "
+        f"others send --seal NAME.pub, and receive --key NAME.key opens it. {_PASSPHRASES} There it is asked for "
+        "twice. Whoever loses the file or its passphrase can open nothing any more; nobody can help.",
+        "keygen alice",
+        "keygen alice --passphrase-file secret.txt",
+        "keygen notary --kind ml-dsa-65",
+    )
+    parser.add_argument("name", metavar="NAME", type=_named, help="the name of both files, without .key and .pub")
+    parser.add_argument(
+        "--kind",
+        choices=KEY_KINDS,
+        default=KEY_KINDS[0],
+        help="x-wing and sntrup761-x25519 (experimental) open what is sealed, ml-dsa-* sign (default: %(default)s)",
+    )
+    protection = parser.add_mutually_exclusive_group()
+    protection.add_argument(
+        "--passphrase-file", metavar="FILE", type=_named, help="a file whose one line is the passphrase; - is stdin"
+    )
+    protection.add_argument(
+        "--no-passphrase",
+        action="store_true",
+        help="leave the secret as it is: it is used only while nobody else may read the file (mode 0600)",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="write over files that are there: what was sealed to the key in them can never be opened again",
+    )
+    return parser
+
+
+def _inspect(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "inspect",
+        "show what a file is and what it says",
+        "Any record, receipt, trust anchor, key file or fragment file. Times are shown as numbers and in UTC. Nothing "
+        "is verified (city-chain verify does that), and no secret is shown. Exit status 1 if a file is unknown or "
+        "damaged.",
+        "inspect town/receipts/3f9a….receipt alice.pub",
+        "inspect --json town/trust.anchor",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", type=_named, help="a file; - is stdin")
     return parser
 
 

@@ -237,7 +237,7 @@ def _write_whole(path: Path, data: bytes, *, over: bool, sync: bool) -> None:
             if sync:
                 file.flush()
                 os.fsync(handle)
-        os.chmod(beside, _mode(path))
+        os.chmod(beside, mode_for(path))
         check_free(path, over=over)
         os.replace(beside, path)
     except BaseException:
@@ -267,7 +267,7 @@ def is_special(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def _mode(path: Path) -> int:
+def mode_for(path: Path) -> int:
     """The mode for a file: the one it had, else the usual one."""
     try:
         return stat.S_IMODE(path.stat().st_mode)

@@ -15,6 +15,7 @@ _CHARACTERS_MAX = 240
 """About how much of a message is shown; a list of reasons is cut between two of them, and the first is always there."""
 
 _STOPPED = "city-chain nodes shows which nodes are stopped, nodes --start ID starts one"
+_READERS = "give the secret key file of one of them with --key FILE; city-chain inspect FILE shows a key file's id"
 _OPEN = "the next command that opens the city finishes it, or reports it"
 
 
@@ -43,6 +44,8 @@ def why(error: CityChainError | OSError) -> str:
     parts += [note for note in getattr(error, "__notes__", ()) if not note.startswith("in stage ")]
     if any("journalled" in note for note in parts[1:]):
         parts.append(_OPEN)
+    if "is sealed to readers" in str(error):
+        parts.append(_READERS)
     if "logged in" in str(error):
         parts.append(_STOPPED)
     return "; ".join(parts)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from city_chain.cli.console import Console, Progress, text
+from city_chain.cli.key_files import OPENING_KINDS, public_key
 from city_chain.cli.parser import FILE_BYTES_MAX
 from city_chain.cli.place import Place, is_special
 from city_chain.cli.reasons import why
@@ -42,9 +43,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     """Sends the files; 1 if any was not sent, 130 after Ctrl-C."""
     place = Place(args.city)
     place.check()  # before anything is waited for
+    seal = _seal(args.seal, console)
     total = len(args.files)
     with _Interrupt(console) as interrupt, console.progress("sending", total) as progress:
-        sending = _Sending(place, console, progress, as_json=args.json)
+        sending = _Sending(place, console, progress, seal, as_json=args.json)
         for run in _runs(args.files):
             try:
                 awaited = list(sending.read(run.awaited))
@@ -67,6 +69,23 @@ def run(args: argparse.Namespace, console: Console) -> int:
             console.complain(sending.summary(total))
             return 130
     return 1 if sending.failed or console.gone else 0
+
+
+def _seal(asked: Sequence[str] | None, console: Console) -> str | list[bytes] | None:
+    """To whom the files are sealed: to nobody, the city, or the readers whose key files are named."""
+    if not asked:
+        return None
+    if asked == ["city"]:
+        return "city"
+    readers: dict[bytes, str] = {}
+    for name in asked:
+        key = public_key(Path(name), console)
+        if key.kind not in OPENING_KINDS:
+            raise InputError(f"{text(name)}: its key is of kind {key.kind} and signs; nothing can be sealed to it")
+        if key.public_key in readers:
+            raise InputError(f"{text(name)} and {text(readers[key.public_key])} hold the same key; name a reader once")
+        readers[key.public_key] = name
+    return list(readers)
 
 
 def _send(city: City, sending: _Sending, items: Iterable[_Item], interrupt: _Interrupt) -> None:
@@ -133,16 +152,20 @@ class _Sending:
         place: Where receipts are kept.
         console: Where to tell.
         progress: How far it is.
+        seal: To whom they are sealed.
         as_json: Whether to tell it in JSON.
     """
 
-    def __init__(self, place: Place, console: Console, progress: Progress, *, as_json: bool) -> None:
+    def __init__(
+        self, place: Place, console: Console, progress: Progress, seal: str | list[bytes] | None, *, as_json: bool
+    ) -> None:
         self.committed = 0
         self.failed = 0
         self.under_way = 0
         self._place = place
         self._console = console
         self._progress = progress
+        self._seal = seal
         self._as_json = as_json
 
     @property
@@ -170,7 +193,8 @@ class _Sending:
                 self.fail(burst[at][0], outcome)
             self._progress.to(self.committed + self.failed)
 
-        city.send_many([data for _, data in burst], batch=BURST_FILES_MAX, on_outcome=tell)
+        payloads = [data for _, data in burst]
+        city.send_many(payloads, seal=self._seal, batch=BURST_FILES_MAX, on_outcome=tell)
 
     def _tell(self, name: str, receipt: Receipt) -> None:
         tx_id = receipt.tx_id.hex()

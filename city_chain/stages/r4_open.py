@@ -107,9 +107,9 @@ def _opened(at: int, result: Restored, reader: kem.SecretKey | None) -> bytes | 
     if sealed.capsule is not None:
         return _Opening(at, manifest.tx_id, sealed, sealed.capsule)
     if reader is None:
-        named = ", ".join(reader.hex() for reader in sealed.readers)
+        named = "; ".join(reader.hex() for reader in sealed.readers)
         raise InputError(
-            f"transaction {manifest.tx_id.hex()} is sealed to readers; it opens with the key of one of these: {named}"
+            f"transaction {manifest.tx_id.hex()} is sealed to readers, and opens with the key of one of these: {named}"
         )
     return sealed.open(reader)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
@@ -13,12 +15,13 @@ from typing import IO
 import pytest
 
 CITY_CHAIN = [sys.executable, "-W", "error", "-m", "city_chain.cli"]
+OURS = {"CITY_CHAIN_DEBUG", "CITY_CHAIN_PASSPHRASE"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a process that finds this very package."""
-    found = {name: value for name, value in os.environ.items() if name != "CITY_CHAIN_DEBUG"}
+    found = {name: value for name, value in os.environ.items() if name not in OURS}
     path = os.pathsep.join(filter(None, [str(ROOT), found.get("PYTHONPATH")]))
     return {**found, "PYTHONPATH": path, "PYTHONUTF8": "1", **more}
 
@@ -79,6 +82,51 @@ class Cli:
         )
 
 
+class Terminal:
+    """``city-chain`` on a terminal of its own."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        import pty  # noqa: PLC0415 — not everywhere
+
+        self.seen = b""
+        self.pid, self.handle = pty.fork()
+        if self.pid == 0:  # the child
+            os.chdir(folder)
+            hear_interrupts()
+            os.execve(sys.executable, [sys.executable, "-m", "city_chain.cli", *words], environment())
+
+    def wait_for(self, words: bytes, seconds: float = 60) -> None:
+        """Reads until something is there; what came before it is forgotten."""
+        end = time.monotonic() + seconds
+        while words not in self.seen:
+            ready, _, _ = select.select([self.handle], [], [], max(0, end - time.monotonic()))
+            assert ready, f"{words!r} did not come: {self.seen!r}"
+            self.seen += self._read()
+        self.seen = self.seen.partition(words)[2]
+
+    def type(self, words: bytes) -> None:
+        """Types something."""
+        time.sleep(0.05)  # echo is off when the question stands there
+        os.write(self.handle, words)
+
+    def end(self) -> tuple[int, bytes]:
+        """The exit status, and what was shown to the end."""
+        while True:
+            more = self._read()
+            if not more:
+                break
+            self.seen += more
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.handle)
+        return os.waitstatus_to_exitcode(status), self.seen
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self.handle, 4096)
+        except OSError:  # EIO: nobody is there any more
+            return b""
+
+
 def hear_interrupts() -> None:
     """Undoes what a shell does to a job in the background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -88,6 +136,12 @@ def hear_interrupts() -> None:
 def cli(tmp_path: Path) -> Cli:
     """The command line, run in an empty folder."""
     return Cli(tmp_path)
+
+
+@pytest.fixture
+def on_terminal(cli: Cli) -> Callable[..., Terminal]:
+    """Runs the command line on a terminal of its own, in the same folder."""
+    return lambda *words: Terminal(cli.folder, *words)
 
 
 @pytest.fixture

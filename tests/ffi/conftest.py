@@ -27,6 +27,7 @@ from city_chain.records import (
     Epoch,
     Handover,
     Identity,
+    KeyFile,
     Manifest,
     Message,
     NodeRecord,
@@ -222,6 +223,7 @@ class City:
             election,
             Handover(election, keys, self.epoch, handed),
             Message("hold", [transaction.to_bytes(), b""]),
+            KeyFile.generate("x-wing", None).public,
         ]
 
 

@@ -240,6 +240,15 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("Delegate.durable", machine.durable, 0)
     add("Delegate.snapshot", machine.snapshot)
     add("Delegate.leader", machine.leader, 0)
+    key = r.KeyFile.generate("x-wing", None)
+    signing = r.KeyFile.generate("ml-dsa-44", None)
+    add("KeyFile.generate", r.KeyFile.generate, "x-wing", b"pass", memory_kib=8192, passes=1, lanes=1)
+    add("KeyFile.unlock_kem", key.unlock_kem, None)
+    add("KeyFile.unlock_signing", signing.unlock_signing, None)
+    add("KeyFile.from_bytes", r.KeyFile.from_bytes, key.to_bytes())
+    add("KeyFile.to_bytes", key.to_bytes)
+    add("PublicKeyFile", r.PublicKeyFile, key.public_key)
+    add("key_words", r.key_words, key.public_key)
     for record in [*city.records(), vote]:
         kind = type(record)
         add(f"{kind.__name__}.from_bytes", kind.from_bytes, record.to_bytes())
@@ -255,6 +264,7 @@ NOT_CONSTRUCTED = {
     "CommitCertificate",
     "Entry",
     "Epoch",
+    "KeyFile",
 }
 NOT_CONSTRUCTED |= {"HoldRequest", "Report", "Selection", "Session", "Countersignature"}
 

@@ -214,6 +214,12 @@ fn kem_ciphertext_len(suite: SuiteName) -> usize {
     kem::ciphertext_len(suite.0)
 }
 
+impl From<SecretKey> for KemSecretKey {
+    fn from(key: SecretKey) -> Self {
+        Self(key)
+    }
+}
+
 /// Adds this file's functions and classes to the extension.
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("KemSecretKey", module.py().get_type::<KemSecretKey>())?;

@@ -40,7 +40,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for ParametersName {
 ///     >>> signature = key.sign(b"message", context=b"example")
 ///     >>> verify(key.public_key, b"message", signature, context=b"example")
 #[pyclass(frozen, name = "SigningKey", module = "city_chain.algorithms.tes.ml_dsa")]
-struct MlDsaSigningKey(SigningKey);
+pub(super) struct MlDsaSigningKey(SigningKey);
+
+impl From<SigningKey> for MlDsaSigningKey {
+    fn from(key: SigningKey) -> Self {
+        Self(key)
+    }
+}
 
 #[pymethods]
 impl MlDsaSigningKey {
