@@ -31,6 +31,8 @@ RECORDS: dict[bytes, tuple[str, type[Any]]] = {
     b"CCce": ("delegates' certificate", dpos.Certificate),
     b"CCcf": ("cuckoo filter", cbf.Cuckoo),
     b"CCcl": ("candidate list", records.Candidates),
+    b"CCcr": ("countersigned receipt", records.CountersignedReceipt),
+    b"CCcs": ("countersignature", records.Countersignature),
     b"CCen": ("entry", records.Entry),
     b"CCep": ("epoch", records.Epoch),
     b"CChr": ("hold request", poh.HoldRequest),
