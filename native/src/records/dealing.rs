@@ -68,7 +68,7 @@ pub struct Recipient {
 }
 
 impl Record for Recipient {
-    const TAG: [u8; 4] = *b"CCrp";
+    const TAG: [u8; 4] = *b"CCrn";
     const VERSION: u16 = 1;
     const NAME: &'static str = "recipient";
     const LEN_MAX: usize = SESSION_MAX + 256;
