@@ -306,7 +306,8 @@ def lines(value: dict[str, Any], indent: str = "  ") -> Iterator[str]:
         elif isinstance(one, list) and len(_line(one)) > _LINE_MAX:
             yield f"{head}{len(one)}"
             for at, part in enumerate(one[:_ITEMS_MAX]):
-                yield f"{indent}  [{at}] {_line(part, long=isinstance(part, str))}"
+                line = _line(part, long=isinstance(part, str))
+                yield f"{indent}  [{at}] {line if len(line) <= _ITEM_MAX else line[:_ITEM_MAX] + '…'}"
             if len(one) > _ITEMS_MAX:
                 yield f"{indent}  … and {len(one) - _ITEMS_MAX} more (--json shows all)"
         else:
@@ -315,6 +316,7 @@ def lines(value: dict[str, Any], indent: str = "  ") -> Iterator[str]:
 
 _LINE_MAX = 80
 _ITEMS_MAX = 16
+_ITEM_MAX = 200
 _LONG = 128
 
 

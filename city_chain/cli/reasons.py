@@ -40,11 +40,13 @@ def why(error: CityChainError | OSError) -> str:
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    parts = [brief(str(error) or type(error).__name__)]
+    message = str(error) or type(error).__name__
+    whose = "is sealed to readers" in message or "it is not for the key" in message  # then every reader is named
+    parts = [message if whose else brief(message)]
     parts += [note for note in getattr(error, "__notes__", ()) if not note.startswith("in stage ")]
     if any("journalled" in note for note in parts[1:]):
         parts.append(_OPEN)
-    if "is sealed to readers" in str(error):
+    if whose:
         parts.append(_READERS)
     if "logged in" in str(error):
         parts.append(_STOPPED)

@@ -87,7 +87,7 @@ def test_a_receipt(cli: Any, receipt: Path) -> None:
     assert said.startswith(f"{receipt}: receipt (CCre, version 1; ")
     for word in (read.tx_id.hex(), "availability certificate", "commit certificate", "sealed", "compressed", "acks"):
         assert word in said
-    assert max(map(len, said.splitlines())) < 400
+    assert max(map(len, said.splitlines()[1:])) <= 220
 
 
 def test_a_trust_anchor_from_stdin_and_several_files(cli: Any, town: Path, receipt: Path) -> None:
@@ -98,9 +98,10 @@ def test_a_trust_anchor_from_stdin_and_several_files(cli: Any, town: Path, recei
     assert found["fields"] == {
         "network": trust.network.hex(),
         "epochs": [[number, root.hex()] for number, root in trust.epochs],
+        "city_key": trust.city_key and trust.city_key.hex(),
     }
     said = cli.good("inspect", "town/trust.anchor", receipt)
-    assert "town/trust.anchor: trust anchor (CCtr, version 1; " in said
+    assert "town/trust.anchor: trust anchor (CCtr, version " in said
     assert f"{receipt}: receipt" in said
 
 
