@@ -12,9 +12,8 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
-MUST_BE_THERE = {"send_and_receive", "own_stage", "own_pipeline"} | {
-    f"{name}_alone" for name in ("ec", "rvh", "vrf", "cbf", "tnh", "poh", "dpos", "tes")
-}
+ALONE = ("ec", "rvh", "vrf", "tes", "bls", "tdh2", "city_keys", "post_quantum", "cbf", "tnh", "poh", "dpos")
+MUST_BE_THERE = {"send_and_receive", "sealed_send", "own_stage", "own_pipeline"} | {f"{name}_alone" for name in ALONE}
 
 
 def test_none_is_missing() -> None:

@@ -9,12 +9,15 @@ from types import ModuleType
 
 import pytest
 
-from city_chain import cbf, ec, rvh, tnh, vrf
+from city_chain import cbf, ec, rvh, tes, tnh, vrf
 
 pytestmark = pytest.mark.ffi
 
 
-@pytest.mark.parametrize("module", [cbf, ec, rvh, tnh, vrf], ids=lambda module: module.__name__)
+MODULES = [cbf, ec, rvh, tnh, vrf, *(getattr(tes, name) for name in tes.__all__)]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_doctests(module: ModuleType) -> None:
     for name in module.__all__:
         thing = getattr(module, name)
@@ -33,8 +36,8 @@ def test_doctests(module: ModuleType) -> None:
 def test_names_load_lazily() -> None:
     code = (
         "import sys, city_chain; assert 'city_chain._native' not in sys.modules; "
-        "from city_chain import ec, rvh, vrf, cbf, tnh; assert city_chain.ec is ec; "
-        "assert {'ec', 'rvh', 'vrf', 'cbf', 'tnh'} <= set(dir(city_chain)); print(ec.__name__)"
+        "from city_chain import ec, rvh, vrf, tes, cbf, tnh; assert city_chain.ec is ec; "
+        "assert {'ec', 'rvh', 'vrf', 'tes', 'cbf', 'tnh'} <= set(dir(city_chain)); print(ec.__name__)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.strip() == "city_chain.algorithms.ec"

@@ -25,5 +25,14 @@ scheme                      secret  public  secret share  public share
 ..                          ``8s``  ``8p``
 ==========================  ======  ======  ============  ============
 
-Each is imported by its name, ``from city_chain.algorithms.tes import dkg``: nothing here loads what is not used.
+Example:
+    >>> from city_chain import tes
+    >>> key = tes.kem.SecretKey.generate()
+    >>> ciphertext, secret = tes.kem.encapsulate(key.public_key)
+    >>> key.decapsulate(ciphertext) == secret
+    True
 """
+
+from city_chain.algorithms.tes import bls, coin, dkg, kem, ml_dsa, tdh2
+
+__all__ = ["bls", "coin", "dkg", "kem", "ml_dsa", "tdh2"]
