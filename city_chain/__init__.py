@@ -1,8 +1,8 @@
 """city-chain: durable, verifiable, Byzantine-fault-tolerant dispersal and commitment of transactions in your process.
 
 A city disperses, commits, restores and proves transactions: `City.local(path="city.db")`. The algorithms are usable
-alone, as `from city_chain import ec, rvh, vrf, tes, cbf, tnh` and `from city_chain.proofs import poh, dpos`. What is named
-here loads when it is first used, so importing the package alone takes a few milliseconds.
+alone, as `from city_chain import ec, rvh, vrf, tes, cbf, tnh` and `from city_chain.proofs import poh, dpos`. What is
+named here loads when it is first used, so importing the package alone takes a few milliseconds.
 """
 
 from city_chain import errors
