@@ -12,13 +12,7 @@ from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 from city_chain import records
-from city_chain.adapters.clock import SystemClock
-from city_chain.adapters.entropy import OsEntropy
-from city_chain.adapters.presence.memory import MemoryPresence
-from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.adapters.storage.namespaced import NamespacedStorage
-from city_chain.adapters.storage.sqlite import SqliteStorage
-from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.algorithms.tes import kem
 from city_chain.composer import Pipeline, StageEvent
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
@@ -36,6 +30,7 @@ from city_chain.levels.checks import (
 )
 from city_chain.levels.embedded import Embedded, Parts
 from city_chain.levels.gate import Gate
+from city_chain.levels.opening import opened
 from city_chain.levels.owner import Owner
 from city_chain.levels.reads import Reads
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
@@ -128,7 +123,7 @@ class City:
                 raise InputError(f"the city that is there has {there.settings}, not {settings}; open it with City.open")
             return there or found(storage, settings, entropy)
 
-        return cls._start(path, given, founding, create=True)
+        return opened(path, given, founding, cls, create=True)
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
@@ -146,7 +141,7 @@ class City:
         """
         wanted = Settings(**settings)
         where = checked_path(path)
-        return cls._start(where, Parts(), lambda storage, entropy: found(storage, wanted, entropy), create=True)
+        return opened(where, Parts(), lambda storage, entropy: found(storage, wanted, entropy), cls, create=True)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -169,44 +164,7 @@ class City:
                 raise StorageError(f"{where} holds no city; make one with City.local or city-chain init")
             return there
 
-        return cls._start(where, Parts(), founding, create=False)
-
-    @classmethod
-    def _start(
-        cls,
-        path: str | os.PathLike[str] | None,
-        given: Parts,
-        founding: Callable[[Storage, Entropy], Founding],
-        *,
-        create: bool,
-    ) -> Self:
-        if path is not None and given.storage is not None:
-            raise InputError("a path and a storage were given; one of them is needed")
-        owner = None
-        storage = given.storage
-        if path is not None:
-            where = checked_path(path)
-            if not create and not where.exists():
-                raise StorageError(f"{where} does not exist; make a city with City.local or city-chain init")
-            owner = Owner(where) if where.parent.is_dir() else None
-        try:
-            if path is not None:
-                storage = SqliteStorage(where, create=create)
-            clock = given.clock or SystemClock()
-            parts = Parts(
-                storage or MemoryStorage(),
-                given.presence or MemoryPresence(),
-                given.transport or InProcessTransport(clock),
-                clock,
-                given.entropy or OsEntropy(),
-            )
-            return cls(founding(NamespacedStorage(parts.need_storage(), b"c"), parts.need_entropy()), parts, owner)
-        except BaseException:
-            if path is not None and storage is not None:
-                storage.close()
-            if owner is not None:
-                owner.close()
-            raise
+        return opened(where, Parts(), founding, cls, create=False)
 
     def close(self) -> None:
         """Stops nodes and storage. Stragglers are not waited for: see `settle`. Closing twice is allowed."""

@@ -1,0 +1,83 @@
+"""How a city is opened: its file is found or made and owned by this process, and the adapters that were not given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+from city_chain.adapters.clock import SystemClock
+from city_chain.adapters.entropy import OsEntropy
+from city_chain.adapters.presence.memory import MemoryPresence
+from city_chain.adapters.storage.memory import MemoryStorage
+from city_chain.adapters.storage.namespaced import NamespacedStorage
+from city_chain.adapters.storage.sqlite import SqliteStorage
+from city_chain.adapters.transport.inprocess import InProcessTransport
+from city_chain.errors import InputError, StorageError
+from city_chain.levels.checks import checked_path
+from city_chain.levels.embedded import Parts
+from city_chain.levels.owner import Owner
+from city_chain.levels.settings import Founding
+from city_chain.ports import Entropy, Storage
+
+__all__ = ["opened"]
+
+
+def opened[T](
+    path: str | os.PathLike[str] | None,
+    given: Parts,
+    founding: Callable[[Storage, Entropy], Founding],
+    make: Callable[[Founding, Parts, Owner | None], T],
+    *,
+    create: bool,
+) -> T:
+    """What `make` makes of a city's founding, its adapters and the lock on its file; all is let go where that fails.
+
+    Args:
+        path: The city's file; None for the storage that is given, or for memory.
+        given: The adapters; those that are None are made.
+        founding: Reads what the city is from its own rows, or founds it there.
+        make: Makes the city; it owns what it is given.
+        create: Whether the file may be made.
+
+    Raises:
+        InputError: A path and a storage were given.
+        StorageError: There is no file, it cannot be opened or made, or another process has it open.
+
+    Example:
+        >>> from city_chain.levels.settings import Settings, found
+        >>> settings = Settings(nodes=4, validators=1, k=2, n=4)
+        >>> def founding(storage: Storage, entropy: Entropy) -> Founding:
+        ...     return found(storage, settings, entropy)
+        >>> opened(None, Parts(), founding, lambda found, parts, owner: (found.settings.nodes, owner), create=True)
+        (4, None)
+    """
+    if path is not None and given.storage is not None:
+        raise InputError("a path and a storage were given; one of them is needed")
+    owner = None
+    storage = given.storage
+    if path is not None:
+        where = checked_path(path)
+        if not create and not where.exists():
+            raise StorageError(f"{where} does not exist; make a city with City.local or city-chain init")
+        owner = Owner(where) if where.parent.is_dir() else None
+    try:
+        if path is not None:
+            storage = SqliteStorage(where, create=create)
+        clock = given.clock or SystemClock()
+        parts = replace(
+            given,
+            storage=storage or MemoryStorage(),
+            presence=given.presence or MemoryPresence(),
+            transport=given.transport or InProcessTransport(clock),
+            clock=clock,
+            entropy=given.entropy or OsEntropy(),
+        )
+        own = NamespacedStorage(parts.need_storage(), b"c")
+        return make(founding(own, parts.need_entropy()), parts, owner)
+    except BaseException:
+        if path is not None and storage is not None:
+            storage.close()
+        if owner is not None:
+            owner.close()
+        raise
