@@ -3,10 +3,9 @@
 //! Each takes bytes from outside and panics only where the crate breaks a promise. What they build on is the fixed city of
 //! `builders.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
-use borsh::{BorshDeserialize, BorshSerialize};
 use city_chain_native::algorithms::cbf::{Bloom, Cuckoo};
 use city_chain_native::algorithms::tnh::{self, Hlc, MS_MAX};
 use city_chain_native::algorithms::vrf;
@@ -15,20 +14,23 @@ use city_chain_native::crypto::hash::Digest;
 use city_chain_native::error::Result;
 use city_chain_native::primitives::bulk::{self, BulkSignature};
 use city_chain_native::primitives::outbox::Effect;
-use city_chain_native::primitives::wire::{self, Bytes, List, Record, Text};
+use city_chain_native::primitives::wire::{self, List, Record};
 use city_chain_native::proofs::dpos::{
     self, Accepted, Certificate, Delegate, Proposal, Report, Saying, Slot, ValidatorSet, Vote,
 };
 use city_chain_native::proofs::poh::{Ack, HoldRequest, audit, chance, verify_acks, verify_requests};
 use city_chain_native::records::availability::{self, AvailabilityCertificate};
-use city_chain_native::records::batch::{Batch, BatchHeader, CommitCertificate, Entry};
-use city_chain_native::records::epoch::Epoch;
+use city_chain_native::records::batch::Entry;
+use city_chain_native::records::city_keys::CityKeys;
+use city_chain_native::records::countersignature::{Countersignature, CountersignedReceipt};
+use city_chain_native::records::dealing::{Dealing, Dealings, Recipient};
+use city_chain_native::records::epoch::{Election, Handover};
 use city_chain_native::records::manifest::Manifest;
-use city_chain_native::records::message::{Message, RepairRequest};
+use city_chain_native::records::message::RepairRequest;
 use city_chain_native::records::node::NodeRecord;
-use city_chain_native::records::receipt::{Receipt, Trust};
-use city_chain_native::records::repair::{Repair, RepairCertificate};
-use city_chain_native::records::selection::{CandidateList, Candidates, Selection};
+use city_chain_native::records::receipt::Receipt;
+use city_chain_native::records::repair::RepairCertificate;
+use city_chain_native::records::selection::{CandidateList, Candidates};
 use city_chain_native::records::signed::Signed;
 use city_chain_native::records::transaction::Transaction;
 
@@ -36,79 +38,28 @@ use crate::builders::City;
 
 #[path = "fragments.rs"]
 mod fragments;
+#[path = "known.rs"]
+mod known;
 #[path = "nodes.rs"]
 mod nodes;
+#[path = "post_quantum.rs"]
+mod post_quantum;
+#[path = "threshold.rs"]
+mod threshold;
 
 pub use fragments::erasure;
+pub use known::{Known, Nested, RECORDS, recode};
 pub use nodes::placement;
-
-/// Decodes and encodes again.
-pub type Recode = fn(&[u8]) -> Result<Vec<u8>>;
-
-/// Every record there is: its name and the way through its decoder and back.
-pub const RECORDS: [(&str, Recode); 28] = [
-    ("transaction", recode::<Transaction>),
-    ("candidate_list", recode::<CandidateList>),
-    ("manifest", recode::<Manifest>),
-    ("hold_request", recode::<HoldRequest>),
-    ("ack", recode::<Ack>),
-    ("availability_certificate", recode::<AvailabilityCertificate>),
-    ("entry", recode::<Entry>),
-    ("batch_header", recode::<BatchHeader>),
-    ("batch", recode::<Batch>),
-    ("commit_certificate", recode::<CommitCertificate>),
-    ("epoch", recode::<Epoch>),
-    ("validator_set", recode::<ValidatorSet>),
-    ("vote", recode::<Vote>),
-    ("report", recode::<Report>),
-    ("proposal", recode::<Proposal>),
-    ("certificate", recode::<Certificate>),
-    ("receipt", recode::<Receipt>),
-    ("trust", recode::<Trust>),
-    ("repair", recode::<Repair>),
-    ("repair_certificate", recode::<RepairCertificate>),
-    ("message", recode::<Message>),
-    ("repair_request", recode::<RepairRequest>),
-    ("node_record", recode::<NodeRecord>),
-    ("delegate_state", recode_state),
-    ("selection", recode::<Selection>),
-    ("bloom", |bytes| Bloom::from_bytes(bytes)?.to_bytes()),
-    ("cuckoo", |bytes| Cuckoo::from_bytes(bytes)?.to_bytes()),
-    ("nested", recode::<Nested>),
-];
-
-/// The way through the decoder of `R` and back.
-pub fn recode<R: Record>(bytes: &[u8]) -> Result<Vec<u8>> {
-    wire::encode(&wire::decode::<R>(bytes)?)
-}
-
-/// The journal record of the first delegate, whose type is private to its machine.
-fn recode_state(bytes: &[u8]) -> Result<Vec<u8>> {
-    restore(bytes)?.snapshot()
-}
+pub use post_quantum::post_quantum;
+pub use threshold::threshold;
 
 fn restore(journal: &[u8]) -> Result<Delegate> {
     let (epoch, key) = (&CITY.epoch, SigningKey::from_seed(&[101; 32]));
     Delegate::restore(key, epoch.validators.clone(), epoch.network, epoch.seed, journal)
 }
 
-/// Everything that the codec has, in one record.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Nested {
-    pub lists: List<List<u64, 7>, 5>,
-    pub bytes: Option<Bytes<9>>,
-    pub texts: List<Text<5>, 3>,
-    pub large: Option<List<Bytes<{ 1 << 20 }>, { 1 << 20 }>>,
-}
-
-impl Record for Nested {
-    const TAG: [u8; 4] = *b"CCne";
-    const VERSION: u16 = 1;
-    const NAME: &'static str = "nested";
-    const LEN_MAX: usize = 1 << 16;
-}
-
 static CITY: LazyLock<City> = LazyLock::new(|| City::new("golden", 0));
+static KEYS: LazyLock<CityKeys> = LazyLock::new(|| CITY.keys().public);
 
 /// Bytes read as a script; at its end everything is 0.
 struct Script<'a>(&'a [u8]);
@@ -141,9 +92,9 @@ impl Script<'_> {
 
 /// Every decoder: one encoding per value, and whatever decodes can be verified without a panic.
 pub fn records(data: &[u8]) {
-    for (name, recode) in RECORDS {
-        if let Ok(again) = recode(data) {
-            assert_eq!(again, data, "{name}: a second encoding of one value");
+    for known in &RECORDS {
+        if let Ok(again) = (known.recode)(data) {
+            assert_eq!(again, data, "{}: a second encoding of one value", known.name);
         }
     }
     verify_records(data);
@@ -177,6 +128,7 @@ fn verify_records(data: &[u8]) {
         let leader = dpos::leader(&set, &[1; 32], u64::MAX, u32::MAX).expect("a set has a leader");
         assert!(set.position(&leader).is_some() && set.quorum().expect("a quorum") <= set.total());
     });
+    verify_keys(data);
     let _ = wire::decode::<Ack>(data).map(|ack| (ack.verify(), ack.verify_held(data)));
     let _ = wire::decode::<HoldRequest>(data).map(|request| verify_requests(&[request]));
     let _ = wire::decode::<Transaction>(data).map(|transaction| transaction.verify());
@@ -184,6 +136,31 @@ fn verify_records(data: &[u8]) {
     let _ = wire::decode::<RepairRequest>(data).map(|request| request.verify());
     let _ = wire::decode::<Proposal>(data).map(|proposal| CITY.delegate(0).propose(&proposal));
     let _ = wire::decode::<Report>(data).map(|report| CITY.delegate(0).weigh(report.attempt, &[report]));
+}
+
+/// What delegates make together, and what is countersigned.
+fn verify_keys(data: &[u8]) {
+    let epoch = &CITY.epoch;
+    let _ = wire::decode::<CityKeys>(data).map(|keys| {
+        let _ = (keys.verify(epoch), keys.signing_group(), keys.encryption_group(), keys.digest());
+        let _ = (keys.signing_shares(), keys.encryption_shares(), keys.index(&CITY.delegates[0].public()));
+    });
+    let _ = wire::decode::<Dealing>(data).map(|dealing| {
+        let _ = dealing.verify();
+        let _ = Dealings::sort(epoch, vec![dealing], Some(&KEYS));
+    });
+    let _ = wire::decode::<Recipient>(data).map(|recipient| recipient.verify());
+    let _ = wire::decode::<Election>(data).map(|election| election.verify_after(epoch));
+    let _ = wire::decode::<Handover>(data).map(|handover| handover.verify(epoch));
+    let _ = wire::decode::<Countersignature>(data).map(|made| made.verify());
+    let _ = wire::decode::<CountersignedReceipt>(data).map(|made| {
+        let _ = made.verify(&CITY.trust(), &HashMap::new());
+        made.believed(&HashSet::new());
+    });
+    if let Ok(receipt) = wire::decode::<Receipt>(data) {
+        let key = Some(&KEYS.signing_key);
+        let _ = receipt.certificate.verify_under(&receipt.epoch, &receipt.header, key);
+    }
 }
 
 /// The codec with everything nested.

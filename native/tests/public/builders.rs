@@ -4,18 +4,25 @@
 //! pin every byte. Six holders in three districts, four delegates of stake 1 to 4, dispersals of (2, 4) with a quorum of 3.
 
 use city_chain_native::algorithms::ec;
+use city_chain_native::algorithms::tes::bls;
+use city_chain_native::algorithms::tes::group::{Group, Scalar};
+use city_chain_native::algorithms::tes::share::{BlsKeys, GroupKey, Keys, ScalarOf, SecretShare, Tdh2Keys};
 use city_chain_native::crypto::ed25519::SigningKey;
 use city_chain_native::crypto::hash::Digest;
+use city_chain_native::crypto::kem::Suite;
+use city_chain_native::crypto::keys::{Purpose, derive};
 use city_chain_native::primitives::bulk::BulkSignature;
 use city_chain_native::primitives::wire::{self, Bytes, List, Text};
 use city_chain_native::proofs::dpos::{self, Delegate, Slot, Validator, ValidatorSet, Vote};
 use city_chain_native::proofs::poh::{self, Ack, HoldRequest};
 use city_chain_native::records::Key;
 use city_chain_native::records::availability::AvailabilityCertificate;
-use city_chain_native::records::batch::{Batch, BatchHeader, CommitCertificate, Entry};
-use city_chain_native::records::epoch::Epoch;
+use city_chain_native::records::batch::{Batch, BatchHeader, CommitCertificate, Entry, compressed_message};
+use city_chain_native::records::city_keys::{CityKeys, DelegateKeys};
+use city_chain_native::records::epoch::{Election, Epoch, Handover};
 use city_chain_native::records::identity::Identity;
 use city_chain_native::records::manifest::{Cipher, Manifest, fragment_root};
+use city_chain_native::records::node::{HOLDER, NodeRecord, VALIDATOR, ml_dsa_digest};
 use city_chain_native::records::receipt::{Receipt, Trust, TrustedEpoch};
 use city_chain_native::records::repair::{Move, Repair, RepairCertificate};
 use city_chain_native::records::selection::{Candidate, CandidateList, Candidates, Draw};
@@ -63,10 +70,50 @@ pub struct Dispersal {
     pub acks: Vec<Ack>,
 }
 
+/// The city's threshold keys, from two fixed polynomials, and all the shares, by index.
+pub struct ThresholdKeys {
+    pub public: CityKeys,
+    pub signing: Vec<SecretShare>,
+    pub encryption: Vec<SecretShare>,
+}
+
+/// Shares for `parties` of a fixed polynomial of three coefficients, and the group's key.
+fn fixed_shares<K: Keys>(seed: u8, parties: u16) -> (GroupKey<K>, Vec<SecretShare>) {
+    let [a, b, c] = [0, 1, 2].map(|at| ScalarOf::<K>::from_wide(&[seed + at; 64]));
+    let share = |index: u16| {
+        let x = ScalarOf::<K>::from_u64(index.into());
+        SecretShare::new::<K>(index, &a.add(&x.mul(&b.add(&x.mul(&c))))).unwrap()
+    };
+    (GroupKey::new(K::Group::mul_base(&a)).unwrap(), (1..=parties).map(share).collect())
+}
+
+fn point<K: Keys, const LEN: usize>(point: &<K::Group as Group>::Point) -> [u8; LEN] {
+    K::Group::to_bytes(point).try_into().unwrap()
+}
+
+impl ThresholdKeys {
+    /// The certificate, compressed by the first three delegates.
+    pub fn compress(&self, certificate: &CommitCertificate) -> CommitCertificate {
+        let message = compressed_message(certificate.slot());
+        let shares: Vec<_> = self.signing[..3].iter().map(|share| bls::sign_share(share, &message).unwrap()).collect();
+        let shares: Vec<&[u8]> = shares.iter().map(<[u8; bls::SHARE_LEN]>::as_slice).collect();
+        certificate.compressed(&self.public, &shares).unwrap().0
+    }
+}
+
 impl City {
     /// The city of that name; its epoch has the number `epoch`.
     pub fn new(name: &str, epoch: u64) -> Self {
-        let delegates: Vec<SigningKey> = (101..105).map(|at| SigningKey::from_seed(&[at; 32])).collect();
+        Self::of_delegates(name, epoch, (101..105).map(|at| SigningKey::from_seed(&[at; 32])).collect())
+    }
+
+    /// The city whose delegates are the identities 101 to 104, who have more keys than one that votes.
+    pub fn of_identities(name: &str) -> Self {
+        let key = |at| SigningKey::from_seed(&derive(&[at; 32], Purpose::Signing));
+        Self::of_delegates(name, 0, (101..105).map(key).collect())
+    }
+
+    fn of_delegates(name: &str, epoch: u64, delegates: Vec<SigningKey>) -> Self {
         let stakes =
             (1..).zip(&delegates).map(|(stake, key)| Validator { key: key.public(), stake }).collect::<Vec<_>>();
         let epoch = Epoch::first(name, &[9; 32], ValidatorSet::new(epoch, stakes).unwrap()).unwrap();
@@ -265,5 +312,73 @@ impl City {
         .sign(self.holders[0].signing())
         .unwrap();
         RepairCertificate { repair, acks: List::new("acks", acks).unwrap() }
+    }
+
+    /// A request for a fragment that travels sealed.
+    pub fn sealed_request(&self, dispersal: &Dispersal) -> HoldRequest {
+        let node = dispersal.manifest.selection.nodes[2];
+        let mut request = self.request(&dispersal.manifest, &dispersal.hashes, 2, node);
+        request.session = Bytes::new("session", vec![6; 32]).unwrap();
+        poh::request_many(self.sender.signing(), vec![request]).unwrap().remove(0)
+    }
+
+    /// What an identity says of itself.
+    pub fn node_record(&self, identity: &Identity) -> NodeRecord {
+        let kem = identity.kem(Suite::XWing).unwrap().public().as_bytes().to_vec();
+        NodeRecord {
+            network: self.epoch.network,
+            node: identity.id(),
+            region: text("tokyo"),
+            domain: text("north"),
+            address: text("local:0"),
+            roles: HOLDER | VALIDATOR,
+            weight: 65_536,
+            stake: 3,
+            sequence: 2,
+            hlc: hlc(1),
+            kem: Bytes::new("key", kem).unwrap(),
+            ml_dsa: ml_dsa_digest(identity.ml_dsa().unwrap().public().as_bytes()),
+            signature: [0; 64],
+        }
+        .sign(identity.signing())
+        .unwrap()
+    }
+
+    /// The city's threshold keys, certified by its delegates.
+    pub fn keys(&self) -> ThresholdKeys {
+        let validators = self.epoch.validators.items();
+        let (signing_key, signing) = fixed_shares::<BlsKeys>(31, 4);
+        let (encryption_key, encryption) = fixed_shares::<Tdh2Keys>(41, 4);
+        let delegates = validators.iter().enumerate().map(|(at, validator)| DelegateKeys {
+            node: validator.key,
+            signing: point::<BlsKeys, 96>(signing[at].public::<BlsKeys>().unwrap().point()),
+            encryption: point::<Tdh2Keys, 32>(encryption[at].public::<Tdh2Keys>().unwrap().point()),
+            countersigner: (at != 1).then_some([at as u8; 32]),
+        });
+        let keys = CityKeys {
+            network: self.epoch.network,
+            epoch: self.epoch.number,
+            epoch_root: self.epoch.root(),
+            dealings: [8; 32],
+            threshold: 3,
+            signing_key: point::<BlsKeys, 96>(signing_key.point()),
+            encryption_key: point::<Tdh2Keys, 32>(encryption_key.point()),
+            delegates: List::new("delegates", delegates.collect()).unwrap(),
+            signatures: List::default(),
+        };
+        let signatures: Vec<_> =
+            self.delegates[1..].iter().map(|key| (key.public(), keys.sign(key).unwrap())).collect();
+        ThresholdKeys { public: keys.certified(&self.epoch, &signatures).unwrap(), signing, encryption }
+    }
+
+    /// The handover to the same delegates with other stakes.
+    pub fn handover(&self, keys: &CityKeys) -> Handover {
+        let stakes = self.epoch.validators.items().iter().map(|v| Validator { stake: v.stake + 1, ..*v }).collect();
+        let next = ValidatorSet::new(self.epoch.number + 1, stakes).unwrap();
+        let election = Election::new(self.sender.signing(), &self.epoch, 7, [4; 32], next).unwrap();
+        let digest = keys.digest().unwrap();
+        let sign = |key: &SigningKey| (key.public(), Handover::sign(key, &election, &digest).unwrap());
+        let signatures: Vec<_> = self.delegates[1..].iter().map(sign).collect();
+        Handover::certify(election, digest, &self.epoch, &signatures).unwrap()
     }
 }

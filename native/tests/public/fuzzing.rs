@@ -103,3 +103,13 @@ fn filters() {
 fn delegate() {
     noise(targets::delegate, 400, 500);
 }
+
+#[test]
+fn threshold() {
+    noise(targets::threshold, 600, 200);
+}
+
+#[test]
+fn post_quantum() {
+    noise(targets::post_quantum, 1200, 200);
+}

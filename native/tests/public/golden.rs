@@ -1,5 +1,5 @@
 //! Golden vectors: the bytes of every record, frozen in `tests/vectors/records.txt`, and the digests that are signed or
-//! named, in `tests/vectors/digests.txt`.
+//! named, in `tests/vectors/digests.txt`. Records that draw randomness are in `tests/vectors/drawn.txt` (see `drawn.rs`).
 //!
 //! A change of bytes fails here. It needs a new version number of the record, never a silent change; then the files are
 //! written anew with
@@ -17,19 +17,22 @@ use city_chain_native::algorithms::cbf::{Bloom, Cuckoo};
 use city_chain_native::algorithms::ec::Code;
 use city_chain_native::crypto::hash::hex;
 use city_chain_native::crypto::kem::Suite;
+use city_chain_native::error::Result;
 use city_chain_native::primitives::wire::{self, Bytes, List, Record};
 use city_chain_native::proofs::dpos::{self, Accepted, Proposal, Report, Slot, Vote};
 use city_chain_native::proofs::poh;
 use city_chain_native::records::batch::{CommitCertificate, Entry};
+use city_chain_native::records::dealing::Recipient;
+use city_chain_native::records::key_file::PublicKeyFile;
 use city_chain_native::records::manifest::{Cipher, Manifest};
 use city_chain_native::records::message::{Message, RepairRequest, Wanted};
-use city_chain_native::records::node::{HOLDER, NodeRecord, VALIDATOR, ml_dsa_digest};
 use city_chain_native::records::receipt::Receipt;
 use city_chain_native::records::signed::Signed;
 use city_chain_native::records::transaction::Transaction;
 
 use crate::builders::{City, T, hlc, identity, text};
-use crate::fuzzing::targets::{Nested, RECORDS, Recode};
+use crate::drawn;
+use crate::fuzzing::targets::{Known, Nested, RECORDS};
 
 const RECORDS_FILE: &str = "tests/vectors/records.txt";
 const DIGESTS_FILE: &str = "tests/vectors/digests.txt";
@@ -40,6 +43,11 @@ fn encode<R: Record>(record: &R) -> Vec<u8> {
 
 /// Every record once or more; a name is that of its record, with what is special about it after a dot.
 pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    [made(), drawn::samples()].concat()
+}
+
+/// Those that have the same bytes whenever they are made.
+fn made() -> Vec<(&'static str, Vec<u8>)> {
     let city = City::new("golden", 0);
     let dispersals = [city.disperse(0), city.disperse(1), city.disperse(2)];
     let first = &dispersals[0];
@@ -57,6 +65,7 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("manifest.city", encode(&sealed_by(&city, &first.manifest, Cipher::City { capsule: [5; 32] }))),
         ("manifest.readers", encode(&sealed_by(&city, &first.manifest, Cipher::Readers))),
         ("hold_request", encode(&first.requests[1])),
+        ("hold_request.session", encode(&city.sealed_request(first))),
         ("ack", encode(&first.acks[0])),
         ("ack.bulk", encode(&bulk_ack(&city))),
         ("availability_certificate", encode(&city.availability(first))),
@@ -77,7 +86,28 @@ pub fn samples() -> Vec<(&'static str, Vec<u8>)> {
     samples.extend(filters());
     samples.extend(voting(&city, city.slot(&batch.header, 0)));
     samples.extend(messages(&city, first.transaction.digest().unwrap()));
+    samples.extend(threshold(&city, &receipt));
     samples
+}
+
+/// What the city's threshold keys make, and what delegates say when they hand over.
+fn threshold(city: &City, receipt: &Receipt) -> Vec<(&'static str, Vec<u8>)> {
+    let keys = city.keys();
+    let compressed = keys.compress(&receipt.certificate);
+    let trust = city.trust().with_city_key(&keys.public.signing_key_typed()).unwrap();
+    let handover = city.handover(&keys.public);
+    let holder = &city.holders[0];
+    let public = PublicKeyFile::new(holder.kem(Suite::Sntrup761X25519).unwrap().public().as_bytes()).unwrap();
+    vec![
+        ("city_keys", encode(&keys.public)),
+        ("commit_certificate.compressed", encode(&compressed)),
+        ("receipt.compressed", encode(&receipt.with_certificate(compressed).unwrap())),
+        ("trust.city_key", encode(&trust)),
+        ("election", encode(&handover.election)),
+        ("handover", encode(&handover)),
+        ("recipient", encode(&Recipient::new(holder, city.epoch.network).unwrap())),
+        ("public_key_file", encode(&public)),
+    ]
 }
 
 fn filters() -> [(&'static str, Vec<u8>); 2] {
@@ -145,21 +175,6 @@ fn messages(city: &City, tx_id: [u8; 32]) -> Vec<(&'static str, Vec<u8>)> {
         items: List::new("wanted", wanted.to_vec()).unwrap(),
         signature: [0; 64],
     };
-    let node = NodeRecord {
-        network: city.epoch.network,
-        node: city.holders[0].id(),
-        region: text("tokyo"),
-        domain: text("north"),
-        address: text("local:0"),
-        roles: HOLDER | VALIDATOR,
-        weight: 65_536,
-        stake: 3,
-        sequence: 2,
-        hlc: hlc(1),
-        kem: Bytes::new("key", city.holders[0].kem(Suite::XWing).unwrap().public().as_bytes().to_vec()).unwrap(),
-        ml_dsa: ml_dsa_digest(city.holders[0].ml_dsa().unwrap().public().as_bytes()),
-        signature: [0; 64],
-    };
     let nested = Nested {
         lists: List::new("lists", vec![List::new("list", vec![1, 2]).unwrap(), List::default()]).unwrap(),
         bytes: Some(Bytes::new("bytes", vec![9; 9]).unwrap()),
@@ -170,15 +185,15 @@ fn messages(city: &City, tx_id: [u8; 32]) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("message", encode(&message)),
         ("repair_request", encode(&request.sign(key).unwrap())),
-        ("node_record", encode(&node.sign(key).unwrap())),
+        ("node_record", encode(&city.node_record(&city.holders[0]))),
         ("nested", encode(&nested)),
     ]
 }
 
 /// The decoder of a sample.
-pub fn recoder(name: &str) -> Recode {
+pub fn recoder(name: &str) -> fn(&[u8]) -> Result<Vec<u8>> {
     let record = name.split('.').next().unwrap();
-    RECORDS.iter().find(|(known, _)| *known == record).unwrap_or_else(|| panic!("no decoder for {name}")).1
+    RECORDS.iter().find(|known| known.name == record).unwrap_or_else(|| panic!("no decoder for {name}")).recode
 }
 
 /// What is signed or named by its digest.
@@ -217,7 +232,7 @@ fn path(file: &str) -> std::path::PathBuf {
 
 fn rendered() -> [(&'static str, String); 2] {
     let mut records = String::from("# The bytes of every record. Written and checked by tests/public/golden.rs.\n");
-    for (name, bytes) in samples() {
+    for (name, bytes) in made() {
         writeln!(records, "\n[{name}] {} bytes", bytes.len()).unwrap();
         for line in bytes.chunks(56) {
             writeln!(records, "{}", hex(line)).unwrap();
@@ -255,12 +270,13 @@ fn write_corpus() {
 #[test]
 fn every_record_has_the_bytes_it_always_had() {
     if std::env::var_os("CITY_CHAIN_WRITE_VECTORS").is_some() {
+        drawn::write_missing();
         for (file, text) in rendered() {
             std::fs::write(path(file), text).unwrap();
         }
         write_corpus();
     }
-    let (made, frozen) = (samples(), frozen());
+    let (made, frozen) = (made(), frozen());
     for ((name, bytes), (frozen_name, frozen_bytes)) in made.iter().zip(&frozen) {
         assert_eq!(name, frozen_name);
         assert!(bytes == frozen_bytes, "{name}: other bytes than in {RECORDS_FILE}: {}", hex(bytes));
@@ -277,8 +293,9 @@ fn the_frozen_bytes_decode_to_what_they_were() {
     for (name, bytes) in &frozen {
         assert_eq!(recoder(name)(bytes).unwrap(), *bytes, "{name}");
     }
-    for (name, _) in RECORDS {
-        assert!(frozen.iter().any(|(frozen, _)| frozen == name), "{name} is not frozen");
+    let all = samples();
+    for Known { name, .. } in RECORDS {
+        assert!(all.iter().any(|(sample, _)| sample.split('.').next() == Some(name)), "{name} is not frozen");
     }
     let (_, receipt) = frozen.iter().find(|(name, _)| name == "receipt").unwrap();
     let (_, trust) = frozen.iter().find(|(name, _)| name == "trust").unwrap();
@@ -287,11 +304,34 @@ fn the_frozen_bytes_decode_to_what_they_were() {
 
 #[test]
 fn no_two_records_share_a_tag() {
-    let mut tags: Vec<Vec<u8>> = RECORDS
-        .iter()
-        .map(|(name, _)| frozen().into_iter().find(|(frozen, _)| frozen == name).unwrap().1[..4].to_vec())
-        .collect();
+    let mut tags: Vec<[u8; 4]> = RECORDS.iter().map(|known| known.tag).collect();
     tags.sort_unstable();
     tags.dedup();
     assert_eq!(tags.len(), RECORDS.len());
+}
+
+/// The tags in the sources, so that a record that is forgotten here is noticed.
+#[test]
+fn every_record_of_the_sources_is_known() {
+    fn collect(folder: &Path, tags: &mut Vec<[u8; 4]>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, tags);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let found = text.split("const TAG: [u8; 4] = *b\"").skip(1);
+                tags.extend(found.map(|rest| <[u8; 4]>::try_from(&rest.as_bytes()[..4]).unwrap()));
+            }
+        }
+    }
+    let mut tags = Vec::new();
+    collect(&path("src"), &mut tags);
+    tags.retain(|tag| tag != b"CCxx"); // that of the codec's own tests
+    tags.push(*b"CCne"); // and that of these
+    tags.sort_unstable();
+    let mut known = RECORDS.map(|known| known.tag).to_vec();
+    known.sort_unstable();
+    let text = |tags: &[[u8; 4]]| tags.iter().map(|tag| String::from_utf8_lossy(tag).into_owned()).collect::<Vec<_>>();
+    assert_eq!(text(&tags), text(&known));
 }

@@ -1,7 +1,7 @@
 //! Bytes that are not the encoding of anything.
 
 use crate::fuzzing::Noise;
-use crate::fuzzing::targets::RECORDS;
+use crate::fuzzing::targets::{Known, RECORDS};
 use crate::golden::{recoder, samples};
 use crate::memory::largest_allocation;
 
@@ -10,7 +10,7 @@ fn every_truncation_and_extension_of_every_record_is_refused() {
     for (name, bytes) in samples() {
         let recode = recoder(name);
         assert_eq!(recode(&bytes).unwrap(), bytes, "{name}");
-        for end in 0..bytes.len() {
+        for end in (0..bytes.len()).step_by(bytes.len() / 2048 + 1) {
             assert!(recode(&bytes[..end]).is_err(), "{name} cut to {end} of {}", bytes.len());
         }
         for more in [&[0][..], &[0xff], &[0; 4], &bytes] {
@@ -22,13 +22,23 @@ fn every_truncation_and_extension_of_every_record_is_refused() {
 #[test]
 fn no_record_is_read_as_another_or_in_another_version() {
     for (name, bytes) in samples() {
-        for (other, recode) in RECORDS {
-            assert!(name.split('.').next() == Some(other) || recode(&bytes).is_err(), "{name} read as {other}");
+        let (known, others): (Vec<Known>, Vec<Known>) =
+            RECORDS.iter().partition(|known| name.split('.').next() == Some(known.name));
+        for other in others {
+            assert!((other.recode)(&bytes).is_err(), "{name} read as {}", other.name);
         }
-        for version in [0u16, 2, 0x0101, u16::MAX] {
+        let [known] = known[..] else { panic!("{name}: one record has this name") };
+        let own = u16::from_le_bytes([bytes[4], bytes[5]]);
+        assert_eq!((known.tag, (known.oldest..=known.newest).contains(&own)), (bytes[..4].try_into().unwrap(), true));
+        for version in [0u16, 1, 2, 3, 0x0101, u16::MAX] {
             let mut wrong = bytes.clone();
             wrong[4..6].copy_from_slice(&version.to_le_bytes());
-            let message = recoder(name)(&wrong).unwrap_err().to_string();
+            let outcome = (known.recode)(&wrong);
+            if (known.oldest..=known.newest).contains(&version) {
+                assert!(version == own || outcome.is_err(), "{name} read in version {version}");
+                continue;
+            }
+            let message = outcome.unwrap_err().to_string();
             assert!(message.contains(&format!("version {version}")), "{message}");
         }
     }
@@ -41,7 +51,8 @@ fn absurd_counts_allocate_nothing() {
     let mut refused = 0;
     for (name, bytes) in samples() {
         let recode = recoder(name);
-        for at in 6..bytes.len() - 3 {
+        // Of long samples some places only, others with each of them: most of their bytes are keys and signatures.
+        for at in (6..bytes.len() - 3).step_by(bytes.len() / 2048 + 1) {
             for count in [1u32 << 31, u32::MAX, u32::MAX >> 1, 1 << 16, 1 << 20] {
                 let mut wrong = bytes.clone();
                 wrong[at..at + 4].copy_from_slice(&count.to_le_bytes());

@@ -2,6 +2,7 @@
 //! and the bodies of the fuzz targets on seeded input.
 
 mod builders;
+mod drawn;
 mod flips;
 mod fuzzing;
 mod golden;
