@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from city_chain import proofs, records
+from city_chain.algorithms.tes import kem
 from city_chain.errors import InputError, ProtocolError, UnavailableError, VerificationError
 from city_chain.proofs import dpos, poh
 
@@ -249,11 +250,79 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("KeyFile.to_bytes", key.to_bytes)
     add("PublicKeyFile", r.PublicKeyFile, key.public_key)
     add("key_words", r.key_words, key.public_key)
+    add_keys(city, add, commit, receipt)
+    add_sealed(city, add)
     for record in [*city.records(), vote]:
         kind = type(record)
         add(f"{kind.__name__}.from_bytes", kind.from_bytes, record.to_bytes())
         add(f"{kind.__name__}.to_bytes", record.to_bytes)
     return calls
+
+
+def add_keys(city, add, commit, receipt) -> None:
+    """The rows of a city's keys and of what is made with them."""
+    r = records
+    people = sorted(city.delegates, key=lambda delegate: delegate.id)
+    one, ids = people[0], [delegate.id for delegate in people]
+    recipients = [r.Recipient(delegate, city.epoch.network) for delegate in people]
+    dealt = [r.Dealing.deal(delegate, city.epoch, recipients) for delegate in people]
+    dealings, _ = r.Dealings.sort(city.epoch, dealt)
+    signatures = [(delegate.id, dealings.keys.sign(delegate)) for delegate in people]
+    keys = dealings.keys.certified(city.epoch, signatures)
+    held = [dealings.open(delegate)[0] for delegate in people]
+    election = r.Election(city.sender, city.epoch, 1, bytes(32), dpos.ValidatorSet(1, city.validators.items))
+    handed = [(node, r.Handover.sign(delegate, election, keys)) for node, delegate in zip(ids, people, strict=True)]
+    handover = r.Handover(election, keys, city.epoch, handed)
+    [sealed] = r.seal_to_city(keys.encryption_key, [(0, b"x")], network=city.epoch.network, sender=city.sender.id)
+    transaction = city.transaction(payload=sealed)
+    manifest, sealed = city.manifest(transaction), r.Sealed.from_bytes(sealed)
+    label = manifest.opening_label(sealed.capsule)
+    opening = [shares.decrypt(sealed.capsule, label) for shares in held]
+    public = {"public_shares": keys.encryption_shares, "shares": opening}
+
+    add("Recipient", r.Recipient, one, city.epoch.network)
+    add("Recipient.verify", recipients[0].verify)
+    add("Dealing.deal", r.Dealing.deal, one, city.epoch, recipients)
+    add("Dealing.reshare", r.Dealing.reshare, one, election.next, recipients, keys, held[0])
+    add("Dealing.verify", dealt[0].verify)
+    add("Dealings.sort", r.Dealings.sort, city.epoch, dealt, None)
+    add("Dealings.open", dealings.open, one)
+    add("CityKeys.sign", keys.sign, one)
+    add("CityKeys.certified", keys.certified, city.epoch, signatures)
+    add("CityKeys.verify", keys.verify, city.epoch)
+    add("KeyShares.open", r.KeyShares.open, one, keys, held[0].seal(one))
+    add("KeyShares.seal", held[0].seal, one)
+    add("KeyShares.sign", held[0].sign, b"message")
+    add("KeyShares.decrypt", held[0].decrypt, sealed.capsule, label)
+    add("Election", r.Election, city.sender, city.epoch, 1, bytes(32), election.next.validators)
+    add("Election.verify", election.verify, city.epoch)
+    add("Handover", r.Handover, election, keys, city.epoch, handed)
+    add("Handover.message", r.Handover.message, election, keys)
+    add("Handover.sign", r.Handover.sign, one, election, keys)
+    add("Handover.verify", handover.verify, city.epoch)
+    signed = [shares.sign(commit.compressed_message) for shares in held]
+    add("CommitCertificate.compressed", commit.compressed, keys, signed)
+    add("Receipt.with_certificate", receipt.with_certificate, commit.compressed(keys, signed)[0])
+    add("Manifest.opening_label", manifest.opening_label, sealed.capsule)
+    add("Sealed.of", r.Sealed.of, transaction)
+    add("Sealed.of_committed", r.Sealed.of_committed, manifest, transaction)
+    add("Sealed.combine", sealed.combine, keys.encryption_key, threshold=keys.threshold, **public)
+    add("Sealed.verify_shares", sealed.verify_shares, keys.encryption_key, **public)
+    about = {"network": city.epoch.network, "sender": city.sender.id}
+    add("seal_to_city", r.seal_to_city, keys.encryption_key, [(0, b"payload")], **about)
+
+
+def add_sealed(city, add) -> None:
+    """The rows of what is sealed to readers."""
+    r = records
+    reader = kem.SecretKey(bytes(32))
+    about = {"network": city.epoch.network, "sender": city.sender.id}
+    [payload] = r.seal_to_readers([reader.public_key], [(0, b"payload")], **about)
+    sealed = r.Sealed.from_bytes(payload)
+    add("seal_to_readers", r.seal_to_readers, [reader.public_key], [(0, b"payload")], **about)
+    add("Sealed.open", sealed.open, reader)
+    add("Sealed.from_bytes", r.Sealed.from_bytes, payload)
+    add("Sealed.to_bytes", sealed.to_bytes)
 
 
 NOT_CONSTRUCTED = {
@@ -267,6 +336,7 @@ NOT_CONSTRUCTED = {
     "KeyFile",
 }
 NOT_CONSTRUCTED |= {"HoldRequest", "Report", "Selection", "Session", "Countersignature"}
+NOT_CONSTRUCTED |= {"CityKeys", "Dealing", "Dealings", "KeyShares", "Sealed"}
 
 
 PROOFS = [importlib.import_module(f"{proofs.__name__}.{found.name}") for found in pkgutil.iter_modules(proofs.__path__)]

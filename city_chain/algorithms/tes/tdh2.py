@@ -62,6 +62,15 @@ def encrypt(group_key: Buffer, label: Buffer, plain: Buffer) -> bytes:
     Raises:
         InputError: The key is of another kind or no key.
         UnavailableError: The system has no randomness.
+
+    Example:
+        >>> from city_chain.algorithms.tes import dkg
+        >>> setup = dkg.Setup("tdh2", threshold=1, parties=1, context=b"epoch 1")
+        >>> deal, own = dkg.deal(setup, 1)
+        >>> secret, keys = dkg.finalize(setup, 1, [deal], own)
+        >>> ciphertext = encrypt(keys.group_key, b"transaction 12", b"secret")
+        >>> len(ciphertext) - len(b"secret")
+        176
     """
     return _native.tdh2_encrypt(group_key, label, plain)
 
@@ -77,6 +86,10 @@ def capsule_of(ciphertext: Buffer) -> bytes:
 
     Raises:
         InputError: The ciphertext is shorter than any.
+
+    Example:
+        >>> capsule_of(bytes(range(200))) == bytes(range(144))
+        True
     """
     return _native.tdh2_capsule_of(ciphertext)
 
@@ -92,6 +105,17 @@ def verify_capsule(group_key: Buffer, label: Buffer, capsule: Buffer) -> None:
     Raises:
         VerificationError: It was not, or was changed.
         InputError: The key is of another kind, or the capsule of another length.
+
+    Example:
+        >>> from city_chain.algorithms.tes import dkg
+        >>> setup = dkg.Setup("tdh2", threshold=1, parties=1, context=b"epoch 1")
+        >>> deal, own = dkg.deal(setup, 1)
+        >>> secret, keys = dkg.finalize(setup, 1, [deal], own)
+        >>> ciphertext = encrypt(keys.group_key, b"transaction 12", b"secret")
+        >>> verify_capsule(keys.group_key, b"transaction 12", capsule_of(ciphertext))
+        >>> verify_capsule(keys.group_key, b"transaction 13", capsule_of(ciphertext))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        city_chain.errors.VerificationError: tdh2: the capsule: its proof is wrong: ...
     """
     _native.tdh2_verify_capsule(group_key, label, capsule)
 
@@ -107,6 +131,17 @@ def verify_ciphertext(group_key: Buffer, label: Buffer, ciphertext: Buffer) -> N
     Raises:
         VerificationError: It was made for another key or label, or was changed.
         InputError: The key is of another kind, or the ciphertext shorter than any.
+
+    Example:
+        >>> from city_chain.algorithms.tes import dkg
+        >>> setup = dkg.Setup("tdh2", threshold=1, parties=1, context=b"epoch 1")
+        >>> deal, own = dkg.deal(setup, 1)
+        >>> secret, keys = dkg.finalize(setup, 1, [deal], own)
+        >>> ciphertext = encrypt(keys.group_key, b"transaction 12", b"secret")
+        >>> verify_ciphertext(keys.group_key, b"transaction 12", ciphertext)
+        >>> verify_ciphertext(keys.group_key, b"transaction 12", ciphertext + b"!")
+        Traceback (most recent call last):
+        city_chain.errors.VerificationError: tdh2: the ciphertext: its body is not the one that its capsule was made for
     """
     _native.tdh2_verify_ciphertext(group_key, label, ciphertext)
 
@@ -129,6 +164,17 @@ def decrypt_share(secret_share: SecretShare, group_key: Buffer, label: Buffer, c
         VerificationError: The capsule was not made for this key and label.
         InputError: A key is of another kind, or the capsule of another length.
         UnavailableError: The system has no randomness.
+
+    Example:
+        >>> from city_chain.algorithms.tes import dkg
+        >>> setup = dkg.Setup("tdh2", threshold=1, parties=1, context=b"epoch 1")
+        >>> deal, own = dkg.deal(setup, 1)
+        >>> secret, keys = dkg.finalize(setup, 1, [deal], own)
+        >>> ciphertext = encrypt(keys.group_key, b"transaction 12", b"secret")
+        >>> capsule = capsule_of(ciphertext)
+        >>> share = decrypt_share(secret, keys.group_key, b"transaction 12", capsule)
+        >>> len(share), share_index(share)
+        (130, 1)
     """
     return _native.tdh2_decrypt_share(secret_share, group_key, label, capsule)
 
@@ -144,6 +190,10 @@ def share_index(share: Buffer) -> int:
 
     Raises:
         InputError: It has another length.
+
+    Example:
+        >>> share_index(bytes([7, 0]) + bytes(128))
+        7
     """
     return _native.tdh2_share_index(share)
 
@@ -160,6 +210,16 @@ def verify_share(public_share: Buffer, label: Buffer, capsule: Buffer, share: Bu
     Raises:
         VerificationError: The share is wrong.
         InputError: The share has another length or is another party's, or the public share is of another kind.
+
+    Example:
+        >>> from city_chain.algorithms.tes import dkg
+        >>> setup = dkg.Setup("tdh2", threshold=1, parties=1, context=b"epoch 1")
+        >>> deal, own = dkg.deal(setup, 1)
+        >>> secret, keys = dkg.finalize(setup, 1, [deal], own)
+        >>> ciphertext = encrypt(keys.group_key, b"transaction 12", b"secret")
+        >>> capsule = capsule_of(ciphertext)
+        >>> share = decrypt_share(secret, keys.group_key, b"transaction 12", capsule)
+        >>> verify_share(keys.shares[0], b"transaction 12", capsule, share)
     """
     _native.tdh2_verify_share(public_share, label, capsule, share)
 
@@ -182,6 +242,17 @@ def verify_shares(
         VerificationError: The capsule has no point in its first place.
         InputError: The capsule has another length, or there are too many of something.
         UnavailableError: The system has no randomness.
+
+    Example:
+        >>> from city_chain.algorithms.tes import dkg
+        >>> setup = dkg.Setup("tdh2", threshold=1, parties=1, context=b"epoch 1")
+        >>> deal, own = dkg.deal(setup, 1)
+        >>> secret, keys = dkg.finalize(setup, 1, [deal], own)
+        >>> ciphertext = encrypt(keys.group_key, b"transaction 12", b"secret")
+        >>> capsule = capsule_of(ciphertext)
+        >>> share = decrypt_share(secret, keys.group_key, b"transaction 12", capsule)
+        >>> verify_shares(keys.shares, b"transaction 12", capsule, [share])
+        [None]
     """
     return _native.tdh2_verify_shares(public_shares, label, capsule, shares)
 
@@ -212,5 +283,16 @@ def combine(
         UnavailableError: Fewer than `threshold` shares are right; the message names the parties whose are wrong.
         InputError: A number is out of range, a key is of another kind, a share has another length, or an index is 0, of
             no party or twice there.
+
+    Example:
+        >>> from city_chain.algorithms.tes import dkg
+        >>> setup = dkg.Setup("tdh2", threshold=1, parties=1, context=b"epoch 1")
+        >>> deal, own = dkg.deal(setup, 1)
+        >>> secret, keys = dkg.finalize(setup, 1, [deal], own)
+        >>> ciphertext = encrypt(keys.group_key, b"transaction 12", b"secret")
+        >>> capsule = capsule_of(ciphertext)
+        >>> share = decrypt_share(secret, keys.group_key, b"transaction 12", capsule)
+        >>> combine(keys.group_key, 1, keys.shares, b"transaction 12", ciphertext, [share])
+        b'secret'
     """
     return _native.tdh2_combine(group_key, threshold, public_shares, label, ciphertext, shares)

@@ -18,8 +18,9 @@ use crate::records::identity as model;
 ///
 /// Signing (Ed25519, RFC 8032), drawing (ECVRF, RFC 9381), key encapsulation (X-Wing; sntrup761 with X25519) and
 /// signatures that hold against quantum computers (ML-DSA-65, FIPS 204) have keys of their own, derived from the master
-/// seed by BLAKE3 in key-derivation mode; the latter two are made when they are first needed. The keys are wiped from memory when the object goes, are never shown, and have no
-/// encoding: keep the 32 bytes of the seed where secrets are kept.
+/// seed by BLAKE3 in key-derivation mode; the latter two are made when they are first needed. The keys are wiped from
+/// memory when the object goes, are never shown, and have no encoding: keep the 32 bytes of the seed where secrets are
+/// kept.
 ///
 /// Args:
 ///     master: 32 bytes of entropy, such as `secrets.token_bytes(32)`.

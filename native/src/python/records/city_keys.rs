@@ -32,6 +32,15 @@ record! {
     /// A city's threshold keys in one epoch, as everybody may know them; certified by a quorum of the epoch's delegates.
     ///
     /// Made by `Dealings`, signed with `sign`, certified by `certified`, checked with `verify`.
+    ///
+    /// Example:
+    ///     >>> from city_chain.records import Dealing, Dealings, Recipient
+    ///     >>> dealt = [Dealing.deal(delegate, epoch, [Recipient(delegate, epoch.network)])]
+    ///     >>> dealings, faults = Dealings.sort(epoch, dealt)
+    ///     >>> keys = dealings.keys.certified(epoch, [(delegate.id, dealings.keys.sign(delegate))])
+    ///     >>> keys.verify(epoch)
+    ///     >>> keys.threshold, keys.signers == [delegate.id], keys.signing_key[:2], keys.encryption_key[:2]
+    ///     (1, True, b'bp', b'tp')
     CityKeys(model::CityKeys) in "city_chain.records",
         id = model::CityKeys::digest, work = |core| core.delegates.len() * 320, keeps = true;
     properties {
@@ -144,6 +153,13 @@ record! {
     ///
     /// Raises:
     ///     InputError: The network's id is not 32 bytes.
+    ///
+    /// Example:
+    ///     >>> from city_chain.records import Recipient
+    ///     >>> recipient = Recipient(delegate, epoch.network)
+    ///     >>> recipient.verify()
+    ///     >>> recipient.node == delegate.id, recipient.kem == delegate.kem_public()
+    ///     (True, True)
     Recipient(dealing::Recipient) in "city_chain.records", id = Signed::digest;
     properties {
         /// The network's id, 32 bytes.
@@ -179,8 +195,15 @@ impl Recipient {
 }
 
 record! {
-    /// What one delegate deals to those of an epoch when the city's keys are made or handed on, signed: public deals of both
-    /// keys, and for each recipient its shares, sealed to its KEM key.
+    /// What one delegate deals to those of an epoch when the city's keys are made or handed on, signed: public deals of
+    /// both keys, and for each recipient its shares, sealed to its KEM key.
+    ///
+    /// Example:
+    ///     >>> from city_chain.records import Dealing, Recipient
+    ///     >>> dealing = Dealing.deal(delegate, epoch, [Recipient(delegate, epoch.network)])
+    ///     >>> dealing.verify()
+    ///     >>> dealing.dealer == delegate.id, dealing.epoch, dealing.handed_on
+    ///     (True, 0, None)
     Dealing(dealing::Dealing) in "city_chain.records",
         id = Signed::digest,
         work = |core| core.sealed.len() * 1400 + core.signing.len() + core.encryption.len(), keeps = true;
@@ -250,6 +273,14 @@ impl Dealing {
 }
 
 /// Dealings that are right as far as everybody can see, and the keys that they make. Made by `sort`.
+///
+/// Example:
+///     >>> from city_chain.records import Dealing, Dealings, Recipient
+///     >>> dealt = [Dealing.deal(delegate, epoch, [Recipient(delegate, epoch.network)])]
+///     >>> dealings, faults = Dealings.sort(epoch, dealt)
+///     >>> shares, wrong = dealings.open(delegate)
+///     >>> faults, wrong, shares.keys == dealings.keys.digest
+///     ([], [], True)
 #[pyclass(frozen, module = "city_chain.records")]
 pub(in crate::python) struct Dealings {
     core: Arc<dealing::Dealings>,
@@ -310,8 +341,18 @@ impl Dealings {
     }
 }
 
-/// One delegate's secret shares of a city's keys. They are wiped from memory when the object goes, are never shown, cannot be
-/// copied or pickled, and leave it only encrypted, by `seal`.
+/// One delegate's secret shares of a city's keys. They are wiped from memory when the object goes, are never shown, cannot
+/// be copied or pickled, and leave it only encrypted, by `seal`.
+///
+/// Example:
+///     >>> from city_chain.algorithms.tes import bls
+///     >>> from city_chain.records import Dealing, Dealings, Recipient
+///     >>> dealt = [Dealing.deal(delegate, epoch, [Recipient(delegate, epoch.network)])]
+///     >>> dealings, faults = Dealings.sort(epoch, dealt)
+///     >>> shares, wrong = dealings.open(delegate)
+///     >>> keys = dealings.keys
+///     >>> signature, left_out = bls.combine(keys.signing_key, 1, keys.signing_shares, b"hello", [shares.sign(b"hello")])
+///     >>> bls.verify(keys.signing_key, b"hello", signature)
 #[pyclass(frozen, module = "city_chain.records")]
 pub(in crate::python) struct KeyShares {
     core: dealing::KeyShares,
@@ -397,6 +438,14 @@ record! {
     ///
     /// Raises:
     ///     InputError: A wrong length, or the validators are not those of the next epoch.
+    ///
+    /// Example:
+    ///     >>> from city_chain.records import Election
+    ///     >>> following = dpos.ValidatorSet(1, [(delegate.id, 10)])
+    ///     >>> election = Election(identity, epoch, 1, batch.digest, following)
+    ///     >>> election.verify(epoch)
+    ///     >>> election.next.number, election.previous == epoch.root
+    ///     (1, True)
     Election(epoch::Election) in "city_chain.records",
         id = Signed::digest, work = |core| core.next.validators.items().len() * 64;
     parts {
@@ -457,6 +506,25 @@ record! {
     /// Raises:
     ///     UnavailableError: The right signatures are no quorum of the stake.
     ///     InputError: A wrong length.
+    ///
+    /// Example:
+    ///     >>> from city_chain.records import Dealing, Dealings, Election, Handover, Recipient
+    ///     >>> recipients = [Recipient(delegate, epoch.network)]
+    ///     >>> dealings, faults = Dealings.sort(epoch, [Dealing.deal(delegate, epoch, recipients)])
+    ///     >>> shares, wrong = dealings.open(delegate)
+    ///     >>> keys = dealings.keys.certified(epoch, [(delegate.id, dealings.keys.sign(delegate))])
+    ///
+    ///     The next epoch gets shares of the same keys, and the delegates in office certify it.
+    ///
+    ///     >>> election = Election(identity, epoch, 1, batch.digest, dpos.ValidatorSet(1, [(delegate.id, 10)]))
+    ///     >>> handed = [Dealing.reshare(delegate, election.next, recipients, keys, shares)]
+    ///     >>> dealings, faults = Dealings.sort(election.next, handed, keys)
+    ///     >>> handover = Handover(
+    ///     ...     election, dealings.keys, epoch, [(delegate.id, Handover.sign(delegate, election, dealings.keys))]
+    ///     ... )
+    ///     >>> handover.verify(epoch)
+    ///     >>> dealings.keys.signing_key == keys.signing_key, handover.keys == dealings.keys.digest
+    ///     (True, True)
     Handover(epoch::Handover) in "city_chain.records",
         work = |core| core.election.next.validators.items().len() * 64 + core.signatures.len() * 66;
     parts {

@@ -86,6 +86,16 @@ impl CoinName {
 }
 
 /// What a coin shows.
+///
+/// Example:
+///     >>> from city_chain.algorithms.tes import dkg
+///     >>> setup = dkg.Setup("coin", threshold=1, parties=1, context=b"epoch 1")
+///     >>> deal, own = dkg.deal(setup, 1)
+///     >>> secret, keys = dkg.finalize(setup, 1, [deal], own)
+///     >>> coin, name = Coin(1, keys.group_key, keys.shares), Name(b"chain 7", 1, b"agreement 12", 0)
+///     >>> toss = coin.combine(name, [coin.share(secret, name)])
+///     >>> isinstance(toss, Toss), toss.bit in (False, True), len(toss.value)
+///     (True, True, 32)
 #[pyclass(frozen, name = "Toss", module = "city_chain.algorithms.tes.coin")]
 struct CoinToss(coin::Toss);
 
