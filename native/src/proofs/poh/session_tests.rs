@@ -137,7 +137,8 @@ fn a_request_of_another_session_or_of_others_is_refused() {
     let parties = parties(Suite::XWing);
     let request = parties.request(b"x");
     let sealed = parties.session.seal_fragment(&request, b"x").unwrap();
-    let changes: [(fn(&mut HoldRequest), &str); 5] = [
+    type Change = fn(&mut HoldRequest);
+    let changes: [(Change, &str); 5] = [
         (|request| request.sender[0] ^= 1, "of sender"),
         (|request| request.node[0] ^= 1, "of sender"),
         (|request| request.network[0] ^= 1, "of sender"),
