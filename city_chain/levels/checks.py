@@ -24,6 +24,7 @@ __all__ = [
     "checked_path",
     "checked_payload",
     "checked_reader",
+    "checked_receipt",
     "checked_seal",
 ]
 
@@ -168,6 +169,20 @@ def checked_reader(key: object) -> kem.SecretKey | None:
     if key is not None and not isinstance(key, kem.SecretKey):
         raise TypeError(f"key must be a kem.SecretKey or None, not {type(key).__name__}")
     return key
+
+
+def checked_receipt(receipt: object) -> records.Receipt:
+    """A receipt, whether it is right or not.
+
+    Example:
+        >>> checked_receipt(b"bytes")
+        Traceback (most recent call last):
+        ...
+        TypeError: receipt must be a Receipt, not bytes
+    """
+    if not isinstance(receipt, records.Receipt):
+        raise TypeError(f"receipt must be a Receipt, not {type(receipt).__name__}")
+    return receipt
 
 
 def checked_path(path: object) -> Path:

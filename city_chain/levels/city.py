@@ -26,6 +26,7 @@ from city_chain.levels.checks import (
     checked_path,
     checked_payload,
     checked_reader,
+    checked_receipt,
     checked_seal,
 )
 from city_chain.levels.embedded import Embedded, Parts
@@ -501,7 +502,7 @@ class City:
         """
         self._check_open()
         with self._gate.through():
-            return self._city.compress(receipt)
+            return self._city.compress(checked_receipt(receipt))
 
     def tx_ids(self) -> Iterator[bytes]:
         """The ids of all committed transactions, ascending."""

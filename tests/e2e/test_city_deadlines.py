@@ -12,7 +12,7 @@ from city_chain.adapters.clock import ManualClock
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.composer import Stage
 from city_chain.levels import city as levels_city
-from city_chain.pipelines import HEALTH, RECEIVING, REPAIRING, SENDING
+from city_chain.pipelines import HEALTH, OPENING, RECEIVING, REPAIRING, SENDING
 from city_chain.ports import Gather, Request
 from city_chain.stages.patience import PATIENCE_MAX_S, leaving_time
 
@@ -40,7 +40,12 @@ class Watched:
         transport.gather = watched  # type: ignore[method-assign,assignment]
         self.city = City.local(clock=clock, transport=transport, nodes=6, validators=4, k=2, n=4)
         self.city.use(SENDING.insert(self._look("dispersals"), after="s2_encode"))
-        for name, pipeline in (("RECEIVING", RECEIVING), ("HEALTH", HEALTH), ("REPAIRING", REPAIRING)):
+        for name, pipeline in (
+            ("OPENING", OPENING),
+            ("RECEIVING", RECEIVING),
+            ("HEALTH", HEALTH),
+            ("REPAIRING", REPAIRING),
+        ):
             choose = pipeline.stages[1].name
             monkeypatch.setattr(levels_city, name, pipeline.insert(self._look("searches"), after=choose))
 
@@ -66,6 +71,7 @@ CALLS: dict[str, Callable[[City, bytes, float], object]] = {
     "send_many": lambda city, _, deadline_s: city.send_many([b"x", b"y"], deadline_s=deadline_s),
     "receive": lambda city, tx_id, deadline_s: city.receive(tx_id, deadline_s=deadline_s),
     "receive_many": lambda city, tx_id, deadline_s: city.receive_many([tx_id], deadline_s=deadline_s),
+    "receive_payloads": lambda city, tx_id, deadline_s: city.receive_payloads([tx_id], deadline_s=deadline_s),
     "health": lambda city, _, deadline_s: city.health(deadline_s=deadline_s),
     "repair": lambda city, _, deadline_s: city.repair(deadline_s=deadline_s),
 }

@@ -45,7 +45,7 @@ WRONG: list[Callable[[], object]] = [
 """Makers of what is wrong for nearly every argument. What an iterator gives is gone when it was looked at once."""
 
 PARTS = ("storage", "presence", "transport", "clock", "entropy")
-SETTINGS = ("name", "nodes", "validators", "k", "n", "districts", "engine")
+SETTINGS = ("name", "nodes", "validators", "k", "n", "districts", "engine", "session")
 
 
 class Kept(MemoryStorage):
@@ -102,23 +102,38 @@ CALLS: dict[str, tuple[Call, Right]] = {
     "transaction payload": (lambda city, value: city.transaction(value), is_payload),
     "transaction place": (lambda city, value: city.transaction(b"x", place=value), or_none(never)),
     "transaction touched": (lambda city, value: city.transaction(b"x", touched=value), or_none(each(is_payload))),
+    "transaction seal": (lambda city, value: city.transaction(b"x", seal=value), or_none(never)),
     "send payload": (lambda city, value: city.send(value), is_payload),
+    "send seal": (lambda city, value: city.send(b"x", seal=value), or_none(never)),
     "send deadline_s": (lambda city, value: city.send(b"x", deadline_s=value), is_time),
     "send_many payloads": (lambda city, value: city.send_many(value), each(is_payload)),
+    "send_many seal": (lambda city, value: city.send_many([b"x"], seal=value), or_none(never)),
     "send_many batch": (lambda city, value: city.send_many([b"x"], batch=value), never),
     "send_many deadline_s": (lambda city, value: city.send_many([b"x"], deadline_s=value), is_time),
     "settle timeout_s": (lambda city, value: city.settle(value), is_time),
     "receive tx_id": (lambda city, value: city.receive(value), never),
+    "receive key": (lambda city, value: city.receive(next(city.tx_ids()), key=value), or_none(never)),
     "receive deadline_s": (lambda city, value: city.receive(next(city.tx_ids()), deadline_s=value), is_time),
     "receive_many tx_ids": (lambda city, value: city.receive_many(value), each(never)),
     "receive_many deadline_s": (lambda city, value: city.receive_many(city.tx_ids(), deadline_s=value), is_time),
+    "receive_payloads tx_ids": (lambda city, value: city.receive_payloads(value), each(never)),
+    "receive_payloads key": (lambda city, value: city.receive_payloads(city.tx_ids(), key=value), or_none(never)),
+    "receive_payloads deadline_s": (
+        lambda city, value: city.receive_payloads(city.tx_ids(), deadline_s=value),
+        is_time,
+    ),
     "receipt tx_id": (lambda city, value: city.receipt(value), never),
+    "countersign tx_id": (lambda city, value: city.countersign(value), never),
+    "countersign deadline_s": (lambda city, value: city.countersign(next(city.tx_ids()), deadline_s=value), is_time),
+    "compress receipt": (lambda city, value: city.compress(value), never),
     "health tx_ids": (lambda city, value: city.health(value), or_none(each(never))),
     "health deadline_s": (lambda city, value: city.health(deadline_s=value), is_time),
     "repair tx_ids": (lambda city, value: city.repair(value), or_none(each(never))),
     "repair deadline_s": (lambda city, value: city.repair(deadline_s=value), is_time),
     "stop_node node": (lambda city, value: city.stop_node(value), never),
     "start_node node": (lambda city, value: city.start_node(value), never),
+    "elect validators": (lambda city, value: city.elect(value), never),
+    "elect deadline_s": (lambda city, value: city.elect(4, deadline_s=value), is_time),
     "use sending": (lambda city, value: city.use(value), never),
     "watch on_stage": (lambda city, value: city.watch(value), is_callback),
     # Of what is callable only that it is taken is checked here.
@@ -135,6 +150,9 @@ DEEPER: dict[str, tuple[Call, Right]] = {
     "transaction place's longitude": (lambda city, value: city.transaction(b"x", place=("a", 0, value)), is_degree),
     "transaction touched of one": (lambda city, value: city.transaction(b"x", touched=[value]), is_payload),
     "receive_many of one": (lambda city, value: city.receive_many([value]), never),
+    "receive_payloads of one": (lambda city, value: city.receive_payloads([value]), never),
+    "send seal of one": (lambda city, value: city.send(b"x", seal=[value]), never),
+    "elect of one": (lambda city, value: city.elect([value]), never),
     "health of one": (lambda city, value: city.health([value]), never),
     "repair of one": (lambda city, value: city.repair([value]), never),
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -54,8 +55,16 @@ class Evil:
             self.honest = handler
             return serve(answer, address)
 
+        self._serves = serve, recorded
+        with self.recording():
+            self.city = City.local(storage=self.storage, transport=self.transport, **SETTINGS)
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """What nodes that start meanwhile are told is kept; `honest` is what answers for them."""
+        serve, recorded = self._serves
         self.transport.serve = recorded  # type: ignore[method-assign]
-        self.city = City.local(storage=self.storage, transport=self.transport, **SETTINGS)
+        yield
         self.transport.serve = serve  # type: ignore[method-assign]
 
     def turn(self, nodes: Sequence[bytes], lie: Lie) -> None:
@@ -340,9 +349,13 @@ def conversation() -> tuple[Evil, dict[str, list[Request]]]:
     """A city, and real messages of (nearly) every kind."""
     evil = Evil()
     city = evil.city
-    receipt = city.send(b"x")
+    with evil.recording():
+        city.elect(4)
+    receipt = city.send(b"x", seal="city")
     city.settle()
     city.receive(receipt.tx_id)
+    city.countersign(receipt.tx_id)
+    city.compress(receipt)
     # A delegate that answers nothing makes the others go through a second attempt.
     engine = city._city.engine
     assert isinstance(engine, DposEngine)
@@ -435,7 +448,9 @@ def test_requests_that_are_signed_but_not_allowed() -> None:
         city = evil.city
         stranger = records.Identity(b"\x07" * 32)
         sender = city._city.sender
-        node = city.nodes()[0]
+        node = next(node for node in city.nodes() if node.delegate)
+        node_recipient = city._city.node(node.id).keeper.recipient(city.network)
+        another = next(other.id for other in city.nodes() if other.id != node.id)
         receipt = city.receipt(next(city.tx_ids()))
         manifest, hashes = receipt.manifest, receipt.availability.fragment_hashes
         now = sender.clock.now_ms()
@@ -453,6 +468,13 @@ def test_requests_that_are_signed_but_not_allowed() -> None:
             )
             return messages.message("hold", [b"", request.to_bytes(), fragment])
 
+        def called(identity: records.Identity) -> list[bytes]:
+            """An election, the keys that are to be handed on, and what they are to be made of."""
+            tip, epoch = city._city.ledger.tip, city.epoch
+            validators = dpos.ValidatorSet(epoch.number + 1, epoch.validators.items)
+            election = records.Election(identity, epoch, tip.height, tip.digest, validators)
+            return [election.to_bytes(), city.keys.to_bytes(), node_recipient.to_bytes()]
+
         def ask(kind: str, identity: records.Identity, whom: bytes, deadline_ms: int, network: bytes) -> bytes:
             request = records.RepairRequest(
                 identity,
@@ -467,20 +489,24 @@ def test_requests_that_are_signed_but_not_allowed() -> None:
         right = poh.hash_fragment(fragment)
         bodies = {
             "hold: stranger": hold(stranger, node.id, now + 1000, now + 10_000, right),
-            "hold: for another node": hold(sender.identity, city.nodes()[1].id, now + 1000, now + 10_000, right),
+            "hold: for another node": hold(sender.identity, another, now + 1000, now + 10_000, right),
             "hold: too late": hold(sender.identity, node.id, now - 60_000, now + 10_000, right),
             "hold: until the past": hold(sender.identity, node.id, now + 1000, now - 1, right),
             "hold: another fragment": hold(sender.identity, node.id, now + 1000, now + 10_000, hashes[1]),
             "fetch: stranger": ask("fetch", stranger, node.id, now + 1000, city.network),
             "fetch: another network": ask("fetch", sender.identity, node.id, now + 1000, other.network),
-            "fetch: for another node": ask("fetch", sender.identity, city.nodes()[1].id, now + 1000, city.network),
+            "fetch: for another node": ask("fetch", sender.identity, another, now + 1000, city.network),
             "fetch: too late": ask("fetch", sender.identity, node.id, now - 60_000, city.network),
             "inventory: stranger": ask("inventory", stranger, node.id, now + 1000, city.network),
             "inventory: another network": ask("inventory", sender.identity, node.id, now + 1000, other.network),
-            "inventory: for another node": ask(
-                "inventory", sender.identity, city.nodes()[1].id, now + 1000, city.network
-            ),
+            "inventory: for another node": ask("inventory", sender.identity, another, now + 1000, city.network),
             "inventory: too late": ask("inventory", sender.identity, node.id, now - 60_000, city.network),
+            "countersign: stranger": ask("countersign", stranger, node.id, now + 1000, city.network),
+            "countersign: another network": ask("countersign", sender.identity, node.id, now + 1000, other.network),
+            "countersign: too late": ask("countersign", sender.identity, node.id, now - 60_000, city.network),
+            "deal: a stranger calls for it": messages.message("deal", called(stranger)),
+            "handover: a stranger calls for it": messages.message("handover", called(stranger)[:2]),
+            "handover: the keys are not of the next epoch": messages.message("handover", called(sender.identity)[:2]),
             "release: stranger": ask("release", stranger, node.id, now + 1000, city.network),
             "release: too late": ask("release", sender.identity, node.id, now - 60_000, city.network),
         }
