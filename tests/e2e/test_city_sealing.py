@@ -4,122 +4,29 @@ committed, and so does every reader's key."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from city_chain import City, records
-from city_chain.adapters.storage.memory import MemoryStorage
-from city_chain.adapters.transport.inprocess import Fault, InProcessTransport
+from city_chain.adapters.transport.inprocess import Fault
 from city_chain.algorithms.tes import kem
 from city_chain.composer import stage
-from city_chain.errors import (
-    CityChainError,
-    InputError,
-    ProtocolError,
-    StorageError,
-    UnavailableError,
-    VerificationError,
-)
-from city_chain.levels.embedded import HOSTED, node_space
-from city_chain.node.keeper import Keeper
+from city_chain.errors import CityChainError, InputError, UnavailableError, VerificationError
 from city_chain.pipelines import OPENING, SENDING
-from city_chain.ports import Handler, Request
 from city_chain.stages import messages
+from tests.e2e.towns import SETTINGS, THRESHOLD, Kept, Town, capsule_of
 
 pytestmark = pytest.mark.e2e
 
-SETTINGS: dict[str, Any] = {"nodes": 10, "validators": 4, "k": 2, "n": 5, "districts": 2}
-THRESHOLD = 3  # of 4 delegates
 RUN = 16
 PAYLOAD_MAX = 64 << 20
-
-type Change = Callable[[str, records.Message, bytes], bytes]
-"""What a node answers instead: its address, what it was asked, what the honest answer would be."""
 
 
 class Crash(BaseException):
     """The process is gone: nothing catches it."""
-
-
-class Kept(MemoryStorage):
-    """A memory that outlives the cities on it."""
-
-    def close(self) -> None:
-        pass
-
-
-class Tapped(InProcessTransport):
-    """Keeps every packet, there and back; answers may be changed on their way."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.packets: list[bytes] = []
-        self.change: Change = lambda _address, _asked, honest: honest
-
-    def serve(self, handler: Handler, address: str | None = None) -> str:
-        def tapped(requests: Sequence[Request]) -> Sequence[bytes]:
-            answers = [
-                self.change(request.address, messages.parse(request.body), answer)
-                for request, answer in zip(requests, handler(requests), strict=True)
-            ]
-            self.packets += [request.body for request in requests] + answers
-            return answers
-
-        return super().serve(tapped, address)
-
-
-class Town:
-    """A city whose storage and packets are seen."""
-
-    def __init__(self, storage: Kept | None = None, **settings: Any) -> None:
-        self.storage = storage or Kept()
-        self.transport = Tapped()
-        self.city = City.local(storage=self.storage, transport=self.transport, **(SETTINGS | settings))
-
-    @property
-    def delegates(self) -> list[Any]:
-        return [node for node in self.city.nodes() if node.delegate]
-
-    @contextmanager
-    def without(self, nodes: Iterable[Any]) -> Iterator[None]:
-        """While these nodes are stopped."""
-        stopped = list(nodes)
-        for node in stopped:
-            self.city.stop_node(node.id)
-        yield
-        for node in stopped:
-            self.city.start_node(node.id)
-
-    def ask(self, node: Any, tx_id: bytes, capsule: bytes, requester: records.Identity | None = None) -> bytes:
-        """What a node answers to who asks for its decryption share."""
-        city = self.city._city
-        request = records.RepairRequest(
-            requester or city.sender.identity,
-            network=self.city.network,
-            node=node.id,
-            hlc=city.sender.stamp(),
-            deadline_ms=city.clock.now_ms() + 10_000,
-            items=[(tx_id, 0)],
-        )
-        body = messages.message("open", [request.to_bytes(), capsule])
-        return self.transport.request(node.address, body, city.clock.monotonic() + 10)
-
-    def refusal(self, node: Any, tx_id: bytes, capsule: bytes) -> str:
-        """Why a node gives no share."""
-        (part,) = messages.answer(self.ask(node, tx_id, capsule), "shares", 1)
-        why = messages.reason_of(part)
-        assert why is not None, "a share was given"
-        return why
-
-    def __enter__(self) -> Town:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.city.close()
 
 
 @pytest.fixture
@@ -138,13 +45,6 @@ def holds_a_run(data: bytes, payload: bytes) -> bool:
     """Whether 16 bytes of the payload in a row stand in `data`: then one of its aligned halves of 8 does."""
     pieces = (payload[at : at + RUN // 2] for at in range(0, len(payload) - RUN // 2 + 1, RUN // 2))
     return any(piece in data for piece in pieces)
-
-
-def capsule_of(transaction: records.Transaction) -> bytes:
-    sealed = records.Sealed.of(transaction)
-    assert sealed is not None
-    assert sealed.capsule is not None
-    return sealed.capsule
 
 
 # --- hidden ----------------------------------------------------------------------------------------------------------
@@ -373,180 +273,6 @@ def test_shares_of_another_transaction_are_told(town: Town) -> None:
     with pytest.raises(UnavailableError) as caught:
         town.city.receive(one.tx_id)
     assert (caught.value.needed, caught.value.had) == (THRESHOLD, 2)
-
-
-# --- opened by other delegates ----------------------------------------------------------------------------------------
-
-
-def share_rows(storage: MemoryStorage) -> dict[bytes, bytes]:
-    """The rows in which delegates keep their shares, in whichever node's space."""
-    space = HOSTED + node_space(0)
-    rows = storage.scan(space[:2])
-    return {key: row for key, row in rows if key[len(space) : len(space) + 1] == b"k" and len(key) == len(space) + 33}
-
-
-class Handed:
-    """A sealed transaction, and everything that its first delegates had, which are no delegates any more."""
-
-    def __init__(self, town: Town) -> None:
-        self.made = town.city.transaction(b"sealed to epoch 0", seal="city")
-        town.city.send(self.made)
-        town.city.settle()
-        self.capsule = capsule_of(self.made)
-        self.old, self.old_keys, self.rows = town.delegates, town.city.keys, share_rows(town.storage)
-        self.shares = [
-            messages.answer(town.ask(node, self.made.tx_id, self.capsule), "shares", 1)[0] for node in self.old
-        ]
-        town.city.elect([node.id for node in town.city.nodes() if not node.delegate][:4])
-        self.new, self.keys = town.delegates, town.city.keys
-        assert not {node.id for node in self.new} & {node.id for node in self.old}
-
-    def check_refusals(self, town: Town) -> None:
-        """The old ones run, and are asked by who may ask."""
-        for node in self.old:
-            assert "no shares of the keys of epoch 1" in town.refusal(node, self.made.tx_id, self.capsule)
-
-
-def test_after_a_handover_the_new_delegates_open_what_was_sealed_before(town: Town) -> None:
-    handed = Handed(town)
-    tx_id = handed.made.tx_id
-    assert len(handed.rows) == len(handed.old)
-    assert not share_rows(town.storage).keys() & handed.rows.keys()
-    assert len(share_rows(town.storage)) == len(handed.new)
-    handed.check_refusals(town)
-    assert town.city.receive(tx_id) == b"sealed to epoch 0"
-    first, second, third, fourth = handed.new
-    for stopped in ([first], [fourth]):
-        with town.without(stopped):
-            assert town.city.receive(tx_id) == b"sealed to epoch 0"
-    for stopped in ([first, third], [second, third, fourth]):
-        with town.without(stopped):
-            with pytest.raises(UnavailableError) as caught:
-                town.city.receive(tx_id)
-            assert (caught.value.needed, caught.value.had) == (THRESHOLD, 4 - len(stopped))
-    assert town.city.receive(town.city.send(b"sealed to epoch 1", seal="city").tx_id) == b"sealed to epoch 1"
-
-
-def test_decryption_shares_from_before_a_handover_do_not_go_with_new_ones(town: Town) -> None:
-    handed = Handed(town)
-    by_place = {int.from_bytes(share[:2], "little"): share for share in handed.shares}
-    places = {node: place for place, node in enumerate(handed.keys.delegates, 1)}
-    liars = {node.address: by_place[places[node.id]] for node in handed.new[:2]}
-
-    def change(address: str, asked: records.Message, honest: bytes) -> bytes:
-        wrong = asked.kind == "open" and address in liars
-        return messages.message("shares", [liars[address]]) if wrong else honest
-
-    town.transport.change = change
-    with pytest.raises(UnavailableError) as caught:
-        town.city.receive(handed.made.tx_id)
-    assert (caught.value.needed, caught.value.had) == (THRESHOLD, 2)
-    assert all(node.id.hex()[:8] in str(caught.value) for node in handed.new[:2])
-
-
-def test_shares_from_before_a_handover_are_refused_wherever_they_are_put_back(town: Town) -> None:
-    handed = Handed(town)
-    made, capsule, old_keys, keys = handed.made, handed.capsule, handed.old_keys, handed.keys
-    label = town.city.receipt(made.tx_id).manifest.opening_label(capsule)
-    town.storage.put_many(handed.rows)
-    handed.check_refusals(town)
-    for node in handed.old:
-        owner = town.city._city.node(node.id)
-        row = handed.rows[HOSTED + owner.space + b"k" + old_keys.epoch_root]
-        with pytest.raises(VerificationError, match="of other keys or another delegate"):
-            records.KeyShares.open(owner._identity, keys, row[32:])
-        for root, there, error, why in (
-            (old_keys.epoch_root, row, ProtocolError, "no shares of the keys of epoch 1"),
-            (keys.epoch_root, row, StorageError, "of other keys"),
-            (keys.epoch_root, keys.digest + row[32:], StorageError, "damaged"),
-        ):
-            restored = MemoryStorage()
-            restored.put_many({b"k" + root: there})
-            keeper = Keeper(owner._identity, restored)
-            keeper.use(keys)
-            with pytest.raises(error, match=why):
-                keeper.decrypt_share(capsule, label)
-            # It is the shares that are refused, not the capsule: under the keys that they are of, they would do.
-            restored.put_many({b"k" + old_keys.epoch_root: row})
-            keeper.use(old_keys)
-            assert len(keeper.decrypt_share(capsule, label)) == len(handed.shares[0])
-    with Town(town.storage) as again:  # put back while nobody looked
-        handed.check_refusals(again)
-        assert again.city.receive(made.tx_id) == b"sealed to epoch 0"
-
-
-def test_the_same_delegates_with_fresh_shares_open_what_was_sealed(town: Town) -> None:
-    made = town.city.transaction(b"sealed", seal="city")
-    town.city.send(made)
-    town.city.settle()
-    before, kept, delegates = town.city.keys, share_rows(town.storage), town.delegates
-    capsule = capsule_of(made)
-    old_shares = {
-        node.address: messages.answer(town.ask(node, made.tx_id, capsule), "shares", 1)[0] for node in delegates
-    }
-    town.city.elect([node.id for node in delegates])
-    assert town.city.keys.encryption_key == before.encryption_key
-    assert not share_rows(town.storage).keys() & kept.keys()
-    assert town.city.receive(made.tx_id) == b"sealed"
-    # The same delegates at the same places: all that is old is their shares.
-    for count in (1, 2):
-        stale = [node.address for node in delegates[:count]]
-
-        def change(address: str, asked: records.Message, honest: bytes, stale: Sequence[str] = stale) -> bytes:
-            wrong = asked.kind == "open" and address in stale
-            return messages.message("shares", [old_shares[address]]) if wrong else honest
-
-        town.transport.change = change
-        if count == 1:
-            assert town.city.receive(made.tx_id) == b"sealed"
-            continue
-        with pytest.raises(UnavailableError) as caught:
-            town.city.receive(made.tx_id)
-        assert (caught.value.needed, caught.value.had) == (THRESHOLD, 2)
-
-
-def test_what_was_sealed_in_any_epoch_opens_in_every_later_one(tmp_path: Path) -> None:
-    path = tmp_path / "city.db"
-    sent: list[bytes] = []
-
-    def send(city: City) -> None:
-        sent.append(city.send(b"sealed to epoch %d" % city.epoch.number, seal="city").tx_id)
-        city.settle()
-
-    def check(city: City) -> None:
-        for number, tx_id in enumerate(sent):
-            assert city.receive(tx_id) == b"sealed to epoch %d" % number
-        threshold = city.keys.threshold
-        delegates = [node.id for node in city.nodes() if node.delegate]
-        stopped = delegates[threshold - 1 :]
-        for node in stopped:
-            city.stop_node(node)
-        for tx_id in sent:
-            with pytest.raises(UnavailableError) as caught:
-                city.receive(tx_id)
-            assert (caught.value.needed, caught.value.had) == (threshold, threshold - 1)
-        for node in stopped:
-            city.start_node(node)
-
-    # Every fragment is on some node that is not stopped here: what is missing is shares and nothing else.
-    with City.local(path, **(SETTINGS | {"nodes": 16})) as city:
-        nodes = [node.id for node in city.nodes()]
-        send(city)
-        check(city)
-        city.elect(nodes[5:9])
-        send(city)
-        check(city)
-    with City.open(path) as city:
-        check(city)
-        city.elect(nodes[8:15])
-        assert city.keys.threshold == 5
-        send(city)
-        check(city)
-    with City.open(path) as city:
-        check(city)
-        rows = share_rows(city._city.storage)  # type: ignore[arg-type]
-        assert len(rows) == 7
-        assert all(key.endswith(city.epoch.root) for key in rows)
 
 
 # --- opened by readers -----------------------------------------------------------------------------------------------
