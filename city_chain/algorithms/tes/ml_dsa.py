@@ -9,11 +9,13 @@ Dilithium of the third round is not ML-DSA, and is not offered: its keys and sig
 
 Sizes in bytes, keys with the two letters that say what they are:
 
-| parameters  | seed | public key | signature |
-|-------------|------|------------|-----------|
-| `ml-dsa-44` | 34   | 1314       | 2420      |
-| `ml-dsa-65` | 34   | 1954       | 3309      |
-| `ml-dsa-87` | 34   | 2594       | 4627      |
+===========  ====  ==========  =========
+parameters   seed  public key  signature
+===========  ====  ==========  =========
+`ml-dsa-44`  34    1314        2420
+`ml-dsa-65`  34    1954        3309
+`ml-dsa-87`  34    2594        4627
+===========  ====  ==========  =========
 
 Example:
     >>> key = SigningKey(bytes(range(32)))     # in earnest: SigningKey.generate()
