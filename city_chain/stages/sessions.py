@@ -8,6 +8,8 @@ was started again, or has heard of many others) says so, and is told again.
 Requests name the session that they were signed with, so one that was replaced stays good for those on their way.
 
 Example:
+    >>> from city_chain import records
+    >>> from city_chain.adapters.clock import SystemClock
     >>> from city_chain.stages.sessions import Sessions
     >>> node = records.Identity(bytes(32))
     >>> sessions = Sessions(bytes(32), bytes(32), SystemClock())
@@ -143,6 +145,7 @@ class Sessions:
         """Why there is no session with a node.
 
         Example:
+            >>> from city_chain.adapters.clock import SystemClock
             >>> Sessions(bytes(32), bytes(32), SystemClock()).why_none(bytes(32))
             'no session with node 00000000: it shows no key to seal to'
         """
