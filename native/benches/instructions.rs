@@ -15,9 +15,12 @@ use std::process::ExitCode;
 use city_chain_native::algorithms::cbf::{Bloom, Cuckoo};
 use city_chain_native::algorithms::ec::{self, Code, Codec, Fragments};
 use city_chain_native::algorithms::rvh::{Keys, NodeSet};
+use city_chain_native::algorithms::tes::bls;
 use city_chain_native::algorithms::tnh::Hlc;
 use city_chain_native::algorithms::vrf;
 use city_chain_native::crypto::ed25519::{self, SigningKey};
+use city_chain_native::crypto::kem::{self, Suite};
+use city_chain_native::crypto::ml_dsa::{self, Parameters};
 use city_chain_native::crypto::{hash, merkle};
 use city_chain_native::primitives::wire;
 use city_chain_native::proofs::dpos::{self, Vote};
@@ -206,6 +209,35 @@ fn crypto_calls(name: &str) -> Option<Call> {
     })
 }
 
+/// What draws nothing by itself, or does the same whatever it draws: signing with ML-DSA tries as often as it must.
+fn key_calls(name: &str) -> Option<Call> {
+    let messages = keys(4);
+    Some(match name {
+        "bls_sign" => {
+            let key = bls::SecretKey::from_seed(&[1; 32]).unwrap();
+            Box::new(move |at| sink(key.sign(&messages[at]).unwrap()))
+        }
+        "bls_verify" => {
+            let key = bls::SecretKey::from_seed(&[1; 32]).unwrap();
+            let signed: Vec<_> = messages[..INPUTS].iter().map(|message| key.sign(message).unwrap()).collect();
+            Box::new(move |at| bls::verify(key.public(), &messages[at], &signed[at]).unwrap())
+        }
+        "x_wing_decapsulate" => {
+            let key = kem::SecretKey::from_seed(Suite::XWing, &[1; 32]).unwrap();
+            let made: Vec<Vec<u8>> = (0..INPUTS).map(|_| key.public().encapsulate().unwrap().0).collect();
+            Box::new(move |at| sink(key.decapsulate(&made[at]).unwrap()))
+        }
+        "ml_dsa_65_verify" => {
+            let key = ml_dsa::SigningKey::from_seed(Parameters::MlDsa65, &[1; 32]);
+            let signed: Vec<Vec<u8>> =
+                messages[..INPUTS].iter().map(|message| key.sign(b"bench", message).unwrap()).collect();
+            let public = key.public();
+            Box::new(move |at| public.verify(b"bench", &messages[at], &signed[at]).unwrap())
+        }
+        _ => return None,
+    })
+}
+
 fn proof_calls(name: &str) -> Option<Call> {
     let city = City::new("counted", 0);
     Some(match name {
@@ -265,7 +297,7 @@ fn record_calls(name: &str) -> Option<Call> {
     })
 }
 
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 29] = [
     "ec_encode_4k_6_10",
     "ec_decode_4k_6_10",
     "ec_rebuild_2_4k_6_10",
@@ -286,6 +318,10 @@ const NAMES: [&str; 25] = [
     "ed25519_sign",
     "ed25519_verify",
     "merkle_root_256",
+    "bls_sign",
+    "bls_verify",
+    "x_wing_decapsulate",
+    "ml_dsa_65_verify",
     "poh_hold",
     "poh_verify_acks_4",
     "dpos_collect_3",
@@ -303,6 +339,7 @@ fn call(name: &str) -> Option<Call> {
         cbf_calls,
         clock_calls,
         crypto_calls,
+        key_calls,
         proof_calls,
         record_calls,
     ]
