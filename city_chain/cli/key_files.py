@@ -115,10 +115,10 @@ def unlock_kem(path: Path, passphrase_file: str | None, console: Console) -> kem
         file = KeyFile.from_bytes(data)
     except (InputError, VerificationError) as error:
         raise type(error)(f"{text(path)} is no secret key file: {error}") from None
-    _warn(path, mode, file, console)
     if not file.is_encrypted:
         _check_own(path, mode)
         return _named(path, file, None)
+    _warn(path, mode, file, console)
     if file.kind not in OPENING_KINDS:
         return _named(path, file, b"x")  # which is refused before any passphrase is looked at
     for left in range(_TRIES - 1, -1, -1):
@@ -234,8 +234,8 @@ def _read(path: Path) -> tuple[bytes, os.stat_result]:
 
 def _warn(path: Path, about: os.stat_result, file: KeyFile, console: Console) -> None:
     if os.name == "posix" and about.st_mode & stat.S_IROTH:
-        what = "" if file.is_encrypted else ", which is not encrypted,"
-        console.complain(f"warning: everybody can read {text(path)}{what} (chmod 600 makes it yours alone)")
+        what = "" if file.is_encrypted else ", which is not encrypted"
+        console.complain(f"warning: everybody can read {text(path)}{what}; chmod 600 makes it yours alone")
 
 
 def _check_own(path: Path, about: os.stat_result) -> None:

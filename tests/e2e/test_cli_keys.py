@@ -350,10 +350,13 @@ def test_a_plain_secret_that_others_may_get_at_is_not_used(
     with pytest.raises(InputError, match=rf"others may get at it \(its mode is {bits:04o}\); chmod 600"):
         key_files.unlock_kem(keys / "open.key", None, Console())
     (keys / "closed.key").chmod(bits)
+    assert not capsys.readouterr().err  # the refusal says it all
     key_files.unlock_kem(keys / "closed.key", str(keys / "pass"), Console())
     said = capsys.readouterr().err
-    assert ("everybody can read" in said) == bool(bits & 0o004)
-    assert (f"everybody can read {keys / 'closed.key'} (chmod" in said) == bool(bits & 0o004)
+    assert (f"everybody can read {keys / 'closed.key'}; chmod" in said) == bool(bits & 0o004)
+    key_files.public_key(keys / "open.key", Console())
+    said = capsys.readouterr().err
+    assert (f"everybody can read {keys / 'open.key'}, which is not encrypted; chmod" in said) == bool(bits & 0o004)
 
 
 @posix
