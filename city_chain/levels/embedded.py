@@ -313,7 +313,8 @@ class Embedded:
             if kept is not None:
                 self._maker.hand_to_stragglers()
         except CityChainError as error:
-            _log.warning("the city has no threshold keys now: %s", error)
+            advice = "they are made when more delegates answer and the city is opened again, or its keys are asked for"
+            _log.warning("the city has no threshold keys now: %s; %s", error, advice)
 
     def _use_keys(self, keys: records.CityKeys) -> records.CityKeys:
         for node in self._nodes.values():

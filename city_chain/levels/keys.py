@@ -242,8 +242,9 @@ class KeyMaker:
         recipients = _delegates(epoch)
         known = [record.to_bytes() for record in self._records_of(recipients)]
         needed = (handed_on or _Threshold(len(dealers))).threshold
+        trouble: list[str] = []
         dealt: dict[bytes, bytes] = {}
-        for node, answer in self._ask(dealers, "deal", [*head, *known], "dealing").items():
+        for node, answer in self._ask(dealers, "deal", [*head, *known], "dealing", trouble=trouble).items():
             try:
                 dealing = records.Dealing.from_bytes(b"".join(answer))
             except CityChainError as error:
@@ -255,7 +256,9 @@ class KeyMaker:
         faulty_max = (len(dealers) - 1) // 3
         while True:
             if len(dealt) < needed:
-                raise UnavailableError(f"dealings for the keys of epoch {epoch.number}", needed, len(dealt))
+                reasons = f" ({'; '.join(trouble[-3:])})" if trouble else ""
+                what = f"dealings for the keys of epoch {epoch.number}: needed {needed}, had {len(dealt)}{reasons}"
+                raise UnavailableError(what, needed, len(dealt))
             parts = [*head, *(dealt[node] for node in sorted(dealt))]
             named: set[bytes] = set()
             for node, said in self._ask(recipients, "deals", parts, "faults").items():
