@@ -25,7 +25,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     place.folder.mkdir(parents=True, exist_ok=True)
     place.receipts.mkdir(exist_ok=True)
     names = ("name", "nodes", "validators", "k", "n", "districts")
-    with place.create(**{name: getattr(settings, name) for name in names}) as city:
+    with place.made(console, **{name: getattr(settings, name) for name in names}) as city:
         place.keep_anchor(city.trust)
         network = city.network.hex()
     if args.json:

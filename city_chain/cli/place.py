@@ -37,6 +37,9 @@ PREFIX_DIGITS_MIN = 8
 ANCHOR = "trust.anchor"
 """Name of the file with the trust anchor."""
 
+ANCHOR_BYTES_MAX = 1 << 20
+"""The most bytes of a trust anchor."""
+
 SUFFIX = ".receipt"
 """How the names of receipt files end."""
 
@@ -104,6 +107,19 @@ class Place:
             raise
 
     @contextlib.contextmanager
+    def made(self, console: Console, **settings: Any) -> Iterator[City]:
+        """A new city, until the end of the block. Says what the library warns of, and that making it takes longer.
+
+        Raises:
+            StorageError: As `create`.
+        """
+        with _warnings_to(console):
+            with console.if_long(_SIGN_OF_LIFE_S, "making the city takes longer: its delegates make their keys"):
+                city = self.create(**settings)
+            with city:
+                yield city
+
+    @contextlib.contextmanager
     def open(self, console: Console) -> Iterator[City]:
         """The city, until the end of the block. Says what opening found unfinished, and keeps the receipts of it.
 
@@ -139,13 +155,25 @@ class Place:
                 advice = "city-chain repair writes the receipts when that is mended"
                 console.complain(f"{text(self.receipt(receipt.tx_id))}: {error.strerror}; {advice}")
                 break
-        if not self.anchor.exists():
+        trust = city.trust
+        if self._lacks(trust):
             try:
-                self.keep_anchor(city.trust)
+                self.keep_anchor(trust)
             except OSError as error:
                 console.complain(
                     f"{text(self.anchor)}: {error.strerror}; the next command writes it when that is mended"
                 )
+
+    def _lacks(self, trust: Trust) -> bool:
+        """Whether the anchor is not there, or is this city's from before a later epoch or before its keys were made."""
+        try:
+            kept = Trust.from_bytes(bounded(self.anchor, ANCHOR_BYTES_MAX))
+        except FileNotFoundError:
+            return True
+        except (CityChainError, OSError):
+            return False  # it is for its owner to say what becomes of it
+        same = kept.network == trust.network and kept.city_key in (None, trust.city_key)
+        return same and set(kept.epochs) <= set(trust.epochs) and kept != trust
 
     def keep_anchor(self, trust: Trust) -> None:
         """Writes the trust anchor."""

@@ -16,6 +16,7 @@ _CHARACTERS_MAX = 240
 
 _STOPPED = "city-chain nodes shows which nodes are stopped, nodes --start ID starts one"
 _READERS = "give the secret key file of one of them with --key FILE; city-chain inspect FILE shows a key file's id"
+_OLDER = "a newer trust anchor may have it: ask whoever runs the city"
 _OPEN = "the next command that opens the city finishes it, or reports it"
 
 
@@ -48,6 +49,8 @@ def why(error: CityChainError | OSError) -> str:
         parts.append(_OPEN)
     if whose:
         parts.append(_READERS)
+    if "is not among the trusted ones" in message or "no key of the city is known" in message:
+        parts.append(_OLDER)
     if "logged in" in str(error):
         parts.append(_STOPPED)
     return "; ".join(parts)

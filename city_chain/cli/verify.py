@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from city_chain.cli.console import Console, text
-from city_chain.cli.place import ANCHOR, SUFFIX, Place, bounded
+from city_chain.cli.place import ANCHOR, ANCHOR_BYTES_MAX, SUFFIX, Place, bounded
+from city_chain.cli.reasons import why
 from city_chain.errors import CityChainError, InputError, StorageError, VerificationError
 from city_chain.records import Receipt, Trust
 
 __all__ = ["Verdict", "run"]
 
-_ANCHOR_BYTES_MAX = 1 << 20
 _RECEIPT_BYTES_MAX = 16 << 20
 
 
@@ -88,7 +88,7 @@ def check(file: Path, trust: Trust) -> Verdict:
     except OSError as error:
         return Verdict(file, None, error.strerror or type(error).__name__)
     except CityChainError as error:
-        return Verdict(file, None, str(error))
+        return Verdict(file, None, why(error))
     return Verdict(file, receipt, None)
 
 
@@ -127,7 +127,7 @@ def _anchor(args: argparse.Namespace, receipt: Path, *, of_folder: bool) -> Path
 
 def _trust(path: Path) -> Trust:
     try:
-        return Trust.from_bytes(bounded(path, _ANCHOR_BYTES_MAX))
+        return Trust.from_bytes(bounded(path, ANCHOR_BYTES_MAX))
     except InputError as error:
         raise InputError(f"{text(path)} is no trust anchor: {error}") from None
 

@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 from city_chain import City, __version__
-from city_chain.cli import doctor
+from city_chain.cli import doctor, main
+from city_chain.errors import UnavailableError
+from city_chain.levels.keys import KeyMaker
+from city_chain.records import Trust
 
 pytestmark = pytest.mark.e2e
 
@@ -65,6 +68,40 @@ def test_init_makes_city_anchor_and_receipts(cli: Any) -> None:
     nodes = objects(cli.good("nodes", "--json", "--city", "deep/town"))
     assert (len(nodes), {node["domain"] for node in nodes}) == (9, {"district 1", "district 2"})
     assert sum(node["delegate"] for node in nodes) == 4
+
+
+def test_init_says_what_the_library_warns_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(_: object) -> None:
+        raise UnavailableError("dealings: needed 3, had 1", 3, 1)
+
+    monkeypatch.setattr(KeyMaker, "make", none)
+    assert main(["init", str(tmp_path / "town")]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("city-chain: the city has no threshold keys now: dealings: needed 3, had 1; they are made")
+    assert Trust.from_bytes((tmp_path / "town" / "trust.anchor").read_bytes()).city_key is None
+
+
+def test_the_anchor_follows_the_city(cli: Any) -> None:
+    cli.good("init", "town", "--nodes", "8", "-k", "2", "-n", "5")
+    anchor = cli.folder / "town" / "trust.anchor"
+    first = anchor.read_bytes()
+    with City.open(cli.folder / "town" / "city.db") as town:
+        town.elect(4)
+        (cli.folder / "later").write_bytes(town.send(b"later").to_bytes())
+        trust = town.trust
+    assert "a newer trust anchor may have it" in cli("verify", "later", "--trust", "town/trust.anchor").stdout.decode()
+    older = Trust(trust.network, Trust.from_bytes(first).epochs)  # as one from before there were keys
+    for kept in (first, older.to_bytes()):
+        anchor.write_bytes(kept)
+        cli.good("--city", "town", "nodes")
+        assert Trust.from_bytes(anchor.read_bytes()) == trust
+    cli.good("verify", "later", "--trust", "town/trust.anchor")
+    for other in (Trust(bytes(32), trust.epochs).to_bytes(), Trust(trust.network, [(0, bytes(32))]).to_bytes(), b"?"):
+        anchor.write_bytes(other)  # which is not of this city, and is left as it is
+        cli.good("--city", "town", "nodes")
+        assert anchor.read_bytes() == other
 
 
 def test_init_in_json(cli: Any) -> None:
