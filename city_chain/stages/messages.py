@@ -1,7 +1,7 @@
 """What stages and nodes say to each other, over any transport.
 
-Every body is one `records.Message`: a kind and some parts. This module is the one place that knows which parts a kind
-has; both sides use it. A message is not signed: what must be believed inside it is a signed record.
+Every body is one `records.Message`: a kind and some parts. The table says which parts a kind has; those of threshold
+keys are in `city_chain.node.keeping`. A message is not signed: what must be believed inside it is a signed record.
 
 ===============  ==============================================  ====================================================
 kind             parts                                           answer
