@@ -32,6 +32,9 @@ _log = logging.getLogger("city_chain")
 
 _ROUND_S = 2.0
 _ROUND_PER_NODE_S = 0.1
+_ROUND_PER_PAIR_S = 0.01
+"""A round ends when all have answered. Each delegate checks what each has dealt to it, so the work of a round grows
+with the square of their number, and nodes of one process answer at its end."""
 _SHARE_LEN = 50
 
 OVER = b"z"
@@ -309,7 +312,8 @@ class KeyMaker:
         addresses = self._addresses()
         there = [node for node in nodes if node in addresses]
         body = messages.message(kind, parts)
-        until = self._clock.monotonic() + _ROUND_S + _ROUND_PER_NODE_S * len(there)
+        count = len(there)
+        until = self._clock.monotonic() + _ROUND_S + (_ROUND_PER_NODE_S + _ROUND_PER_PAIR_S * count) * count
         gather = self._transport.gather([Request(addresses[node], body) for node in there], until)
         answers: dict[bytes, list[bytes]] = {}
         while gather.pending and not enough(answers):
