@@ -99,7 +99,7 @@ class Host:
             "body": self._body,
             "announce": self._announce,
             "append": self._append,
-            **Keeping(ledger, judge, self._put).answers(),
+            **Keeping(ledger, judge, self._put, self._voting).answers(),
         }
 
     def add(self, node: Node) -> None:

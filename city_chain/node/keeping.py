@@ -42,9 +42,11 @@ class Keeping:
         ledger: What is committed.
         judge: Judges elections.
         put: How rows are written before what rests on them is said (see `node.Host`).
+        voting: Held while delegates vote, and here while they hand over: they do one of the two after a batch.
     """
 
-    def __init__(self, ledger: Ledger, judge: Judge, put: Put) -> None:
+    def __init__(self, ledger: Ledger, judge: Judge, put: Put, voting: threading.RLock) -> None:
+        self._voting = voting
         self._ledger = ledger
         self._judge = judge
         self._put = put
@@ -135,7 +137,7 @@ class Keeping:
                 answers[at] = messages.message("adopted", [dealings.keys.to_bytes(), keeper.sign(dealings)])
 
     def _hand_over(self, items: Sequence[_Item], answers: list[bytes]) -> None:
-        with self._lock:
+        with self._voting, self._lock:
             rows: dict[bytes, bytes] = {}
             ready: list[tuple[int, Keeper, records.Election, records.CityKeys]] = []
             signing: dict[bytes, bytes] = {}
@@ -145,6 +147,9 @@ class Keeping:
                         raise ProtocolError(f"hand over: {len(message.parts)} parts, an election and keys are needed")
                     if node.voter is None:
                         raise ProtocolError("this node is no delegate, or its journal is damaged")
+                    if node.voter.has_accepted:
+                        height = self._ledger.tip.height + 1
+                        raise ProtocolError(f"hand over: this delegate has voted for a batch at height {height}")
                     election = records.Election.from_bytes(message.parts[0])
                     keys = records.CityKeys.from_bytes(message.parts[1])
                     self._judge.check_handover(election, keys, node.keeper.keys)

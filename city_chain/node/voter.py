@@ -56,6 +56,12 @@ class Voter:
         """The attempt below which this delegate votes for nothing at the height after its tip."""
         return self._delegate.promised
 
+    @property
+    def has_accepted(self) -> bool:
+        """Whether it has voted for a batch after the ledger's last one, which may be certified without its knowing."""
+        self.catch_up()
+        return self._delegate.accepted is not None
+
     def catch_up(self) -> None:
         """Takes in what the ledger has committed since; journalled with the next rows."""
         while self._delegate.tip[0] < self._ledger.tip.height:

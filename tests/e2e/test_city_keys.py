@@ -15,6 +15,7 @@ from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError, VerificationError
 from city_chain.levels.embedded import node_space
 from city_chain.ports import Request
+from city_chain.proofs import dpos
 from city_chain.stages import messages
 
 SETTINGS = {"nodes": 8, "validators": 4, "k": 2, "n": 5}
@@ -376,6 +377,31 @@ def test_a_crash_anywhere_leaves_one_epoch_whole() -> None:
             break
     assert set(numbers) == {0, 1}
     assert numbers == sorted(numbers)
+
+
+def test_a_batch_that_may_be_certified_is_not_handed_over_before() -> None:
+    """A certificate that nobody appended, and a handover after the height before it: never both."""
+    with city() as town:
+        town.send(b"first")
+        inside = town._city
+        certified: list[records.CommitCertificate] = []
+
+        def die(_: object, certificate: records.CommitCertificate, __: float) -> list[records.Receipt]:
+            certified.append(certificate)
+            raise UnavailableError("the coordinator dies here", 1, 0)
+
+        append, inside.engine._append = inside.engine._append, die  # type: ignore[attr-defined]
+        with pytest.raises(CityChainError):
+            town.send(b"second", deadline_s=0.3)
+        inside.engine._append = append  # type: ignore[attr-defined]
+        tip = inside.ledger.tip
+        assert certified[-1].slot.height == tip.height + 1
+        validators = dpos.ValidatorSet(1, [(node.id, 1) for node in town.nodes()[:4]])
+        election = records.Election(inside.sender.identity, town.epoch, tip.height, tip.digest, validators)
+        with pytest.raises(UnavailableError, match="handover: stake that signed"):
+            inside._maker.hand_over(election)
+        town.send(b"third")  # carries on with the second
+        assert inside.ledger.tip.height == tip.height + 2
 
 
 def test_a_damaged_handover_is_told() -> None:
