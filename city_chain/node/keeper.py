@@ -142,11 +142,13 @@ class Keeper:
             handed_on: The keys to hand on; None where new ones are made.
 
         Raises:
-            ProtocolError: It has nothing to hand on, or the keys handed on are not those in force.
+            ProtocolError: Keys are made already, it has nothing to hand on, or the keys handed on are not in force.
             InputError: A recipient is no delegate of the epoch.
             VerificationError: A recipient's signature is wrong.
         """
         if handed_on is None:
+            if self._keys is not None:
+                raise ProtocolError(f"deal: the keys of epoch {self._keys.epoch} are made already")
             return records.Dealing.deal(self._identity, epoch, recipients)
         if self._keys is None or self._keys.digest != handed_on.digest:
             raise ProtocolError("deal: the keys to hand on are not those in force here")
@@ -164,9 +166,13 @@ class Keeper:
         """What must be durable before this delegate signs the keys that the dealings make.
 
         Raises:
-            ProtocolError: It has signed another key set for the epoch, or a dealer gave it a wrong share.
+            ProtocolError: It has signed another key set for the epoch, another one is certified, or a dealer gave it a
+                wrong share.
         """
         keys = dealings.keys
+        certified = self._keys
+        if certified is not None and certified.epoch >= keys.epoch and certified.digest != keys.digest:
+            raise ProtocolError(f"adopt: the keys of epoch {certified.epoch} are certified, and are others")
         key = _shares_key(keys.epoch_root)
         (row,) = self._storage.get_many([key])
         if row is not None:

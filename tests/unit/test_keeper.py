@@ -72,10 +72,22 @@ def test_shares_outlive_the_process(kept: Kept) -> None:
 
 def test_another_key_set_for_the_epoch_is_not_signed(kept: Kept) -> None:
     other = dealings(dealt())
-    for keeper in (kept.keeper, kept.again()):
-        with pytest.raises(ProtocolError, match="has signed another key set for epoch 0"):
+    signed, certain = Keeper(PEOPLE[0], kept.storage), kept.again()
+    for keeper, why in ((signed, "has signed another key set for epoch 0"), (certain, "are certified, and are others")):
+        with pytest.raises(ProtocolError, match=why):
             keeper.rows(other)
         assert keeper.rows(kept.dealings) == {}  # the same one again costs no write
+
+
+def test_once_keys_are_certified_no_others_are_made(kept: Kept) -> None:
+    """One that was away when they were made, and has no row yet, is talked into nothing else."""
+    away = kept.again({})
+    recipients = [Keeper(person, MemoryStorage()).recipient(EPOCH.network) for person in PEOPLE]
+    with pytest.raises(ProtocolError, match="the keys of epoch 0 are made already"):
+        away.deal(EPOCH, recipients, None)
+    with pytest.raises(ProtocolError, match="the keys of epoch 0 are certified, and are others"):
+        away.rows(dealings(dealt()))
+    assert away.rows(kept.dealings)
 
 
 def test_what_is_not_written_yet_is_due_again(kept: Kept) -> None:
