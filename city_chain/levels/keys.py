@@ -36,6 +36,7 @@ _ROUND_PER_PAIR_S = 0.01
 """A round ends when all have answered. Each delegate checks what each has dealt to it, so the work of a round grows
 with the square of their number, and nodes of one process answer at its end."""
 _SHARE_LEN = 50
+_REASON_MAX = 500
 
 OVER = b"z"
 """The row that says that shares of epochs that are over may still be there."""
@@ -265,14 +266,15 @@ class KeyMaker:
             parts = [*head, *(dealt[node] for node in sorted(dealt))]
             named: set[bytes] = set()
             for node, said in self._ask(recipients, "deals", parts, "faults").items():
-                dealers_named = set(said[::2]) & dealt.keys()
+                reasons = dict(zip(said[::2], said[1::2], strict=False))
+                dealers_named = reasons.keys() & dealt.keys()
                 complained.setdefault(node, set()).update(dealers_named)
                 # A delegate that complains of more dealers than may be faulty is faulty itself.
                 if len(complained[node]) <= faulty_max:
                     named |= dealers_named
-                    for dealer, why in zip(said[::2], said[1::2], strict=False):
-                        words = why.decode("utf-8", "replace")
-                        _log.warning("delegate %s complains of %s: %s", node.hex()[:16], dealer.hex()[:16], words)
+                    for dealer in sorted(dealers_named):
+                        words = reasons[dealer][:_REASON_MAX].decode("utf-8", "replace")
+                        _log.warning("delegate %s complains of %s: %r", node.hex()[:16], dealer.hex()[:16], words)
             if not named:
                 self._put({_dealings_key(epoch.number): messages.message("dealings", parts)})
                 return parts

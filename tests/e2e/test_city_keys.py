@@ -196,6 +196,23 @@ def test_a_delegate_that_complains_of_everybody_is_not_heard() -> None:
         town.compress(town.send(b"hello")).verify(town.trust)
 
 
+def test_what_a_delegate_complains_with_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    def lie(request: Request, body: bytes) -> bytes:
+        message = messages.parse(request.body)
+        if message.kind != "deals" or len(message.parts) < 6:
+            return body
+        dealer = records.Dealing.from_bytes(message.parts[2]).dealer
+        named = [dealer, *(bytes([at]) * 32 for at in range(200)), *[dealer] * 200]
+        return messages.message(
+            "faults", [part for one in named for part in (one, b"bad\nforged: a line" + bytes(10_000))]
+        )
+
+    with city(transport=Lying(lie)):
+        lines = [record.getMessage() for record in caplog.records if "complains of" in record.getMessage()]
+    assert 1 <= len(lines) <= 4
+    assert all("\n" not in line and len(line) < 3_000 for line in lines)
+
+
 # --- other delegates -------------------------------------------------------------------------------------------------
 
 
