@@ -10,6 +10,7 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
+use zeroize::Zeroize;
 
 use super::error::input;
 use crate::crypto::hash::Digest;
@@ -21,7 +22,22 @@ pub(super) enum Input<'py> {
     /// A contiguous view of an immutable `bytes` object, read in place.
     View(PyBuffer<u8>),
     /// A copy of something mutable.
-    Copied(Vec<u8>),
+    Copied(Copied),
+}
+
+/// Bytes that were copied. What may be a secret (seeds, key files, passphrases are short) is wiped when it goes: whoever
+/// hands one in as a bytearray does so to wipe it afterwards.
+pub(super) struct Copied(Vec<u8>);
+
+/// Copies up to this length are wiped.
+const WIPED_MAX: usize = 16 << 10;
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        if self.0.len() <= WIPED_MAX {
+            self.0.zeroize();
+        }
+    }
 }
 
 impl Input<'_> {
@@ -38,7 +54,7 @@ impl Input<'_> {
                 // alive by `self`, and its exporter is an immutable `bytes` object, so nobody writes to it.
                 unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), length) }
             }
-            Self::Copied(bytes) => bytes,
+            Self::Copied(copy) => &copy.0,
         }
     }
 
@@ -82,6 +98,6 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Input<'py> {
             && object
                 .cast::<PyMemoryView>()
                 .is_ok_and(|view| view.getattr("obj").is_ok_and(|exporter| exporter.is_exact_instance_of::<PyBytes>()));
-        if immutable { Ok(Self::View(buffer)) } else { buffer.to_vec(py).map(Self::Copied) }
+        if immutable { Ok(Self::View(buffer)) } else { buffer.to_vec(py).map(|bytes| Self::Copied(Copied(bytes))) }
     }
 }
