@@ -107,14 +107,19 @@ class Judge:
                 raise verdict
 
     def check_election(self, election: records.Election) -> None:
-        """Checks that an election follows the epoch in force, and that its caller may call one.
+        """Checks that an election follows the epoch in force, that its caller may call one, and that it names nodes of
+        this city only: shares are dealt to whoever it names.
 
         Raises:
-            VerificationError: It does not, or the caller may not.
+            VerificationError: It does not, the caller may not, or somebody is named who is not logged in.
         """
         if not self._authorised(election.caller):
             raise VerificationError(f"election: {election.caller.hex()[:16]} may not call one here")
         election.verify(self._ledger.epoch)
+        known = self._roster.members().addresses
+        strangers = [node.hex()[:16] for node, _ in election.next.validators.items if node not in known]
+        if strangers:
+            raise VerificationError(f"election: {', '.join(strangers)}: not logged in to {self._unit!r}")
 
     def check_handover(
         self, election: records.Election, keys: records.CityKeys, handed_on: records.CityKeys | None

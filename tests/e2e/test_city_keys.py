@@ -320,6 +320,22 @@ def test_what_cannot_be_elected() -> None:
         assert town.epoch.number == 0
 
 
+def test_strangers_are_dealt_nothing() -> None:
+    strangers = [records.Identity(bytes([at]) * 32) for at in range(1, 5)]
+    with city() as town:
+        inside = town._city
+        tip = inside.ledger.tip
+        validators = dpos.ValidatorSet(1, [(stranger.id, 1) for stranger in strangers])
+        election = records.Election(inside.sender.identity, town.epoch, tip.height, tip.digest, validators)
+        recipients = [records.Recipient(stranger, town.network).to_bytes() for stranger in strangers]
+        body = messages.message("deal", [election.to_bytes(), town.keys.to_bytes(), *recipients])
+        requests = [Request(node.address, body) for node in town.nodes() if node.delegate]
+        for answer in inside._host.handle(requests):
+            said = messages.parse(answer)
+            assert said.kind == "refused"
+            assert b"not logged in" in said.parts[0]
+
+
 def test_nothing_is_elected_while_something_is_sent() -> None:
     with city() as town:
         refused: list[str] = []
