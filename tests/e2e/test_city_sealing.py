@@ -122,6 +122,36 @@ def test_a_threshold_of_delegates_opens_and_one_less_does_not(town: Town) -> Non
     assert town.city.receive(receipt.tx_id) == b"sealed"
 
 
+def test_old_transactions_open_for_the_next_delegates_and_old_shares_open_nothing(town: Town) -> None:
+    """The delegates change entirely: a threshold of the new ones opens what was sealed before, and nobody else does."""
+    made = [town.city.transaction(payload, seal="city") for payload in (b"of epoch 0", b"of epoch 0 as well")]
+    for transaction in made:
+        town.city.send(transaction)
+    town.city.settle()
+    old, key = town.delegates, town.city.keys.encryption_key
+    before = dict(town.storage.scan(b""))
+    town.city.elect([node.id for node in town.city.nodes() if not node.delegate][:4])
+    assert not {node.id for node in old} & {node.id for node in town.delegates}
+    assert town.city.keys.encryption_key == key
+    # The rows of the old shares are back: who kept a copy.
+    town.storage.put_many({row: value for row, value in before.items() if row not in dict(town.storage.scan(b""))})
+    for node in old:
+        assert "has no shares of the keys of epoch 1" in town.refusal(node, made[0].tx_id, capsule_of(made[0]))
+    later = town.city.send(b"of epoch 1", seal="city")
+    for tx_id, payload in (
+        (made[0].tx_id, b"of epoch 0"),
+        (made[1].tx_id, b"of epoch 0 as well"),
+        (later.tx_id, b"of epoch 1"),
+    ):
+        with town.without(old):
+            assert town.city.receive(tx_id) == payload
+        with town.without(town.delegates[:1]):
+            assert town.city.receive(tx_id) == payload
+        with town.without(town.delegates[:2]), pytest.raises(UnavailableError) as caught:
+            town.city.receive(tx_id)
+        assert (caught.value.needed, caught.value.had) == (THRESHOLD, 2)
+
+
 def test_delegates_that_are_silent_are_not_waited_for(town: Town) -> None:
     receipt = town.city.send(b"sealed", seal="city")
     town.city.settle()
