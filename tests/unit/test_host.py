@@ -132,6 +132,47 @@ def test_a_promise_that_could_not_be_written_is_not_reported(watched: Watched, w
     watched.city.send(b"y", deadline_s=20).verify(watched.city.trust)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", ["adopt", "handover"])
+def test_keys_and_a_handover_that_could_not_be_written_are_not_signed(watched: Watched, kind: str, when: str) -> None:
+    watched.city.settle()
+    watched.answered.clear()
+    watched.failing[kind] = when
+    with pytest.raises(CityChainError):
+        watched.city.elect(4)
+    said = watched.to(kind)
+    assert said
+    assert set(said) == {"refused"}
+    assert watched.city.epoch.number == 0
+    watched.failing.clear()
+    assert watched.city.elect(4).number == 1
+    assert {"adopt": "adopted", "handover": "handed"}[kind] in watched.to(kind)
+
+
+def test_a_signature_of_keys_or_a_handover_rests_on_a_row_of_its_burst(watched: Watched) -> None:
+    watched.city.settle()
+    before = {watched.city._city.node(node).address: node for node in watched.delegates}
+    watched.answered.clear()
+    watched.city.elect(4)
+    counts = {"adopted": 0, "handed": 0}
+    for request, said, body, rows in watched.answered:
+        if said not in counts:
+            continue
+        counts[said] += 1
+        node = next(node.id for node in watched.city.nodes() if node.address == request.address)
+        keys = watched.city.keys
+        if said == "adopted":
+            key, start = watched.row(node, b"k" + keys.epoch_root), keys.digest
+        else:
+            assert request.address in before
+            key, start = watched.row(node, b"y"), messages.integer(1)
+        (row,) = [written[key] for written in rows if key in written]
+        assert row.startswith(start)
+        assert len(body) >= 64
+    assert counts == {"adopted": 4, "handed": counts["handed"]}
+    assert counts["handed"] >= 3
+
+
 def test_every_ack_rests_on_a_row_of_its_burst(watched: Watched) -> None:
     watched.city.send_many([b"%d" % at for at in range(5)])
     watched.city.settle()
