@@ -183,6 +183,39 @@ def test_nodes_that_lie_do_not_count() -> None:
             city.countersign(receipt.tx_id, deadline_s=2)
 
 
+@pytest.mark.parametrize("lie", ["signature", "record"])
+def test_a_wrong_signature_and_a_changed_record_do_not_count(lie: str) -> None:
+    transport = InProcessTransport()
+    with City.local(nodes=14, validators=4, transport=transport) as city:
+        receipt = receipt_of(city)
+        inside = city._city
+
+        def flipped(part: bytes) -> bytes:
+            return part[:-1] + bytes([part[-1] ^ 1])
+
+        def lying(burst: Sequence[Request]) -> list[bytes]:
+            said = []
+            for honest in inside._host.handle(burst):
+                kind, parts = (message := messages.parse(honest)).kind, list(message.parts)
+                if kind == "countersigned":
+                    parts = (
+                        [*parts[:1], *map(flipped, parts[1:])]
+                        if lie == "signature"
+                        else [flipped(parts[0]), *parts[1:]]
+                    )
+                said.append(messages.message(kind, parts))
+            return said
+
+        holders = [node for _, node in receipt.availability.holders]
+        for node in holders[: len(holders) - receipt.manifest.quorum + 1]:
+            address = inside.node(node).address
+            transport.stop(address)
+            transport.serve(lying, address)
+        with pytest.raises(UnavailableError, match="signature") as caught:
+            city.countersign(receipt.tx_id, deadline_s=5)
+        assert caught.value.had == receipt.manifest.quorum - 1
+
+
 def test_what_is_not_committed_and_deadlines_that_are_none() -> None:
     with City.local(nodes=10, validators=1) as city:
         with pytest.raises(InputError, match="is committed here"):

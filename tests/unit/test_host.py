@@ -173,6 +173,24 @@ def test_a_signature_of_keys_or_a_handover_rests_on_a_row_of_its_burst(watched: 
     assert counts["handed"] >= 3
 
 
+def test_of_two_key_sets_in_one_burst_one_is_signed(watched: Watched) -> None:
+    watched.city.settle()
+    inside = watched.city._city
+    nodes = [inside.node(node) for node in watched.delegates]
+    recipients = [node.keeper.recipient(watched.city.network) for node in nodes]
+    # As if no keys had been made: a delegate signs one key set for an epoch, and the rows of this burst come last.
+    watched.disk.delete_many([watched.row(node.id, b"k" + watched.city.epoch.root) for node in nodes])
+
+    def adopt() -> bytes:
+        dealt = [node.keeper.deal(watched.city.epoch, recipients, None).to_bytes() for node in nodes]
+        return messages.message("adopt", [b"", b"", *dealt])
+
+    first, second = adopt(), adopt()
+    answers = watched.handle([Request(nodes[0].address, body) for body in (first, second, first)])
+    assert [messages.parse(answer).kind for answer in answers] == ["adopted", "refused", "adopted"]
+    assert "another key set" in b"".join(messages.parse(answers[1]).parts).decode()
+
+
 def test_every_ack_rests_on_a_row_of_its_burst(watched: Watched) -> None:
     watched.city.send_many([b"%d" % at for at in range(5)])
     watched.city.settle()
