@@ -107,8 +107,9 @@ class Judge:
                 raise verdict
 
     def check_election(self, election: records.Election) -> None:
-        """Checks that an election follows the epoch in force, that its caller may call one, and that it names nodes of
-        this city only: shares are dealt to whoever it names.
+        """Checks that an election follows the epoch in force, that its caller may call one, and whom it names.
+
+        Shares are dealt to whoever it names, so they must be nodes of this city.
 
         Raises:
             VerificationError: It does not, the caller may not, or somebody is named who is not logged in.
