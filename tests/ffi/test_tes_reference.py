@@ -301,6 +301,7 @@ def test_the_reference_is_ristretto255_and_blake3() -> None:
     if folder is None:
         pytest.skip("CITY_CHAIN_VECTORS is not set")
     file = json.loads((Path(folder) / "rfc9496_ristretto255.json").read_text())
+    assert (len(file["multiples_of_generator"]), len(file["element_derivation"])) == (16, 11)
     for times, encoding in enumerate(file["multiples_of_generator"]):
         assert encode(mul(times, G)).hex() == encoding
     for case in file["element_derivation"]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pytest
 
-from city_chain import City
+from city_chain import City, records
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.errors import CityChainError, StorageError
@@ -189,6 +189,30 @@ def test_of_two_key_sets_in_one_burst_one_is_signed(watched: Watched) -> None:
     answers = watched.handle([Request(nodes[0].address, body) for body in (first, second, first)])
     assert [messages.parse(answer).kind for answer in answers] == ["adopted", "refused", "adopted"]
     assert "another key set" in b"".join(messages.parse(answers[1]).parts).decode()
+
+
+def called(watched: Watched, height: int) -> records.Election:
+    """An election of the same delegates after the batch of that height."""
+    inside = watched.city._city
+    validators = dpos.ValidatorSet(1, [(node, 1) for node in watched.delegates])
+    tip = inside.node(watched.delegates[0])._ledger.tip
+    return records.Election(inside.sender.identity, watched.city.epoch, height, tip.digest, validators)
+
+
+def test_a_delegate_that_has_handed_over_says_nothing_more_in_its_epoch(watched: Watched) -> None:
+    assert prepare(watched, 1) == ["report"] * 4
+    for node in watched.delegates:
+        election = called(watched, watched.city.height)
+        watched.city._city.node(node).keeper.sign_handover(election, watched.city.keys)
+    assert prepare(watched, 2) == ["refused"] * 4
+
+
+def test_a_handover_with_keys_or_a_height_that_is_wrong_is_not_signed(watched: Watched) -> None:
+    node = watched.city._city.node(watched.delegates[0])
+    for height in (watched.city.height, watched.city.height + 1):
+        parts = [called(watched, height).to_bytes(), watched.city.keys.to_bytes()]
+        (answer,) = watched.handle([Request(node.address, messages.message("handover", parts))])
+        assert messages.parse(answer).kind == "refused"
 
 
 def test_every_ack_rests_on_a_row_of_its_burst(watched: Watched) -> None:
