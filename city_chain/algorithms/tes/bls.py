@@ -217,7 +217,8 @@ def combine(
     """The group's signature, from any `threshold` right shares of it.
 
     Optimistic: the shares of the least indices are combined and the signature is checked once. Only if it does not fit
-    are the shares checked, all together; the wrong ones are left out, and named.
+    are wrong shares left out. Named are those that the signature is made without, as far as they are wrong, or else all
+    that are wrong.
 
     Args:
         public: The group's key, 98 bytes.

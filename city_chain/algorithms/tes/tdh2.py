@@ -7,8 +7,9 @@ label says what a ciphertext belongs to; it is not in the ciphertext, and whoeve
 A ciphertext is a capsule of 144 bytes and a body. The capsule is all that a party needs: it holds a digest of the body
 and fits no other. The body is the plaintext, encrypted with BLAKE3 and authenticated with a tag of 32 bytes.
 
-`combine` is optimistic: it takes the first shares as they are, and the body's tag says whether they were right. Only if
-not are shares checked, together; wrong ones are left out.
+`combine` is optimistic: it takes the first shares as they are, and the body's tag says whether they were right. If not,
+it tries a few other choices, one of which opens if a single share is wrong; only if none does are shares checked,
+together, and wrong ones left out.
 
 Sizes: public key 34, public share 36, capsule 144, share 130 bytes; a ciphertext is 176 bytes longer than its
 plaintext. Keys come from `dkg`.

@@ -268,30 +268,46 @@ pub fn hash_to_g1(message: &[u8], dst: &[u8]) -> G1Point {
     G1Point(point)
 }
 
-/// Σ scalarᵢ · pointᵢ of encoded points of G1, for public values; `None` if the sum is not in the group or neutral.
-///
-/// Of the single points it is checked only that they are canonical and on the curve, and not whether they are in the
-/// subgroup, which costs about as much again. So this is for a sum that is checked for itself, as a signature is.
-///
-/// # Errors
-/// [`Error::Input`] if an encoding is none, or of the neutral element.
-pub fn sum_of_encoded(scalars: &[Fr], encoded: &[&[u8]]) -> Result<Option<G1Affine>> {
-    let read = |bytes: &&[u8]| {
+/// A point of the curve of G1, canonically encoded and not the neutral element. Whether it is in the subgroup was not looked
+/// at, which costs about as much as reading it: for points whose sum is checked for itself, as a signature is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct G1OnCurve(blst::min_pk::PublicKey);
+
+impl G1OnCurve {
+    /// Reads a compressed point.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is none of the curve, or the neutral element.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let Some(first) = bytes.first().filter(|_| bytes.len() == G1_LEN) else {
             return Err(Error::input(format!("G1 of BLS12-381: {} bytes, {G1_LEN} are needed", bytes.len())));
         };
         let refuse = |error| refusal("G1 of BLS12-381", *first, error);
+        let point = blst::min_pk::PublicKey::uncompress(bytes).map_err(refuse)?;
         if first & INFINITY != 0 {
             return Err(refuse(BLST_ERROR::BLST_PK_IS_INFINITY));
         }
-        blst::min_pk::PublicKey::uncompress(bytes).map(blst::blst_p1_affine::from).map_err(refuse)
-    };
-    let points: Vec<blst::blst_p1_affine> = encoded.par_iter().map(read).collect::<Result<_>>()?;
-    let mut packed = Vec::with_capacity(scalars.len() * 32);
-    scalars.iter().for_each(|scalar| packed.extend_from_slice(&scalar.to_bytes()));
-    // Pippenger's buckets add points of any order; only products by halves of the scalar need the subgroup.
-    let sum = G1::sum(&packed, SCALAR_BITS, &points).to_affine();
-    Ok(sum.0.validate().is_ok().then_some(sum))
+        Ok(Self(point))
+    }
+
+    /// The same point, as an element of the group.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is not in the subgroup.
+    pub fn to_affine(&self) -> Result<G1Affine> {
+        self.0.validate().map_err(|error| refusal("G1 of BLS12-381", COMPRESSED, error))?;
+        Ok(G1Affine(self.0))
+    }
+
+    /// Σ scalarᵢ · pointᵢ for public values; `None` if it is not in the group, or neutral. Both slices are of one length.
+    pub fn sum_of_products(scalars: &[Fr], points: &[Self]) -> Option<G1Affine> {
+        let mut packed = Vec::with_capacity(scalars.len() * 32);
+        scalars.iter().for_each(|scalar| packed.extend_from_slice(&scalar.to_bytes()));
+        let raw: Vec<blst::blst_p1_affine> = points.iter().map(|point| point.0.into()).collect();
+        // Pippenger's buckets add points of any order; only products by halves of the scalar need the subgroup.
+        let sum = G1::sum(&packed, SCALAR_BITS, &raw).to_affine();
+        sum.0.validate().is_ok().then_some(sum)
+    }
 }
 
 #[cfg(test)]

@@ -373,6 +373,8 @@ pub(super) fn too_few(domain: &Domain, threshold: usize, good: usize, wrong: &[u
 
 /// x·B of the key that shares with these values are of: as many as the threshold are needed.
 pub(super) fn interpolate(shares: &[Share]) -> Result<RistrettoPoint> {
+    #[cfg(test)]
+    INTERPOLATED.with(|interpolated| interpolated.set(interpolated.get() + 1));
     let indices: Vec<u16> = shares.iter().map(|share| share.index).collect();
     let weights: Vec<Scalar> = lagrange_at_zero(&indices)?;
     Ok(RistrettoPoint::vartime_multiscalar_mul(weights, shares.iter().map(|share| share.value)))
@@ -451,6 +453,9 @@ pub(super) fn verdicts<S: AsRef<[u8]>>(
 thread_local! {
     /// How many shares were checked, alone or in combinations, each time counted.
     pub(super) static CHECKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+
+    /// How many times shares were put together.
+    pub(super) static INTERPOLATED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

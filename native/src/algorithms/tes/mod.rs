@@ -7,8 +7,9 @@
 //! - [`tdh2`]: encryption on ristretto255 ([`ristretto`]).
 //! - [`coin`]: a bit that nobody knows before enough parties show their shares.
 //!
-//! [`dleq`] is what [`tdh2`] and [`coin`] share: shares that prove themselves. [`share`] has the keys and their encodings, [`polynomial`] sharing and interpolation; the [`group::Group`] trait is what
-//! both need of a group.
+//! [`dleq`] is what [`tdh2`] and [`coin`] share: shares that prove themselves. `subsets` says which shares to try when the
+//! first do not fit. [`share`] has the keys and their encodings, [`polynomial`] sharing and interpolation; the
+//! [`group::Group`] trait is what both need of a group.
 
 pub mod bls;
 pub mod bls12381;
@@ -19,4 +20,5 @@ pub mod group;
 pub mod polynomial;
 pub mod ristretto;
 pub mod share;
+mod subsets;
 pub mod tdh2;

@@ -26,6 +26,7 @@ use super::dleq::{self, CHALLENGE_LEN, Domain, Share, Subject, Verifier};
 use super::group::Group;
 use super::ristretto::Ristretto;
 use super::share::{GroupKey, SecretShare, Tdh2Keys};
+use super::subsets;
 use crate::crypto::dem;
 use crate::crypto::hash::{Digest, Hasher, digest};
 use crate::error::{Error, Result};
@@ -290,8 +291,9 @@ pub fn verify_shares<P: AsRef<[u8]>, S: AsRef<[u8]>>(
 
 /// The plaintext, from the shares of any `threshold` parties. `public_shares` are those of all parties, by index from 1 on.
 ///
-/// Optimistic: the first `threshold` shares are taken as they are, and the body's tag says whether they were right. Only
-/// if it does not are shares checked, together; wrong ones are left out and others take their place.
+/// Optimistic: the first `threshold` shares are taken as they are, and the body's tag says whether they were right. If not,
+/// a few other choices are tried (`subsets`), one of which is right if a single share is wrong. Only if none opens
+/// are shares checked, together; wrong ones are left out and others take their place.
 ///
 /// # Errors
 /// [`Error::Verification`] if the ciphertext is wrong (also if it was made wrong: then all shares are right and it does
@@ -313,12 +315,19 @@ pub fn combine<P: AsRef<[u8]>, S: AsRef<[u8]>>(
         let shared = Zeroizing::new(dleq::interpolate(shares)?);
         dem::open(&body_key(public, label, &capsule.bytes[..32], &shared), label, body)
     };
-    let formed = shares.iter().filter_map(|share| DOMAIN.parse(share.as_ref()).ok());
-    let first: Vec<Share> = formed.take(threshold).collect();
-    if first.len() == threshold
-        && let Ok(plain) = open(&first)
-    {
-        return Ok(plain);
+    let mut formed = shares.iter().filter_map(|share| DOMAIN.parse(share.as_ref()).ok());
+    let mut read: Vec<Share> = formed.by_ref().take(threshold).collect();
+    if read.len() == threshold {
+        if let Ok(plain) = open(&read) {
+            return Ok(plain);
+        }
+        read.extend(formed);
+        for places in subsets::others(threshold, read.len()) {
+            let some: Vec<Share> = places.iter().map(|at| read[*at]).collect();
+            if let Ok(plain) = open(&some) {
+                return Ok(plain);
+            }
+        }
     }
     let verifier = |index| Verifier::of::<Tdh2Keys, _>(public_shares, index);
     let good = capsule.subject(label).first_good(threshold, shares, verifier)?;

@@ -9,6 +9,7 @@ use crate::algorithms::tes::bls12381::{Fr, G1, G1Affine, G1Point, G2, counted, h
 use crate::algorithms::tes::group::{Group, Scalar as _};
 use crate::algorithms::tes::polynomial::Polynomial;
 use crate::algorithms::tes::share::{SecretShare, Tdh2Keys};
+use crate::algorithms::tes::subsets;
 use crate::error::{Error, Result};
 
 fn key(seed: u8) -> SecretKey {
@@ -400,10 +401,20 @@ fn a_wrong_share_among_a_hundred_costs_a_few_pairings_more() {
     };
     let (signature, wrong, loops, exponentiations) = run(&shares);
     assert_eq!((wrong, loops, exponentiations), (vec![], 2, 1));
-    spoil(&mut shares[40][2..]);
-    // The whole, all shares together, the same tilted, and the whole again.
-    assert_eq!(run(&shares), (signature, vec![41], 8, 4));
-    for at in [3, 60] {
+    // The whole, up to three choices that leave out a third of it, the shares left out together, and the same tilted.
+    for at in [0, 21, 22, 40, 43, 44, 66] {
+        let mut some = shares.clone();
+        spoil(&mut some[at][2..]);
+        let tries = 2 + (0..3).position(|group| at < (group + 1) * 67 / 3).unwrap() + 2;
+        let named = vec![at as u16 + 1];
+        assert_eq!(run(&some), (signature, named, 2 * tries, tries), "{at}");
+    }
+    for at in 67..100 {
+        let mut some = shares.clone();
+        spoil(&mut some[at][2..]);
+        assert_eq!(run(&some), (signature, vec![], 2, 1), "{at}");
+    }
+    for at in [3, 40, 60] {
         spoil(&mut shares[at][2..]);
     }
     let (again, wrong, loops, _) = run(&shares);
@@ -420,6 +431,43 @@ fn a_wrong_share_among_a_hundred_costs_a_few_pairings_more() {
     let few = counted(|| combine(&public, 67, &publics, &slices(&shares), b"m").unwrap_err());
     assert!(few.0.to_string().contains("needed 67, had 66"), "{}", few.0);
     assert!(few.1 <= 320, "{}", few.1);
+}
+
+#[test]
+fn wrong_shares_that_cancel_out_are_named_all_the_same() {
+    // Two that know each other, and which shares are taken without the first third, are wrong by what cancels out there.
+    let (public, publics, secrets) = deal(6, 9);
+    let mut shares = shares_of(&secrets, b"m");
+    let whole = combine(&public, 6, &publics, &slices(&shares), b"m").unwrap().signature;
+    let taken: Vec<u16> = subsets::others(6, 9).next().unwrap().iter().map(|at| *at as u16 + 1).collect();
+    assert_eq!(taken, [4, 5, 6, 7, 8, 9]);
+    let weights: Vec<Fr> = crate::algorithms::tes::polynomial::lagrange_at_zero(&taken).unwrap();
+    for (at, error) in [(3, weights[4]), (7, Fr::ZERO.sub(&weights[0]))] {
+        let point = G1Affine::from_bytes(&shares[at][2..]).unwrap().to_point();
+        shares[at][2..].copy_from_slice(&G1::to_bytes(&G1::add(&point, &G1::mul_base(&error))));
+    }
+    let combined = combine(&public, 6, &publics, &slices(&shares), b"m").unwrap();
+    assert_eq!(combined.signature, whole);
+    assert_eq!(combined.wrong.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [4, 8]);
+}
+
+#[test]
+#[ignore = "prints times"]
+fn times() {
+    let (public, publics, secrets) = deal(67, 100);
+    let good = shares_of(&secrets, b"m");
+    for bad in [&[][..], &[10], &[30], &[66], &[10, 66], &[10, 30, 50, 66]] {
+        let mut shares = good.clone();
+        bad.iter().for_each(|at| spoil(&mut shares[*at][2..]));
+        let shares = slices(&shares);
+        let once = |_| {
+            let start = std::time::Instant::now();
+            let combined = combine(&public, 67, &publics, &shares, b"m").unwrap();
+            assert_eq!(combined.wrong.len(), bad.len());
+            start.elapsed()
+        };
+        println!("combine, bad {bad:?}: {:?}", (0..40).map(once).min().unwrap());
+    }
 }
 
 proptest! {

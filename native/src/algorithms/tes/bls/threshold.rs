@@ -1,8 +1,10 @@
 //! Signatures that need t parties of n (Boldyreva 2003).
 //!
 //! A share is the message's point times the party's secret share; the signature is the shares' interpolation at 0. It is
-//! checked as a whole, once. Only if that fails are the shares looked at, all of them in one random combination, so that
-//! wrong ones cannot make honest work grow with their number times the group's.
+//! checked as a whole, once. If that fails, a few other choices of shares are tried ([`subsets`]), one of which fits if a
+//! single share is wrong; then the shares that it is made without are checked for the wrong one's name. Only if none fits
+//! are all shares looked at. Shares are checked in one random combination, so that wrong ones cannot make honest work grow
+//! with their number times the group's.
 
 use std::collections::HashMap;
 
@@ -10,11 +12,12 @@ use rayon::prelude::*;
 
 use super::batch::{Claim, settle};
 use super::keys::sign_with;
-use super::signature::{check, misfit, signature_point};
+use super::signature::{check, misfit};
 use super::{PublicKey, PublicShare, SHARE_LEN, SIGNATURE_DST, SIGNATURE_LEN};
-use crate::algorithms::tes::bls12381::{Fr, G1Affine, hash_to_g1, sum_of_encoded};
+use crate::algorithms::tes::bls12381::{Fr, G1Affine, G1OnCurve, hash_to_g1};
 use crate::algorithms::tes::polynomial::{check_indices, lagrange_at_zero};
 use crate::algorithms::tes::share::{BlsKeys, SecretShare, split_index};
+use crate::algorithms::tes::subsets;
 use crate::error::{Error, Result};
 
 /// What [`combine`] found.
@@ -66,7 +69,18 @@ pub fn verify_shares(public: &[PublicShare], message: &[u8], shares: &[&[u8]]) -
     let parts: Vec<(u16, &[u8])> =
         shares.iter().enumerate().map(|(at, share)| split(at, share)).collect::<Result<_>>()?;
     check_indices(&parts.iter().map(|part| part.0).collect::<Vec<_>>())?;
-    verdicts(&keys(public)?, hash_to_g1(message, SIGNATURE_DST).to_affine(), &parts)
+    verdicts(&keys(public)?, hash_to_g1(message, SIGNATURE_DST).to_affine(), &read(&parts))
+}
+
+/// A share's index, and its point if it is one.
+type Part = (u16, Result<G1OnCurve>);
+
+/// Reads the points of shares.
+fn read(parts: &[(u16, &[u8])]) -> Vec<Part> {
+    let wrong = |index, error| Error::verification(format!("bls: share {index}: {error}"));
+    let point =
+        |&(index, bytes): &(u16, &[u8])| (index, G1OnCurve::from_bytes(bytes).map_err(|error| wrong(index, error)));
+    parts.par_iter().map(point).collect()
 }
 
 /// The public shares by their index.
@@ -76,11 +90,12 @@ fn keys(public: &[PublicShare]) -> Result<HashMap<u16, &PublicShare>> {
 }
 
 /// One verdict for each part.
-fn verdicts(keys: &HashMap<u16, &PublicShare>, hash: G1Affine, parts: &[(u16, &[u8])]) -> Result<Vec<Result<()>>> {
-    let claim = |(at, (index, bytes)): (usize, &(u16, &[u8]))| {
+fn verdicts(keys: &HashMap<u16, &PublicShare>, hash: G1Affine, parts: &[Part]) -> Result<Vec<Result<()>>> {
+    let claim = |(at, (index, point)): (usize, &Part)| {
         let stranger = || Error::verification(format!("bls: share {index}: there is no public share with this index"));
         let key = keys.get(index).ok_or_else(stranger)?.point().to_affine();
-        let signature = signature_point(&format!("share {index}"), bytes)?;
+        let outside = |error| Error::verification(format!("bls: share {index}: {error}"));
+        let signature = point.clone()?.to_affine().map_err(outside)?;
         Ok(Claim { hash, key, signature, message_id: 0, key_id: at })
     };
     let claims = parts.par_iter().enumerate().map(claim).collect();
@@ -93,7 +108,8 @@ fn verdicts(keys: &HashMap<u16, &PublicShare>, hash: G1Affine, parts: &[(u16, &[
 }
 
 /// The signature that `threshold` of the shares make together. Those of the least indices are taken and the signature is
-/// checked under the group key; only if it does not fit are the shares checked, the wrong ones named and left out.
+/// checked under the group key; only if it does not fit are shares left out, checked, and the wrong ones named. Named are
+/// those that the signature is made without, as far as they are wrong, or else all that are wrong.
 ///
 /// Without public shares it cannot be told which share is wrong: then a wrong one among those that are taken is an error.
 ///
@@ -118,14 +134,16 @@ pub fn combine(
     check_indices(&parts.iter().map(|part| part.0).collect::<Vec<_>>())?;
     let keys = keys(public_shares)?;
     let needed = usize::from(threshold);
-    let Some(first) = parts.get(..needed) else {
+    if parts.len() < needed {
         return Err(Error::unavailable("bls: signature shares", needed as u64, parts.len() as u64));
-    };
+    }
     let hash = hash_to_g1(message, SIGNATURE_DST).to_affine();
     let key = public.point().to_affine();
-    if let Some(signature) = interpolated(first)?
-        && check(hash, key, signature)
-    {
+    let fits = |parts: &mut dyn Iterator<Item = &Part>| -> Result<Option<G1Affine>> {
+        Ok(interpolated(parts)?.filter(|signature| check(hash, key, *signature)))
+    };
+    let mut read_parts = read(&parts[..needed]);
+    if let Some(signature) = fits(&mut read_parts.iter())? {
         return Ok(Combined { signature: signature.to_bytes(), wrong: Vec::new() });
     }
     if keys.is_empty() {
@@ -133,28 +151,61 @@ pub fn combine(
                        there is no telling which";
         return Err(Error::verification(message));
     }
-    let (mut right, mut wrong) = (Vec::new(), Vec::new());
-    for (verdict, part) in verdicts(&keys, hash, &parts)?.into_iter().zip(&parts) {
-        match verdict {
-            Ok(()) => right.push(*part),
-            Err(error) => wrong.push((part.0, error)),
+    read_parts.extend(read(&parts[needed..]));
+    let parts = read_parts;
+
+    let formed: Vec<usize> = (0..parts.len()).filter(|at| parts[*at].1.is_ok()).collect();
+    // If all of the first are points, they are what did not fit.
+    let first = formed.get(needed - 1).filter(|last| **last >= needed).map(|_| (0..needed).collect());
+    for places in first.into_iter().chain(subsets::others(needed, formed.len())) {
+        let Some(signature) = fits(&mut places.iter().map(|at| &parts[formed[*at]]))? else { continue };
+        let mut is_taken = vec![false; parts.len()];
+        places.iter().for_each(|at| is_taken[formed[*at]] = true);
+        let rest: Vec<Part> =
+            parts.iter().zip(&is_taken).filter(|(_, taken)| !**taken).map(|(part, _)| part.clone()).collect();
+        let (_, mut wrong) = sorted_out(&keys, hash, &rest)?;
+        if wrong.is_empty() {
+            // Then those that are taken hold wrong ones that cancel out.
+            (_, wrong) = sorted_out(&keys, hash, &parts)?;
         }
+        return Ok(Combined { signature: signature.to_bytes(), wrong });
     }
+
+    let (right, wrong) = sorted_out(&keys, hash, &parts)?;
     let Some(first) = right.get(..needed) else {
         let named: Vec<String> = wrong.iter().map(|(index, _)| index.to_string()).collect();
         let what = format!("bls: right signature shares (wrong: {})", named.join(", "));
         return Err(Error::unavailable(what, needed as u64, right.len() as u64));
     };
-    match interpolated(first)? {
-        Some(signature) if check(hash, key, signature) => Ok(Combined { signature: signature.to_bytes(), wrong }),
-        _ => Err(Error::verification("bls: the shares fit the public shares, but these are not of the group key")),
+    match fits(&mut first.iter().copied())? {
+        Some(signature) => Ok(Combined { signature: signature.to_bytes(), wrong }),
+        None => Err(Error::verification("bls: the shares fit the public shares, but these are not of the group key")),
     }
+}
+
+/// The right parts, and the indices of the wrong ones with what is wrong with them.
+fn sorted_out<'a>(
+    keys: &HashMap<u16, &PublicShare>,
+    hash: G1Affine,
+    parts: &'a [Part],
+) -> Result<(Vec<&'a Part>, Vec<(u16, Error)>)> {
+    let (mut right, mut wrong) = (Vec::new(), Vec::new());
+    for (verdict, part) in verdicts(keys, hash, parts)?.into_iter().zip(parts) {
+        match verdict {
+            Ok(()) => right.push(part),
+            Err(error) => wrong.push((part.0, error)),
+        }
+    }
+    Ok((right, wrong))
 }
 
 /// The value at 0; `None` if it is no signature: a share is no point, or they are not of one polynomial. Its shares are not
 /// checked for themselves, so the signature must be.
-fn interpolated(parts: &[(u16, &[u8])]) -> Result<Option<G1Affine>> {
-    let (indices, encoded): (Vec<u16>, Vec<&[u8]>) = parts.iter().copied().unzip();
+fn interpolated(parts: &mut dyn Iterator<Item = &Part>) -> Result<Option<G1Affine>> {
+    let formed: Option<Vec<(u16, G1OnCurve)>> =
+        parts.map(|(index, point)| Some((*index, *point.as_ref().ok()?))).collect();
+    let Some(formed) = formed else { return Ok(None) };
+    let (indices, points): (Vec<u16>, Vec<G1OnCurve>) = formed.into_iter().unzip();
     let weights: Vec<Fr> = lagrange_at_zero(&indices)?;
-    Ok(sum_of_encoded(&weights, &encoded).unwrap_or(None))
+    Ok(G1OnCurve::sum_of_products(&weights, &points))
 }

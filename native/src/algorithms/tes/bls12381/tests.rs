@@ -251,19 +251,21 @@ fn hostile_encodings_are_refused_with_the_reason() {
         (G2::to_bytes(&G2::mul_base(&Fr::ONE)), "96 bytes, 48 are needed"),
         (Vec::new(), "0 bytes, 48 are needed"),
     ] {
-        let message = G1::from_bytes(&bytes).unwrap_err().to_string();
-        assert!(message.contains(reason), "{message}: {}", hex(&bytes));
+        let error = G1::from_bytes(&bytes).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}: {}", hex(&bytes));
+        let in_two_steps = G1OnCurve::from_bytes(&bytes).and_then(|point| point.to_affine());
+        assert_eq!(in_two_steps.unwrap_err(), error);
     }
 }
 
 #[test]
-fn sums_of_encoded_points_are_in_the_group_or_nothing() {
+fn sums_of_points_of_the_curve_are_in_the_group_or_nothing() {
     let scalars: Vec<Fr> = (3..8).map(Fr::from_u64).collect();
     let points: Vec<G1Point> = (5..10).map(|at| G1::mul_base(&Fr::from_u64(at))).collect();
     let mut encoded: Vec<Vec<u8>> = points.iter().map(G1::to_bytes).collect();
     let sum = |encoded: &[Vec<u8>]| {
-        let views: Vec<&[u8]> = encoded.iter().map(Vec::as_slice).collect();
-        sum_of_encoded(&scalars, &views)
+        let points: Result<Vec<G1OnCurve>> = encoded.iter().map(|bytes| G1OnCurve::from_bytes(bytes)).collect();
+        points.map(|points| G1OnCurve::sum_of_products(&scalars, &points))
     };
     assert_eq!(sum(&encoded).unwrap().unwrap().to_point(), G1::sum_of_products(&scalars, &points));
     encoded[2] = on_curve::<G1_LEN>(1, |bytes| {
@@ -271,6 +273,10 @@ fn sums_of_encoded_points_are_in_the_group_or_nothing() {
     })
     .to_vec();
     assert_eq!(sum(&encoded).unwrap(), None);
+    let alone = G1OnCurve::from_bytes(&encoded[2]).unwrap().to_affine();
+    assert_eq!(alone, G1Affine::from_bytes(&encoded[2]));
+    assert!(alone.unwrap_err().to_string().contains("not in the subgroup"));
+    assert_eq!(G1OnCurve::from_bytes(&encoded[0]).unwrap().to_affine().unwrap(), points[0].to_affine());
     let mut neutral = vec![0; G1_LEN];
     neutral[0] = COMPRESSED | INFINITY;
     for (bytes, reason) in [(neutral, "neutral element"), (vec![0xbf; 48], "not below"), (vec![0x80; 47], "47 bytes")] {
@@ -279,8 +285,9 @@ fn sums_of_encoded_points_are_in_the_group_or_nothing() {
         assert!(message.contains(reason), "{message}");
     }
     let cancel = [Fr::ONE, Fr::ZERO.sub(&Fr::ONE)];
-    assert_eq!(sum_of_encoded(&cancel, &[&encoded[0], &encoded[0]]).unwrap(), None);
-    assert_eq!(sum_of_encoded(&[], &[]).unwrap(), None);
+    let point = G1OnCurve::from_bytes(&encoded[0]).unwrap();
+    assert_eq!(G1OnCurve::sum_of_products(&cancel, &[point, point]), None);
+    assert_eq!(G1OnCurve::sum_of_products(&[], &[]), None);
 }
 
 #[test]

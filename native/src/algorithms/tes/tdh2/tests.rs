@@ -316,36 +316,102 @@ fn wrong_shares_are_left_out_and_named_if_too_few_remain() {
     let dealt = deal(3, 7);
     let sealed = encrypt(&dealt.public, b"label", b"plain").unwrap();
     let mut shares = dealt.shares(b"label", &sealed, &[7, 1, 5, 2, 3, 4]);
-    shares[0][50] ^= 1; // of 7: its commitment
+    let mut unproven = shares.clone();
+    shares[0] = swapped(&shares, &[0])[0]; // of 7: the value of 1
     shares[1][2..34].copy_from_slice(RISTRETTO_BASEPOINT_POINT.compress().as_bytes()); // of 1
     shares[3][2..34].copy_from_slice(&[255; 32]); // of 2: no point
     assert_eq!(dealt.combine(3, &sealed, &shares).unwrap(), b"plain");
     let error = dealt.combine(3, &sealed, &shares[..5]).unwrap_err();
     let named = "tdh2: decryption shares that are right (wrong are those of the parties with index 1, 2, 7)";
     assert_eq!(error, Error::unavailable(named, 3, 2));
+    // A right value opens, whatever its proof.
+    unproven[0][50] ^= 1; // of 7: its commitment
+    unproven[1] = shares[1];
+    assert_eq!(dealt.combine(3, &sealed, &unproven[..4]).unwrap(), b"plain");
+}
+
+/// What a combination gives, how many shares it checked, and how many times it put shares together.
+fn costs<T>(f: impl FnOnce() -> T) -> (T, usize, usize) {
+    dleq::INTERPOLATED.with(|interpolated| interpolated.set(0));
+    let (value, checked) = checked_in(f);
+    (value, checked, dleq::INTERPOLATED.with(std::cell::Cell::get))
+}
+
+/// The share with the value of another: well formed, and wrong.
+fn swapped(shares: &[[u8; SHARE_LEN]], bad: &[usize]) -> Vec<[u8; SHARE_LEN]> {
+    let mut some = shares.to_vec();
+    for at in bad {
+        some[*at][2..34].copy_from_slice(&shares[(*at + 1) % shares.len()][2..34]);
+    }
+    some
 }
 
 #[test]
-fn one_bad_share_among_many_costs_few_checks() {
+fn one_bad_share_among_many_is_left_out_without_a_check() {
     let dealt = deal(67, 100);
     let sealed = encrypt(&dealt.public, b"label", b"plain").unwrap();
-    let mut shares = dealt.shares(b"label", &sealed, &(1..=100).collect::<Vec<_>>());
-    let (opened, checked) = checked_in(|| dealt.combine(67, &sealed, &shares));
-    assert_eq!((opened.unwrap(), checked), (b"plain".to_vec(), 0), "good ones are not checked at all");
-    for bad in 0..67 {
-        let mut some = shares.clone();
-        some[bad][2..34].copy_from_slice(&shares[bad + 1][2..34]);
-        let (opened, checked) = checked_in(|| dealt.combine(67, &sealed, &some));
-        assert_eq!(opened.unwrap(), b"plain");
-        assert!((67..=67 * 3 + 10).contains(&checked), "{checked} checks of 67 shares and one more");
+    let shares = dealt.shares(b"label", &sealed, &(1..=100).collect::<Vec<_>>());
+    let run = |bad: &[usize]| {
+        let some = swapped(&shares, bad);
+        let (opened, checked, tries) = costs(|| dealt.combine(67, &sealed, &some));
+        assert_eq!(opened.unwrap(), b"plain", "{bad:?}");
+        (checked, tries)
+    };
+    assert_eq!(run(&[]), (0, 1), "good ones are not checked at all");
+    for bad in 0..100 {
+        // The first 67 are three groups; those to spare are not looked at.
+        let tries = if bad >= 67 { 1 } else { 2 + (0..3).position(|group| bad < (group + 1) * 67 / 3).unwrap() };
+        assert_eq!(run(&[bad]), (0, tries), "{bad}");
+    }
+    // Several of one group are left out as one is, and one that is to spare does no harm behind those that are taken.
+    assert_eq!(run(&(0..22).collect::<Vec<_>>()), (0, 2));
+    assert_eq!(run(&[0, 99]), (0, 2));
+    // Of two groups, or one and its place: all tries fail, then all are checked together and the bad ones found by halves.
+    for bad in [[0, 66], [0, 30], [30, 50], [0, 67]] {
+        let (checked, tries) = run(&bad);
+        assert_eq!(tries, 5, "{bad:?}");
+        assert!((67..=67 * 5).contains(&checked), "{checked} checks of 67 shares and two more");
     }
     // A third is bad, as many as there may be: still linear.
-    for at in (0..99).step_by(3) {
-        shares[at] = [&shares[at][..2], &shares[at + 1][2..]].concat().try_into().unwrap();
+    for bad in [(0..99).step_by(3).collect::<Vec<_>>(), (0..33).collect(), (34..67).collect(), (67..100).collect()] {
+        assert_eq!(bad.len(), 33);
+        let (checked, tries) = run(&bad);
+        assert!(tries <= 5 && checked <= 100 * 5, "{checked} checks of 100 shares");
     }
-    let (opened, checked) = checked_in(|| dealt.combine(67, &sealed, &shares));
-    assert_eq!(opened.unwrap(), b"plain");
-    assert!(checked <= 100 * 5, "{checked} checks of 100 shares");
+    // One more, and too few are right: they are named.
+    let bad: Vec<usize> = (0..34).map(|turn| turn * 2).collect();
+    let (refused, checked, tries) = costs(|| dealt.combine(67, &sealed, &swapped(&shares, &bad)));
+    let named: Vec<String> = bad.iter().map(|at| (at + 1).to_string()).collect();
+    assert!(message(refused).contains(&format!("index {}): needed 67, had 66", named.join(", "))));
+    assert!(tries == 4 && checked <= 100 * 5, "{tries} tries, {checked} checks");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn it_opens_whichever_are_bad_as_long_as_enough_are_good(
+        threshold in 1u16..=12,
+        order in Just((1u16..=12).collect::<Vec<_>>()).prop_shuffle(),
+        bad in subsequence((0..12usize).collect::<Vec<_>>(), 0..=11),
+        how: [u8; 12],
+    ) {
+        let dealt = deal(threshold, 12);
+        let sealed = encrypt(&dealt.public, b"label", b"plain").unwrap();
+        let good = dealt.shares(b"label", &sealed, &order);
+        let bad = &bad[..bad.len().min(12 - usize::from(threshold))];
+        let mut shares = swapped(&good, bad);
+        for at in bad {
+            match how[*at] % 3 {
+                0 => shares[*at][2..34].fill(255), // no point
+                1 if threshold > 1 => {} // another's value
+                _ => shares[*at][2..34].copy_from_slice(RISTRETTO_BASEPOINT_POINT.compress().as_bytes()),
+            }
+        }
+        let (opened, _, tries) = costs(|| dealt.combine(threshold, &sealed, &shares));
+        prop_assert_eq!(opened.unwrap(), b"plain");
+        prop_assert!(tries <= 2 + subsets::TRIES_MAX);
+    }
 }
 
 #[test]
@@ -429,4 +495,30 @@ fn nonces_depend_on_everything_and_never_repeat() {
     let [one, two] = [0, 1].map(|_| dealt.shares(b"label", &sealed, &[1])[0]);
     assert_eq!(one[..34], two[..34]);
     assert!(one[34..66] != two[34..66] && one[66..98] != two[66..98] && one[98..] != two[98..]);
+}
+
+#[test]
+#[ignore = "prints times"]
+fn times() {
+    let dealt = deal(67, 100);
+    let sealed = encrypt(&dealt.public, b"label", &[7; 1000]).unwrap();
+    let capsule = capsule_of(&sealed).unwrap();
+    let time = |name: &str, runs: u32, f: &dyn Fn()| {
+        let once = |_| {
+            let start = std::time::Instant::now();
+            f();
+            start.elapsed()
+        };
+        println!("{name}: {:?}", (0..runs).map(once).min().unwrap());
+    };
+    time("capsule", 500, &|| verify_capsule(&dealt.public, b"label", capsule).unwrap());
+    time("share", 500, &|| {
+        decrypt_share(&dealt.secrets[0], &dealt.public, b"label", capsule).unwrap();
+    });
+    let shares = dealt.shares(b"label", &sealed, &(1..=100).collect::<Vec<_>>());
+    time("verify 67", 30, &|| drop(verify_shares(&dealt.publics, b"label", capsule, &shares[..67]).unwrap()));
+    for bad in [&[][..], &[10], &[30], &[66], &[10, 66], &[10, 30, 50, 66]] {
+        let some = swapped(&shares, bad);
+        time(&format!("combine, bad {bad:?}"), 30, &|| drop(dealt.combine(67, &sealed, &some).unwrap()));
+    }
 }
