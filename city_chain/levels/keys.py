@@ -260,8 +260,8 @@ class KeyMaker:
         faulty_max = (len(dealers) - 1) // 3
         while True:
             if len(dealt) < needed:
-                reasons = f" ({'; '.join(trouble[-3:])})" if trouble else ""
-                what = f"dealings for the keys of epoch {epoch.number}: needed {needed}, had {len(dealt)}{reasons}"
+                why = f" ({'; '.join(trouble[-3:])})" if trouble else ""
+                what = f"dealings for the keys of epoch {epoch.number}: needed {needed}, had {len(dealt)}{why}"
                 raise UnavailableError(what, needed, len(dealt))
             parts = [*head, *(dealt[node] for node in sorted(dealt))]
             named: set[bytes] = set()
