@@ -180,6 +180,8 @@ def test_of_two_key_sets_in_one_burst_one_is_signed(watched: Watched) -> None:
     recipients = [node.keeper.recipient(watched.city.network) for node in nodes]
     # As if no keys had been made: a delegate signs one key set for an epoch, and the rows of this burst come last.
     watched.disk.delete_many([watched.row(node.id, b"k" + watched.city.epoch.root) for node in nodes])
+    for node in nodes:
+        node.keeper._keys = None
 
     def adopt() -> bytes:
         dealt = [node.keeper.deal(watched.city.epoch, recipients, None).to_bytes() for node in nodes]
