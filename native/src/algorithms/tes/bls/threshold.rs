@@ -75,6 +75,9 @@ pub fn verify_shares(public: &[PublicShare], message: &[u8], shares: &[&[u8]]) -
 /// A share's index, and its point if it is one.
 type Part = (u16, Result<G1OnCurve>);
 
+/// The right parts, and the indices of the wrong ones with what is wrong with them.
+type Sorted<'a> = (Vec<&'a Part>, Vec<(u16, Error)>);
+
 /// Reads the points of shares.
 fn read(parts: &[(u16, &[u8])]) -> Vec<Part> {
     let wrong = |index, error| Error::verification(format!("bls: share {index}: {error}"));
@@ -183,12 +186,8 @@ pub fn combine(
     }
 }
 
-/// The right parts, and the indices of the wrong ones with what is wrong with them.
-fn sorted_out<'a>(
-    keys: &HashMap<u16, &PublicShare>,
-    hash: G1Affine,
-    parts: &'a [Part],
-) -> Result<(Vec<&'a Part>, Vec<(u16, Error)>)> {
+/// Checks each part.
+fn sorted_out<'a>(keys: &HashMap<u16, &PublicShare>, hash: G1Affine, parts: &'a [Part]) -> Result<Sorted<'a>> {
     let (mut right, mut wrong) = (Vec::new(), Vec::new());
     for (verdict, part) in verdicts(keys, hash, parts)?.into_iter().zip(parts) {
         match verdict {
