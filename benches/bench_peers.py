@@ -37,10 +37,17 @@ PACKAGES = {
     "pynacl": "nacl.bindings",
     "cryptography": "cryptography",
     "blake3": "blake3",
+    "chia-rs": "chia_rs",
+    "blspy": "blspy",
+    "py-ecc": "py_ecc.bls",
+    "py-arkworks-bls12381": "py_arkworks_bls12381",
+    "milagro-bls-binding": "milagro_bls_binding",
+    "pqcrypto": "pqcrypto",
 }
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # what a peer warns of itself
 def test_peer_is_installed(package: str) -> None:
     pytest.importorskip(PACKAGES[package], exc_type=ImportError)
 

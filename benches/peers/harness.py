@@ -12,6 +12,7 @@ import gc
 import importlib
 import math
 import statistics
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -154,9 +155,11 @@ class Peers:
         self.absent: dict[str, str] = {}
 
     def find(self, module: str, package: str = "") -> ModuleType | None:
-        """The module, or None if it cannot be imported."""
+        """The module, or None if it cannot be imported. What a peer warns of itself is not our concern."""
         try:
-            return importlib.import_module(module)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return importlib.import_module(module)
         except ImportError as error:
             self.absent[package or module] = str(error)
             return None
