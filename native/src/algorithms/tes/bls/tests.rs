@@ -451,25 +451,6 @@ fn wrong_shares_that_cancel_out_are_named_all_the_same() {
     assert_eq!(combined.wrong.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [4, 8]);
 }
 
-#[test]
-#[ignore = "prints times"]
-fn times() {
-    let (public, publics, secrets) = deal(67, 100);
-    let good = shares_of(&secrets, b"m");
-    for bad in [&[][..], &[10], &[30], &[66], &[10, 66], &[10, 30, 50, 66]] {
-        let mut shares = good.clone();
-        bad.iter().for_each(|at| spoil(&mut shares[*at][2..]));
-        let shares = slices(&shares);
-        let once = |_| {
-            let start = std::time::Instant::now();
-            let combined = combine(&public, 67, &publics, &shares, b"m").unwrap();
-            assert_eq!(combined.wrong.len(), bad.len());
-            start.elapsed()
-        };
-        println!("combine, bad {bad:?}: {:?}", (0..40).map(once).min().unwrap());
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 

@@ -496,29 +496,3 @@ fn nonces_depend_on_everything_and_never_repeat() {
     assert_eq!(one[..34], two[..34]);
     assert!(one[34..66] != two[34..66] && one[66..98] != two[66..98] && one[98..] != two[98..]);
 }
-
-#[test]
-#[ignore = "prints times"]
-fn times() {
-    let dealt = deal(67, 100);
-    let sealed = encrypt(&dealt.public, b"label", &[7; 1000]).unwrap();
-    let capsule = capsule_of(&sealed).unwrap();
-    let time = |name: &str, runs: u32, f: &dyn Fn()| {
-        let once = |_| {
-            let start = std::time::Instant::now();
-            f();
-            start.elapsed()
-        };
-        println!("{name}: {:?}", (0..runs).map(once).min().unwrap());
-    };
-    time("capsule", 500, &|| verify_capsule(&dealt.public, b"label", capsule).unwrap());
-    time("share", 500, &|| {
-        decrypt_share(&dealt.secrets[0], &dealt.public, b"label", capsule).unwrap();
-    });
-    let shares = dealt.shares(b"label", &sealed, &(1..=100).collect::<Vec<_>>());
-    time("verify 67", 30, &|| drop(verify_shares(&dealt.publics, b"label", capsule, &shares[..67]).unwrap()));
-    for bad in [&[][..], &[10], &[30], &[66], &[10, 66], &[10, 30, 50, 66]] {
-        let some = swapped(&shares, bad);
-        time(&format!("combine, bad {bad:?}"), 30, &|| drop(dealt.combine(67, &sealed, &some).unwrap()));
-    }
-}
