@@ -21,7 +21,7 @@ import threading
 from collections.abc import Sequence
 
 from city_chain import records
-from city_chain.errors import CityChainError, InputError, ProtocolError, StorageError, VerificationError
+from city_chain.errors import InputError, ProtocolError, StorageError, VerificationError
 from city_chain.ports import Storage
 from city_chain.stages import messages
 
@@ -70,15 +70,6 @@ class Keeper:
         with self._lock:
             if self._keys is None or self._keys.digest != keys.digest:
                 self._keys, self._shares = keys, None
-
-    @property
-    def has_shares(self) -> bool:
-        """Whether it can work with the keys in force."""
-        try:
-            self._own()
-        except CityChainError:
-            return False
-        return True
 
     def sign_share(self, message: bytes) -> bytes:
         """Its share of the city's signature over a message.
