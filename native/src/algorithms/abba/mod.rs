@@ -1,0 +1,1 @@
+//! Asynchronous binary Byzantine agreement (ABY22).

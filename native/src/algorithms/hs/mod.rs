@@ -1,0 +1,1 @@
+//! HotStuff BFT (two-chain, Jolteon).
