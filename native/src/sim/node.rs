@@ -52,12 +52,13 @@ pub struct Turn {
     nodes: u16,
     now: u64,
     steps: Vec<Step>,
+    failure: Option<String>,
 }
 
 impl Turn {
     /// A turn of node `me` of `nodes` at the time `now`, µs.
     pub fn new(me: u16, nodes: u16, now: u64) -> Self {
-        Self { me, nodes, now, steps: Vec::new() }
+        Self { me, nodes, now, steps: Vec::new(), failure: None }
     }
 
     /// Whose turn it is.
@@ -93,6 +94,22 @@ impl Turn {
         }
     }
 
+    /// Decides, for ever.
+    pub fn decide(&mut self, slot: u64, value: Digest) {
+        self.step(Step::Decide { slot, value });
+    }
+
+    /// Puts something into the table of events.
+    pub fn note(&mut self, kind: &'static str, number: u64, bytes: Vec<u8>) {
+        self.step(Step::Note { kind, number, bytes });
+    }
+
+    /// Ends the run as failed, after what was done in this turn: something happened that must not (a driver's own error, a
+    /// rule of the protocol that only the node can see).
+    pub fn fail(&mut self, what: impl Into<String>) {
+        self.failure.get_or_insert(what.into());
+    }
+
     /// Carries out what a machine asks for; its events are for `on_event`, which gets the turn to act in.
     pub fn carry_out<M: Machine>(&mut self, machine: &mut M, mut on_event: impl FnMut(&mut M, &mut Self, M::Event)) {
         loop {
@@ -116,10 +133,14 @@ impl Turn {
     pub fn into_steps(self) -> Vec<Step> {
         self.steps
     }
+
+    pub(super) fn into_parts(self) -> (Vec<Step>, Option<String>) {
+        (self.steps, self.failure)
+    }
 }
 
 /// A node of a simulation. What it keeps beside its disk is lost when it crashes.
-pub trait Node {
+pub trait Node: Send {
     /// The first turn: after the start of the run, or after a restart.
     fn start(&mut self, turn: &mut Turn);
 
@@ -134,10 +155,22 @@ pub trait Node {
 }
 
 /// Makes the nodes of a run: at the start, and again, from what is on its disk, after a crash.
-pub trait MakeNode {
+pub trait MakeNode: Send {
     /// Node `me`; `disk` holds the records that were durable, in order, and is empty at the start of the run.
     ///
     /// # Errors
     /// What is on the disk cannot be read.
     fn make(&mut self, me: u16, disk: &[Vec<u8>]) -> Result<Box<dyn Node>>;
+
+    /// Whether a node is honest. What the others decide is not looked at by checkers.
+    fn is_honest(&self, _me: u16) -> bool {
+        true
+    }
+}
+
+/// A function makes honest nodes.
+impl<F: FnMut(u16, &[Vec<u8>]) -> Result<Box<dyn Node>> + Send> MakeNode for F {
+    fn make(&mut self, me: u16, disk: &[Vec<u8>]) -> Result<Box<dyn Node>> {
+        self(me, disk)
+    }
 }

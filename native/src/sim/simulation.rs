@@ -1,0 +1,679 @@
+//! The run: one queue of happenings, the nodes, and what goes wrong with them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use super::check::{Agreement, Failure, Validity};
+use super::faults::{Crash, Faults, Moment, Point};
+use super::network::{Carried, Envelope, Fate, Network, Scheduler};
+use super::node::{MakeNode, Node, Step, Turn};
+use super::rng::Rng;
+use super::trace::Trace;
+use crate::error::{Error, Result};
+
+/// The most nodes of a run.
+pub const NODES_MAX: u16 = 4096;
+
+/// How large a run may become before it counts as one that explodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Happenings.
+    pub happenings: u64,
+    /// Happenings that wait at once.
+    pub queue: usize,
+    /// Rows of the table that are kept; the run goes on without keeping more.
+    pub rows: usize,
+    /// Whether the digest of the trace is taken. It costs about as much as the rest of the simulator.
+    pub digest: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { happenings: 10_000_000, queue: 1_000_000, rows: 200_000, digest: true }
+    }
+}
+
+/// Why [`Simulation::run`] came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Nothing is left to happen.
+    Idle,
+    /// The time has come.
+    Time,
+    /// What was waited for has come true.
+    Reached,
+}
+
+#[derive(Debug)]
+enum Happening {
+    Start { node: u16 },
+    Deliver { number: u64, from: u16, to: u16, message: Vec<u8> },
+    Wake { node: u16, life: u64, at: u64 },
+    Written { node: u16, life: u64 },
+    Crash { node: u16, down: Option<u64>, wiped: bool, storm: bool },
+}
+
+#[derive(Debug)]
+struct Queued {
+    at: u64,
+    order: u64,
+    happening: Happening,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Queued {}
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// A node's place in the run: the node while it is up, and what outlives it.
+struct Host {
+    node: Option<Box<dyn Node>>,
+    honest: bool,
+    /// How often it was started.
+    life: u64,
+    wake: Option<u64>,
+    disk: Vec<Vec<u8>>,
+    /// Handed to the disk and not durable: when it will be, ticket, record.
+    writing: VecDeque<(u64, u64, Vec<u8>)>,
+    written_at: u64,
+    steps: u64,
+    sends: u64,
+    persists: u64,
+    durables: u64,
+    /// Crashes at a step that are still to come.
+    crashes: Vec<Crash>,
+    /// What waits for it while it is down.
+    waiting: Vec<(u64, u16, Vec<u8>)>,
+}
+
+impl Host {
+    fn count(&self, point: Point) -> u64 {
+        match point {
+            Point::Step => self.steps,
+            Point::Send => self.sends,
+            Point::Persist => self.persists,
+            Point::Durable => self.durables,
+        }
+    }
+
+    /// The crash that is due before (or after) the step of these points that comes next (or was the last), taken out.
+    fn due(&mut self, points: &[Point], after: bool) -> Option<Crash> {
+        let at = self.crashes.iter().position(|crash| match crash.when {
+            Moment::Before(point, k) => !after && points.contains(&point) && self.count(point) == k,
+            Moment::After(point, k) => after && points.contains(&point) && self.count(point) == k.saturating_add(1),
+            Moment::At(_) => false,
+        })?;
+        Some(self.crashes.swap_remove(at))
+    }
+}
+
+fn points(step: &Step) -> &'static [Point] {
+    match step {
+        Step::Send { .. } => &[Point::Step, Point::Send],
+        Step::Persist { .. } => &[Point::Step, Point::Persist],
+        _ => &[Point::Step],
+    }
+}
+
+/// A run.
+pub struct Simulation {
+    seed: u64,
+    network: Network,
+    faults: Faults,
+    limits: Limits,
+    make: Box<dyn MakeNode>,
+    scheduler: Option<Box<dyn Scheduler>>,
+    hosts: Vec<Host>,
+    queue: BinaryHeap<Reverse<Queued>>,
+    queued: u64,
+    now: u64,
+    happenings: u64,
+    messages: u64,
+    held: BTreeMap<u64, (u16, u16, Vec<u8>)>,
+    network_rng: Rng,
+    disk_rng: Rng,
+    scheduler_rng: Rng,
+    trace: Trace,
+    agreement: Agreement,
+    replay: String,
+    failure: Option<Failure>,
+}
+
+impl Simulation {
+    /// A run of `nodes` nodes at time 0; nothing has happened yet.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the network or the faults do not fit the number of nodes, or that is 0 or above [`NODES_MAX`].
+    pub fn new(seed: u64, nodes: u16, network: Network, faults: Faults, make: impl MakeNode + 'static) -> Result<Self> {
+        if nodes == 0 || nodes > NODES_MAX {
+            return Err(Error::input(format!("simulation: {nodes} nodes, 1 to {NODES_MAX} are allowed")));
+        }
+        network.check(nodes)?;
+        faults.check(nodes)?;
+        let limits = Limits::default();
+        let hosts = (0..nodes).map(|node| host(node, make.is_honest(node), &faults)).collect();
+        let mut simulation = Self {
+            seed,
+            network,
+            faults,
+            limits,
+            make: Box::new(make),
+            scheduler: None,
+            hosts,
+            queue: BinaryHeap::new(),
+            queued: 0,
+            now: 0,
+            happenings: 0,
+            messages: 0,
+            held: BTreeMap::new(),
+            network_rng: Rng::new(seed, "network", 0),
+            disk_rng: Rng::new(seed, "disk", 0),
+            scheduler_rng: Rng::new(seed, "scheduler", 0),
+            trace: Trace::new(limits.rows, limits.digest),
+            agreement: Agreement::default(),
+            replay: format!("Simulation::new({seed}, ...)"),
+            failure: None,
+        };
+        simulation.plan(nodes);
+        Ok(simulation)
+    }
+
+    fn plan(&mut self, nodes: u16) {
+        for node in 0..nodes {
+            self.push(0, Happening::Start { node });
+        }
+        for crash in self.faults.crashes.clone() {
+            if let Moment::At(at) = crash.when {
+                let Crash { node, restart: down, wiped, .. } = crash;
+                self.push(at, Happening::Crash { node, down, wiped, storm: false });
+            }
+        }
+        let mut rng = Rng::new(self.seed, "faults", 0);
+        for (at, node, down) in self.faults.storm_crashes(nodes, &mut rng) {
+            self.push(at, Happening::Crash { node, down: Some(down), wiped: false, storm: true });
+        }
+    }
+
+    /// Sets how large the run may become. To be called before it begins: what was counted starts anew.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.trace = Trace::new(limits.rows, limits.digest);
+        self.limits = limits;
+        self
+    }
+
+    /// Lets an adversary rule the network.
+    #[must_use]
+    pub fn with_scheduler(mut self, scheduler: impl Scheduler + 'static) -> Self {
+        self.scheduler = Some(Box::new(scheduler));
+        self
+    }
+
+    /// Looks at every decision of an honest node.
+    #[must_use]
+    pub fn with_validity(mut self, validity: Validity) -> Self {
+        self.agreement.set_validity(validity);
+        self
+    }
+
+    /// The command that replays this run, seed included: failures print it.
+    #[must_use]
+    pub fn with_replay(mut self, command: impl Into<String>) -> Self {
+        self.replay = command.into();
+        self
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// How many nodes there are.
+    pub fn nodes(&self) -> u16 {
+        self.hosts.len() as u16
+    }
+
+    /// Virtual time, µs.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// How many happenings there were.
+    pub fn happenings(&self) -> u64 {
+        self.happenings
+    }
+
+    /// What happened.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// What honest nodes decided.
+    pub fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+
+    /// What is durable on a node's disk.
+    pub fn disk(&self, node: u16) -> Option<&[Vec<u8>]> {
+        self.hosts.get(usize::from(node)).map(|host| host.disk.as_slice())
+    }
+
+    /// Whether a node runs.
+    pub fn is_up(&self, node: u16) -> bool {
+        self.hosts.get(usize::from(node)).is_some_and(|host| host.node.is_some())
+    }
+
+    /// Whether a node is honest; what others decide is not looked at.
+    pub fn is_honest(&self, node: u16) -> bool {
+        self.hosts.get(usize::from(node)).is_some_and(|host| host.honest)
+    }
+
+    /// When the last fault that has a time is over, µs; `u64::MAX` if never.
+    pub fn quiet_at(&self) -> u64 {
+        self.network.quiet_at().max(self.faults.quiet_at())
+    }
+
+    /// A failure of this run, now.
+    pub fn fail(&self, what: impl Into<String>) -> Failure {
+        let (seed, at, happenings) = (self.seed, self.now, self.happenings);
+        Failure { seed, at, happenings, what: what.into(), replay: self.replay.clone() }
+    }
+
+    /// Hands a message to the network as if `from` had sent it: an adversary outside of the nodes.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is no such node; the failure of the run if there is one.
+    pub fn inject(&mut self, from: u16, to: u16, message: Vec<u8>) -> Result<()> {
+        self.node_exists(from)?;
+        self.node_exists(to)?;
+        self.send(from, to, message);
+        self.outcome(())
+    }
+
+    /// Crashes a node now; it comes back after `restart` µs, or not at all. A node that is down stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is no such node.
+    pub fn crash(&mut self, node: u16, restart: Option<u64>, wiped: bool) -> Result<()> {
+        self.node_exists(node)?;
+        self.take_down(node, restart, wiped);
+        Ok(())
+    }
+
+    fn node_exists(&self, node: u16) -> Result<()> {
+        if node >= self.nodes() {
+            return Err(Error::input(format!("simulation: node {node}, but there are {}", self.nodes())));
+        }
+        Ok(())
+    }
+
+    /// Runs until nothing is left to happen or the next happening is later than `until`, µs (the time is `until` then).
+    ///
+    /// # Errors
+    /// The run broke a rule or a limit; it goes no further.
+    pub fn run(&mut self, until: u64) -> std::result::Result<Stop, Failure> {
+        self.run_while(until, |_| true)
+    }
+
+    /// [`Simulation::run`] until `goes_on` says no; it is asked before each happening.
+    ///
+    /// # Errors
+    /// As [`Simulation::run`].
+    pub fn run_while(
+        &mut self,
+        until: u64,
+        mut goes_on: impl FnMut(&Self) -> bool,
+    ) -> std::result::Result<Stop, Failure> {
+        self.failed()?;
+        loop {
+            if !goes_on(self) {
+                return Ok(Stop::Reached);
+            }
+            match self.next_at() {
+                None => return Ok(Stop::Idle),
+                Some(at) if at > until => {
+                    self.now = self.now.max(until);
+                    return Ok(Stop::Time);
+                }
+                Some(_) => self.step()?,
+            };
+        }
+    }
+
+    /// When the next happening is, µs.
+    pub fn next_at(&mut self) -> Option<u64> {
+        self.release();
+        self.queue.peek().map(|Reverse(next)| next.at)
+    }
+
+    /// Lets the next thing happen; `false` if there is none.
+    ///
+    /// # Errors
+    /// As [`Simulation::run`].
+    pub fn step(&mut self) -> std::result::Result<bool, Failure> {
+        self.failed()?;
+        self.release();
+        let Some(Reverse(next)) = self.queue.pop() else { return Ok(false) };
+        self.happenings += 1;
+        if self.happenings > self.limits.happenings {
+            self.broke(format!("more than {} happenings", self.limits.happenings));
+        }
+        self.now = self.now.max(next.at);
+        self.happen(next.happening);
+        self.outcome(true)
+    }
+
+    /// Runs until all honest nodes have decided `more` slots more than they have when faults are over, and are up then.
+    /// `bound`: the longest that may take, µs, after the later of now and [`Simulation::quiet_at`].
+    ///
+    /// # Errors
+    /// Some do not get there, or the run broke a rule.
+    pub fn progress(&mut self, more: usize, bound: u64) -> std::result::Result<(), Failure> {
+        let from = self.now.max(self.quiet_at());
+        if from == u64::MAX {
+            return Err(self.fail("progress was asked for, but the network never becomes quiet"));
+        }
+        self.run(from)?;
+        let honest: Vec<u16> =
+            (0..self.nodes()).filter(|node| self.is_honest(*node) && self.comes_back(*node)).collect();
+        let goals: Vec<(u16, usize)> =
+            honest.iter().map(|node| (*node, self.agreement.count(*node).saturating_add(more))).collect();
+        let late = |run: &Self| goals.iter().find(|(node, goal)| run.agreement.count(*node) < *goal).copied();
+        self.run_while(from.saturating_add(bound), |run| late(run).is_some())?;
+        late(self).map_or(Ok(()), |(node, goal)| {
+            let had = self.agreement.count(node);
+            Err(self.fail(format!(
+                "no progress: node {node} has decided {had} of {goal} slots {bound} µs after the faults"
+            )))
+        })
+    }
+
+    /// Whether a node is up or is going to be.
+    fn comes_back(&self, node: u16) -> bool {
+        self.is_up(node)
+            || self
+                .queue
+                .iter()
+                .any(|Reverse(next)| matches!(next.happening, Happening::Start { node: it } if it == node))
+    }
+
+    fn failed(&self) -> std::result::Result<(), Failure> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn outcome<T, E: From<Failure>>(&self, value: T) -> std::result::Result<T, E> {
+        self.failure.clone().map_or(Ok(value), |failure| Err(failure.into()))
+    }
+
+    fn broke(&mut self, what: String) {
+        if self.failure.is_none() {
+            self.failure = Some(self.fail(what));
+        }
+    }
+
+    fn push(&mut self, at: u64, happening: Happening) {
+        if self.queue.len() >= self.limits.queue {
+            return self.broke(format!("more than {} happenings wait", self.limits.queue));
+        }
+        self.queue.push(Reverse(Queued { at, order: self.queued, happening }));
+        self.queued += 1;
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Start { node } => self.start(node),
+            Happening::Deliver { number, from, to, message } => self.deliver(number, from, to, message),
+            Happening::Wake { node, life, at } => self.wake(node, life, at),
+            Happening::Written { node, life } => self.written(node, life),
+            Happening::Crash { node, down, wiped, storm } => self.crash_planned(node, down, wiped, storm),
+        }
+    }
+
+    fn start(&mut self, node: u16) {
+        let host = &mut self.hosts[usize::from(node)];
+        if host.node.is_some() {
+            return;
+        }
+        let lives = host.life;
+        match self.make.make(node, &host.disk) {
+            Ok(made) => host.node = Some(made),
+            Err(error) => return self.broke(format!("node {node} does not start: {error}")),
+        }
+        host.life += 1;
+        host.written_at = self.now;
+        let waiting = std::mem::take(&mut host.waiting);
+        let kind = if lives == 0 { "start" } else { "restart" };
+        self.trace.add(self.now, node, kind, None, lives, &[]);
+        self.turn(node, |it, turn| it.start(turn));
+        for (number, from, message) in waiting {
+            self.push(self.now, Happening::Deliver { number, from, to: node, message });
+        }
+    }
+
+    fn deliver(&mut self, number: u64, from: u16, to: u16, message: Vec<u8>) {
+        let host = &mut self.hosts[usize::from(to)];
+        if host.node.is_none() {
+            if self.network.holds_for_down {
+                if host.waiting.len() >= self.limits.queue {
+                    return self.broke(format!("more than {} messages wait for node {to}", self.limits.queue));
+                }
+                host.waiting.push((number, from, message));
+                return;
+            }
+            return self.lose("down", number, from, to, &message);
+        }
+        self.trace.add(self.now, to, "deliver", Some(from), number, &message);
+        self.turn(to, |it, turn| it.receive(from, &message, turn));
+    }
+
+    fn wake(&mut self, node: u16, life: u64, at: u64) {
+        let host = &mut self.hosts[usize::from(node)];
+        if host.life != life || host.wake != Some(at) || host.node.is_none() {
+            return;
+        }
+        host.wake = None;
+        self.trace.add(self.now, node, "wake", None, at, &[]);
+        self.turn(node, |it, turn| it.wake(turn));
+    }
+
+    fn written(&mut self, node: u16, life: u64) {
+        let host = &mut self.hosts[usize::from(node)];
+        if host.life != life || host.node.is_none() {
+            return;
+        }
+        let Some((_, ticket, record)) = host.writing.pop_front() else { return };
+        self.trace.add(self.now, node, "durable", None, ticket, &record);
+        host.disk.push(record);
+        if let Some(crash) = host.due(&[Point::Durable], false) {
+            host.durables += 1;
+            return self.take_down(node, crash.restart, crash.wiped);
+        }
+        host.durables += 1;
+        let after = host.due(&[Point::Durable], true);
+        self.turn(node, |it, turn| it.durable(ticket, turn));
+        if let Some(crash) = after {
+            self.take_down(node, crash.restart, crash.wiped);
+        }
+    }
+
+    fn crash_planned(&mut self, node: u16, down: Option<u64>, wiped: bool, storm: bool) {
+        let at_once = self.faults.storm.map_or(0, |storm| usize::from(storm.at_once));
+        if storm && self.hosts.iter().filter(|host| host.node.is_none()).count() >= at_once {
+            return;
+        }
+        self.take_down(node, down, wiped);
+    }
+
+    fn take_down(&mut self, node: u16, restart: Option<u64>, wiped: bool) {
+        let host = &mut self.hosts[usize::from(node)];
+        if host.node.take().is_none() {
+            return;
+        }
+        host.wake = None;
+        let kept = self.disk_rng.below(host.writing.len() as u64 + 1) as usize;
+        host.disk.extend(host.writing.drain(..).take(kept).map(|(_, _, record)| record));
+        if wiped {
+            host.disk.clear();
+        }
+        let lives = host.life - 1;
+        self.trace.add(self.now, node, "crash", None, lives, &[]);
+        if let Some(after) = restart {
+            self.push(self.now.saturating_add(after), Happening::Start { node });
+        }
+    }
+
+    /// One turn of a node that is up, and all that it does in it, until it is done or crashes.
+    fn turn(&mut self, node: u16, act: impl FnOnce(&mut dyn Node, &mut Turn)) {
+        let mut turn = Turn::new(node, self.nodes(), self.now);
+        let Some(it) = self.hosts[usize::from(node)].node.as_mut() else { return };
+        act(it.as_mut(), &mut turn);
+        let (steps, failure) = turn.into_parts();
+        let mut write_ends = None;
+        for step in steps {
+            let points = points(&step);
+            if let Some(crash) = self.hosts[usize::from(node)].due(points, false) {
+                return self.take_down(node, crash.restart, crash.wiped);
+            }
+            self.count(node, points);
+            if let Some(scheduler) = self.scheduler.as_mut() {
+                scheduler.saw(node, self.now, &step);
+            }
+            self.carry_out(node, step, &mut write_ends);
+            if let Some(crash) = self.hosts[usize::from(node)].due(points, true) {
+                return self.take_down(node, crash.restart, crash.wiped);
+            }
+        }
+        if let Some(what) = failure {
+            self.broke(format!("node {node}: {what}"));
+        }
+    }
+
+    fn count(&mut self, node: u16, points: &[Point]) {
+        let host = &mut self.hosts[usize::from(node)];
+        host.steps += 1;
+        host.sends += u64::from(points.contains(&Point::Send));
+        host.persists += u64::from(points.contains(&Point::Persist));
+    }
+
+    fn carry_out(&mut self, node: u16, step: Step, write_ends: &mut Option<u64>) {
+        match step {
+            Step::Send { to, message } => self.send(node, to, message),
+            Step::Persist { ticket, record } => self.persist(node, ticket, record, write_ends),
+            Step::Wake { at } => self.set_wake(node, at),
+            Step::Decide { slot, value } => {
+                self.trace.add(self.now, node, "decide", None, slot, &value);
+                if self.hosts[usize::from(node)].honest
+                    && let Err(what) = self.agreement.decide(node, slot, &value, self.now)
+                {
+                    self.broke(what);
+                }
+            }
+            Step::Note { kind, number, bytes } => {
+                self.trace.count_note(node, kind);
+                self.trace.add(self.now, node, kind, None, number, &bytes);
+            }
+        }
+    }
+
+    fn set_wake(&mut self, node: u16, at: u64) {
+        let (at, host) = (at.max(self.now), &mut self.hosts[usize::from(node)]);
+        let life = host.life;
+        if host.wake.replace(at) != Some(at) {
+            self.push(at, Happening::Wake { node, life, at });
+        }
+    }
+
+    fn persist(&mut self, node: u16, ticket: u64, record: Vec<u8>, write_ends: &mut Option<u64>) {
+        self.trace.count_persisted(node, &record);
+        self.trace.add(self.now, node, "persist", None, ticket, &record);
+        let host = &mut self.hosts[usize::from(node)];
+        let at = *write_ends.get_or_insert_with(|| {
+            let begins = host.written_at.max(self.now);
+            begins.saturating_add(self.network.write_time(node, self.now, &mut self.disk_rng))
+        });
+        host.written_at = at;
+        host.writing.push_back((at, ticket, record));
+        let life = host.life;
+        self.push(at, Happening::Written { node, life });
+    }
+
+    fn send(&mut self, from: u16, to: u16, message: Vec<u8>) {
+        let (number, now) = (self.messages, self.now);
+        self.messages += 1;
+        self.trace.count_sent(from, &message);
+        self.trace.add(now, from, "send", Some(to), number, &message);
+        if to >= self.nodes() {
+            return self.lose("nobody", number, from, to, &message);
+        }
+        let carried = self.network.carry(from, to, now, &mut self.network_rng);
+        let fate = self.scheduler.as_mut().map_or(Fate::Natural, |scheduler| {
+            scheduler.fate(&Envelope { number, from, to, at: now, message: &message }, &mut self.scheduler_rng)
+        });
+        match (fate, carried) {
+            (Fate::Lost, _) => self.lose("scheduler", number, from, to, &message),
+            (Fate::After(delay), _) => self.arrive(delay, number, from, to, message),
+            (Fate::Held, _) if self.held.len() >= self.limits.queue => {
+                self.broke(format!("more than {} messages are held", self.limits.queue));
+            }
+            (Fate::Held, _) => drop(self.held.insert(number, (from, to, message))),
+            (Fate::Natural, Carried { lost: Some(why), .. }) => self.lose(why, number, from, to, &message),
+            (Fate::Natural, Carried { delay, again, .. }) => {
+                if let Some(again) = again {
+                    self.arrive(again, number, from, to, message.clone());
+                }
+                self.arrive(delay, number, from, to, message);
+            }
+        }
+    }
+
+    fn arrive(&mut self, delay: u64, number: u64, from: u16, to: u16, message: Vec<u8>) {
+        self.push(self.now.saturating_add(delay), Happening::Deliver { number, from, to, message });
+    }
+
+    fn lose(&mut self, why: &'static str, number: u64, from: u16, to: u16, message: &[u8]) {
+        self.trace.count_lost();
+        self.trace.add(self.now, from, why, Some(to), number, message);
+    }
+
+    /// Lets go what the scheduler holds and now releases.
+    fn release(&mut self) {
+        let Some(scheduler) = self.scheduler.as_mut().filter(|_| !self.held.is_empty()) else { return };
+        let numbers: Vec<u64> = self.held.keys().copied().collect();
+        for number in scheduler.release(&numbers, self.queue.is_empty()) {
+            if let Some((from, to, message)) = self.held.remove(&number) {
+                self.arrive(0, number, from, to, message);
+            }
+        }
+    }
+}
+
+fn host(node: u16, honest: bool, faults: &Faults) -> Host {
+    let own = |crash: &&Crash| crash.node == node && !matches!(crash.when, Moment::At(_));
+    Host {
+        node: None,
+        honest,
+        life: 0,
+        wake: None,
+        disk: Vec::new(),
+        writing: VecDeque::new(),
+        written_at: 0,
+        steps: 0,
+        sends: 0,
+        persists: 0,
+        durables: 0,
+        crashes: faults.crashes.iter().filter(own).copied().collect(),
+        waiting: Vec::new(),
+    }
+}
