@@ -305,6 +305,7 @@ class City:
         self,
         payload: Payload,
         *,
+        touched: Iterable[bytes] = (),
         seal: str | Iterable[bytes] | None = None,
         deadline_s: float = _DEADLINE_S,
     ) -> records.Receipt:
@@ -313,6 +314,7 @@ class City:
         Args:
             payload: Any bytes, at most 64 MiB, or a transaction made by `transaction`. The same transaction sent again
                 gives the receipt of the first time; the same bytes sent again are another transaction.
+            touched: Keys of the ledger that it touches (see `transaction`), of a payload that is bytes.
             seal: To whom the payload is sealed: None (to nobody: every holder of enough fragments can read it),
                 ``"city"`` (once it is committed, no fewer than a threshold of delegates open it), or 1 to 64 readers'
                 public keys (`city_chain.algorithms.tes.kem`). A transaction is sealed when it is made, or not at all.
@@ -334,6 +336,11 @@ class City:
             DeadlineError: The time was up.
             StorageError: The disk is full, read-only or broken; nothing that was acknowledged is lost.
         """
+        keys = list(touched)
+        if keys:
+            if isinstance(payload, records.Transaction):
+                raise InputError("a transaction is signed and touches what it touches; make it with touched=…")
+            payload, seal = self.transaction(payload, touched=keys, seal=seal), None
         (outcome,) = self.send_many([payload], seal=seal, deadline_s=deadline_s)
         if isinstance(outcome, CityChainError):
             raise outcome

@@ -148,6 +148,7 @@ class Embedded:
             return key == self.sender.identity.id
 
         judge = Judge(self.ledger, self._roster, region, self.sender.terms, authorised, parts.clock)
+        self._judge = judge
         ingress = Ingress(founding.epoch.network, authorised, parts.clock)
         self._host = Host(hosted, self.ledger, judge, ingress, put)
         self._nodes = self._make_nodes(founding, hosted)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from typing import Protocol
 
 from city_chain import records
 from city_chain.errors import CityChainError, ProtocolError, UnavailableError, VerificationError
@@ -18,7 +19,7 @@ from city_chain.node.roster import Roster
 from city_chain.ports import Clock
 from city_chain.stages.model import Terms
 
-__all__ = ["Case", "Judge", "read_evidence"]
+__all__ = ["Case", "Judge", "Ruler", "read_evidence"]
 
 _AHEAD_MAX_MS = 5_000
 _REMEMBERED_MAX = 8192
@@ -52,10 +53,20 @@ class Case:
 
 
 def read_evidence(part: bytes) -> Certificate:
-    """A certificate of either kind, told by its tag."""
+    """A certificate or ruling, told by its tag."""
     if part[:4] == b"CCrc":
         return records.RepairCertificate.from_bytes(part)
+    if part[:4] == b"CCru":
+        return records.Ruling.from_bytes(part)
     return records.AvailabilityCertificate.from_bytes(part)
+
+
+class Ruler(Protocol):
+    """Evaluates what is ruled about transactions of several cities (see `sharding.Shard`)."""
+
+    def check(self, rulings: Sequence[records.Ruling], hlc: int) -> list[CityChainError | None]:
+        """What is wrong with each ruling of a batch with that stamp, taken in their order; None where nothing is."""
+        ...
 
 
 class Judge:
@@ -68,6 +79,7 @@ class Judge:
         terms: How transactions must be dispersed.
         authorised: Whether a key may send or repair.
         clock: Physical time.
+        shard: Evaluates rulings; None for a city that is in no world.
     """
 
     def __init__(
@@ -78,6 +90,7 @@ class Judge:
         terms: Terms,
         authorised: Callable[[bytes], bool],
         clock: Clock,
+        shard: Ruler | None = None,
     ) -> None:
         self._terms = terms
         self._ledger = ledger
@@ -85,6 +98,7 @@ class Judge:
         self._unit = unit
         self._authorised = authorised
         self._clock = clock
+        self.shard = shard
         self._found_right: dict[bytes, None] = {}
 
     def check(self, case: Case) -> None:
@@ -102,7 +116,7 @@ class Judge:
         latest = max((self._clock.now_ms() + _AHEAD_MAX_MS) << 16, tip.hlc + 1)
         if not tip.hlc < header.hlc <= latest:
             raise ProtocolError(f"batch: the stamp {header.hlc} is not after the last batch's, or is in the future")
-        for verdict in self.verdicts(case.batch.entries, case.evidence):
+        for verdict in self.verdicts(case.batch.entries, case.evidence, header.hlc):
             if verdict is not None:
                 raise verdict
 
@@ -151,23 +165,35 @@ class Judge:
             raise VerificationError("hand over: the city's public keys would not stay as they are")
 
     def verdicts(
-        self, entries: Sequence[records.Entry], evidence: Sequence[Certificate]
+        self, entries: Sequence[records.Entry], evidence: Sequence[Certificate], hlc: int | None = None
     ) -> list[CityChainError | None]:
-        """What is wrong with each entry, taken in their order; None where nothing is."""
+        """What is wrong with each entry, taken in their order; None where nothing is.
+
+        Args:
+            entries: The entries.
+            evidence: What is behind each.
+            hlc: The stamp of the batch that they are in; None: one that is made now.
+        """
         verdicts: list[CityChainError | None] = [None] * len(entries)
         senders: dict[bytes, SenderState] = {}
         available: list[tuple[int, records.AvailabilityCertificate]] = []
-        sent = [entry.tx_id for entry in entries if entry.generation is None]
+        sent = [entry.tx_id for entry in entries if entry.kind == "transaction"]
+        rulings: list[tuple[int, records.Ruling]] = []
         committed = {tx_id for tx_id, there in zip(sent, self._ledger.committed(sent), strict=True) if there}
         for at, (entry, piece) in enumerate(zip(entries, evidence, strict=True)):
             try:
                 if isinstance(piece, records.RepairCertificate):
                     self._check_repair(entry, piece)
+                elif isinstance(piece, records.Ruling):
+                    _check_ruling(entry, piece)
+                    rulings.append((at, piece))
                 else:
                     self._check_transaction(entry, piece, committed)
                     available.append((at, piece))
             except CityChainError as error:
                 verdicts[at] = error
+        for at, verdict in self._check_rulings(rulings, hlc):
+            verdicts[at] = verdict
         for at, verdict in self._check_signatures(available):
             verdicts[at] = verdicts[at] or verdict
         for at, entry in enumerate(entries):
@@ -195,6 +221,19 @@ class Judge:
             )
         if entry.tx_id in committed:
             raise VerificationError(f"entry: transaction {entry.tx_id.hex()} is committed already")
+
+    def _check_rulings(
+        self, rulings: Sequence[tuple[int, records.Ruling]], hlc: int | None
+    ) -> list[tuple[int, CityChainError | None]]:
+        """Evaluates the commands in their order, and compares what comes out with what the rulings say."""
+        if not rulings:
+            return []
+        if self.shard is None:
+            alone = ProtocolError(f"ruling: the city {self._unit!r} is in no world")
+            return [(at, alone) for at, _ in rulings]
+        stamp = max(self._clock.now_ms() << 16, self._ledger.tip.hlc + 1) if hlc is None else hlc
+        verdicts = self.shard.check([ruling for _, ruling in rulings], stamp)
+        return [(at, verdict) for (at, _), verdict in zip(rulings, verdicts, strict=True)]
 
     def _check_signatures(
         self, available: Sequence[tuple[int, records.AvailabilityCertificate]]
@@ -263,3 +302,8 @@ class Judge:
                 raise VerificationError(f"repair: the ack for fragment {ack.index} is an earlier one")
             if ack.hold_until_ms <= now_ms:
                 raise VerificationError(f"repair: the ack for fragment {ack.index} holds until a time that has passed")
+
+
+def _check_ruling(entry: records.Entry, ruling: records.Ruling) -> None:
+    if entry != records.Entry.sharding(ruling):
+        raise VerificationError("entry: its ruling is another one")

@@ -13,6 +13,8 @@ key                          value
 ``r`` tx_id generation       the repair certificate
 ``g`` tx_id                  the running number of the last repair
 ``s`` sender                 the sender's numbers (JSON)
+``u`` subject height         a ruling about a transaction of several cities
+``y`` height                 present where a batch has rulings
 ===========================  ======================================================
 """
 
@@ -36,7 +38,7 @@ SEQUENCE_WINDOW = 1024
 """How far a sequence may run ahead of the lowest one that is not committed: a sender can leave gaps (a transaction that
 could not be delivered), but cannot wander off to look for a draw that suits it."""
 
-type Certificate = records.AvailabilityCertificate | records.RepairCertificate
+type Certificate = records.AvailabilityCertificate | records.RepairCertificate | records.Ruling
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,9 @@ class Ledger:
         """The certificates behind the entries of a committed batch, in their order."""
         found: list[Certificate] = []
         for entry in batch.entries:
-            if entry.generation is None:
+            if entry.kind == "sharding":
+                found.append(self._ruling(entry.tx_id, batch.header.height))
+            elif entry.generation is None:
                 receipt = self.receipt(entry.tx_id)
                 if receipt is None:
                     raise StorageError(f"ledger: the receipt of {entry.tx_id.hex()} is missing")
@@ -255,6 +259,29 @@ class Ledger:
                 with _reading("a repair of", entry.tx_id):
                     found.append(records.RepairCertificate.from_bytes(row))
         return found
+
+    def rulings(self, subject: bytes) -> list[records.Ruling]:
+        """What the city ruled about a transaction of several cities, in its order."""
+        with _reading("a ruling about", subject):
+            return [records.Ruling.from_bytes(row) for _, row in self._storage.scan(b"u" + subject)]
+
+    def ruling_heights(self, after: int) -> Iterator[int]:
+        """The heights above `after` of the batches that have rulings, ascending."""
+        for key, _ in self._storage.scan(b"y", after=b"y" + after.to_bytes(8, "big")):
+            yield int.from_bytes(key[1:], "big")
+
+    def _ruling(self, subject: bytes, height: int) -> records.Ruling:
+        (row,) = self._storage.get_many([_ruling_key(subject, height)])
+        if row is None:
+            raise StorageError(f"ledger: the ruling about {subject.hex()} at height {height} is missing")
+        with _reading("the ruling about", subject):
+            return records.Ruling.from_bytes(row)
+
+    def has(self, entry: records.Entry) -> bool:
+        """Whether a repair or a ruling is committed."""
+        if entry.kind == "sharding":
+            return any(ruling.digest == entry.ruling_hash for ruling in self.rulings(entry.tx_id))
+        return any(records.Entry.repair(known.repair) == entry for known in self.repairs(entry.tx_id))
 
     def tx_ids(self, after: bytes | None = None, limit: int | None = None) -> Iterator[bytes]:
         """The committed transactions by ascending id, from the one after `after`, at most `limit`."""
@@ -322,6 +349,9 @@ class Ledger:
             elif isinstance(piece, records.RepairCertificate) and entry.generation is not None:
                 rows[_repair_key(entry.tx_id, entry.generation)] = piece.to_bytes()
                 rows[b"g" + entry.tx_id] = messages.integer(entry.generation)
+            elif isinstance(piece, records.Ruling) and entry.kind == "sharding":
+                rows[_ruling_key(entry.tx_id, batch.header.height)] = piece.to_bytes()
+                rows[b"y" + batch.header.height.to_bytes(8, "big")] = b""
             else:
                 raise InputError(f"ledger: the evidence of entry {position} is of another kind")
         receipts = records.Receipt.many(
@@ -342,6 +372,10 @@ class Ledger:
 
 def _repair_key(tx_id: bytes, generation: int) -> bytes:
     return b"r" + tx_id + generation.to_bytes(4, "big")
+
+
+def _ruling_key(subject: bytes, height: int) -> bytes:
+    return b"u" + subject + height.to_bytes(8, "big")
 
 
 def _receipt(tx_id: bytes, row: bytes) -> records.Receipt:

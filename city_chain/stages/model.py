@@ -193,10 +193,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """An entry for the ledger and the certificate that earns it its place."""
+    """An entry for the ledger and what earns it its place."""
 
     entry: records.Entry
-    certificate: records.AvailabilityCertificate | records.RepairCertificate
+    certificate: records.AvailabilityCertificate | records.RepairCertificate | records.Ruling
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class Committed:
     """What a commit engine did with some evidence, one outcome for each.
 
     Args:
-        outcomes: The receipt of a transaction, the entry of a repair, or why the piece was not committed.
+        outcomes: The receipt of a transaction, the entry of a repair or ruling, or why the piece was not committed.
     """
 
     outcomes: Sequence[records.Receipt | records.Entry | CityChainError]

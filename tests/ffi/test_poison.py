@@ -131,6 +131,11 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("verify_selections", r.verify_selections, [manifest], city.epoch, city.candidates)
     add("Entry.transaction", r.Entry.transaction, manifest)
     add("Entry.repair", r.Entry.repair, moved.repair)
+    ruling = r.Ruling(bytes(32), command=b"c", statement=b"s")
+    add("Ruling", r.Ruling, bytes(32), command=b"c", statement=b"s")
+    add("Entry.sharding", r.Entry.sharding, ruling)
+    add("Ruling.from_bytes", r.Ruling.from_bytes, ruling.to_bytes())
+    add("Ruling.to_bytes", ruling.to_bytes)
     make = {"height": 1, "previous": network, "unit": "u", "hlc": 1, "entries": batch.entries}
     add("Batch", r.Batch, city.epoch, **make)
     add("CommitCertificate.dpos", r.CommitCertificate.dpos, commit.certificate)

@@ -91,7 +91,7 @@ class DposEngine:
                     case = Case(self._batch(run), [piece.certificate for piece in run])
                     made = {receipt.tx_id: receipt for receipt in self._decide(case, deadline)}
                     for at in left:
-                        if evidence[at].entry.generation is None:
+                        if evidence[at].entry.kind == "transaction":
                             outcomes[at] = made.get(evidence[at].entry.tx_id)
                     left = [at for at in left if outcomes[at] is None]
         return Committed([outcome for outcome in outcomes if outcome is not None])
@@ -125,9 +125,9 @@ class DposEngine:
         entries = [evidence[at].entry for at in left]
         receipts = self._ledger.receipts([entry.tx_id for entry in entries])
         for at, entry, receipt in zip(left, entries, receipts, strict=True):
-            if entry.generation is None and receipt is not None:
+            if entry.kind == "transaction" and receipt is not None:
                 outcomes[at] = receipt
-            elif entry.generation is not None and self._is_committed(evidence[at]):
+            elif entry.kind != "transaction" and self._ledger.has(entry):
                 outcomes[at] = entry
             else:
                 open_ones.append(at)
@@ -137,11 +137,6 @@ class DposEngine:
         for at, verdict in zip(open_ones, verdicts, strict=True):
             outcomes[at] = verdict
         return [at for at, verdict in zip(open_ones, verdicts, strict=True) if verdict is None]
-
-    def _is_committed(self, piece: Evidence) -> bool:
-        return any(
-            records.Entry.repair(known.repair) == piece.entry for known in self._ledger.repairs(piece.entry.tx_id)
-        )
 
     def _fitting(self, evidence: Sequence[Evidence], left: Sequence[int]) -> list[int]:
         """As many of `left`, in order, as one batch takes, each transaction once."""

@@ -20,6 +20,7 @@ use city_chain_native::records::receipt::{Receipt, Trust};
 use city_chain_native::records::repair::{Repair, RepairCertificate};
 use city_chain_native::records::sealed::Sealed;
 use city_chain_native::records::selection::{CandidateList, Selection};
+use city_chain_native::records::sharding::Ruling;
 use city_chain_native::records::transaction::Transaction;
 
 /// One record that there is.
@@ -54,7 +55,7 @@ impl Known {
 }
 
 /// Every record there is.
-pub const RECORDS: [Known; 38] = [
+pub const RECORDS: [Known; 39] = [
     Known::of::<Transaction>("transaction"),
     Known::of::<CandidateList>("candidate_list"),
     Known::of::<Manifest>("manifest"),
@@ -82,6 +83,7 @@ pub const RECORDS: [Known; 38] = [
     Known::of::<CountersignedReceipt>("countersigned_receipt"),
     Known::of::<Repair>("repair"),
     Known::of::<RepairCertificate>("repair_certificate"),
+    Known::of::<Ruling>("ruling"),
     Known::of::<Message>("message"),
     Known::of::<RepairRequest>("repair_request"),
     Known::of::<NodeRecord>("node_record"),

@@ -17,6 +17,7 @@ use crate::proofs::dpos;
 
 use super::manifest::Manifest;
 use super::repair::Repair;
+use super::sharding::Ruling;
 
 /// The most entries of a batch.
 pub const ENTRIES_MAX: usize = 4096;
@@ -60,6 +61,13 @@ pub enum Entry {
         /// The running number of the repair.
         generation: u32,
     } = 1,
+    /// The city ruled about a transaction of several cities, or about the layout.
+    Sharding {
+        /// What it is about.
+        subject: Digest,
+        /// The ruling.
+        ruling_hash: Digest,
+    } = 2,
 }
 
 impl Record for Entry {
@@ -91,10 +99,26 @@ impl Entry {
         Ok(Self::Repair { tx_id: repair.tx_id, repair_hash: repair.digest()?, generation: repair.generation })
     }
 
-    /// The transaction it is about.
+    /// The entry that commits a ruling.
+    pub fn sharding(ruling: &Ruling) -> Result<Self> {
+        Ok(Self::Sharding { subject: ruling.subject, ruling_hash: ruling.digest()? })
+    }
+
+    /// The transaction it is about; of a ruling: its subject.
     pub fn tx_id(&self) -> &Digest {
         match self {
-            Self::Transaction { tx_id, .. } | Self::Repair { tx_id, .. } => tx_id,
+            Self::Transaction { tx_id, .. } | Self::Repair { tx_id, .. } | Self::Sharding { subject: tx_id, .. } => {
+                tx_id
+            }
+        }
+    }
+
+    /// Its kind; a batch has one entry of each kind for one id at most.
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Transaction { .. } => 0,
+            Self::Repair { .. } => 1,
+            Self::Sharding { .. } => 2,
         }
     }
 
@@ -175,8 +199,7 @@ impl Record for Batch {
                 self.header.count
             )));
         }
-        let mut keys: Vec<(u8, &Digest)> =
-            self.entries.iter().map(|entry| (u8::from(matches!(entry, Entry::Repair { .. })), entry.tx_id())).collect();
+        let mut keys: Vec<(u8, &Digest)> = self.entries.iter().map(|entry| (entry.kind(), entry.tx_id())).collect();
         keys.sort_unstable();
         if keys.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::input("batch: a transaction is in it twice"));
@@ -186,7 +209,7 @@ impl Record for Batch {
             .iter()
             .filter_map(|entry| match entry {
                 Entry::Transaction { sender, sequence, .. } => Some((sender, *sequence)),
-                Entry::Repair { .. } => None,
+                Entry::Repair { .. } | Entry::Sharding { .. } => None,
             })
             .collect();
         numbers.sort_unstable();

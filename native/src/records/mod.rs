@@ -5,6 +5,7 @@
 //! its dispersal; with the holders' acks it becomes an [`availability::AvailabilityCertificate`]; a [`batch::Batch`] puts
 //! it into the order of the ledger; the [`receipt::Receipt`] proves all of it against a [`receipt::Trust`].
 //! A payload may be [`sealed::Sealed`], so that its holders cannot read it.
+//! A [`sharding::Ruling`] is what a city says to a transaction of several cities.
 //! A [`repair::Repair`] moves fragments later. [`message::Message`] carries records between nodes.
 
 pub mod availability;
@@ -23,6 +24,7 @@ pub mod receipt;
 pub mod repair;
 pub mod sealed;
 pub mod selection;
+pub mod sharding;
 pub mod signed;
 pub mod transaction;
 

@@ -27,6 +27,7 @@ use city_chain_native::records::key_file::PublicKeyFile;
 use city_chain_native::records::manifest::{Cipher, Manifest};
 use city_chain_native::records::message::{Message, RepairRequest, Wanted};
 use city_chain_native::records::receipt::Receipt;
+use city_chain_native::records::sharding::Ruling;
 use city_chain_native::records::signed::Signed;
 use city_chain_native::records::transaction::Transaction;
 
@@ -82,12 +83,18 @@ fn made() -> Vec<(&'static str, Vec<u8>)> {
         ("trust", encode(&city.trust())),
         ("repair", encode(&repair.repair)),
         ("repair_certificate", encode(&repair)),
+        ("entry.sharding", encode(&Entry::sharding(&ruling()).unwrap())),
+        ("ruling", encode(&ruling())),
     ];
     samples.extend(filters());
     samples.extend(voting(&city, city.slot(&batch.header, 0)));
     samples.extend(messages(&city, first.transaction.digest().unwrap()));
     samples.extend(threshold(&city, &receipt));
     samples
+}
+
+fn ruling() -> Ruling {
+    Ruling::new([7; 32], b"prepare".to_vec(), b"prepared".to_vec()).unwrap()
 }
 
 /// What the city's threshold keys make, and what delegates say when they hand over.
@@ -223,6 +230,7 @@ fn digests() -> Vec<(&'static str, [u8; 32])> {
         ("slot.message", slot.message()),
         ("slot.proposal_message", dpos::proposal_message(&slot)),
         ("repair.hash", repair.digest().unwrap()),
+        ("ruling.hash", ruling().digest().unwrap()),
     ]
 }
 

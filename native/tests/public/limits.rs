@@ -15,6 +15,7 @@ use city_chain_native::records::message::{Message, PARTS_MAX, RepairRequest, WAN
 use city_chain_native::records::receipt::{EPOCHS_MAX, Receipt, Trust, TrustedEpoch};
 use city_chain_native::records::repair::{Move, RepairCertificate};
 use city_chain_native::records::selection::{CANDIDATES_MAX, Candidate, CandidateList};
+use city_chain_native::records::sharding::{COMMAND_MAX, Ruling, STATEMENT_MAX};
 use city_chain_native::records::transaction::{PAYLOAD_MAX, TOUCHED_MAX, Transaction};
 
 use crate::builders::{City, Dispersal, identity};
@@ -101,6 +102,22 @@ fn the_largest_receipt_fits() {
     fits(&receipt.header);
     fits(&receipt.certificate);
     assert!(fits(&receipt) > 900_000);
+}
+
+#[test]
+fn the_largest_ruling_fits_and_an_empty_one_is_refused() {
+    let largest = (vec![1; COMMAND_MAX], vec![2; STATEMENT_MAX]);
+    fits(&Ruling::new([0; 32], largest.0.clone(), largest.1.clone()).unwrap());
+    let wrong = [
+        (vec![1; COMMAND_MAX + 1], vec![2], "length 1048577"),
+        (vec![1], vec![2; STATEMENT_MAX + 1], "length 4097"),
+        (vec![], vec![2], "empty"),
+        (vec![1], vec![], "empty"),
+    ];
+    for (command, statement, word) in wrong {
+        let message = Ruling::new([0; 32], command, statement).unwrap_err().to_string();
+        assert!(message.contains(word), "{message}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use city_chain_native::records::manifest::Manifest;
 use city_chain_native::records::receipt::{Receipt, Trust, TrustedEpoch};
 use city_chain_native::records::repair::Repair;
 use city_chain_native::records::selection::Draw;
+use city_chain_native::records::sharding::Ruling;
 use city_chain_native::records::signed::Signed;
 
 use crate::builders::{City, Dispersal, QUORUM, hlc, identity};
@@ -278,7 +279,13 @@ fn entries_that_are_moved_doubled_left_out_or_miscounted() {
     let repair = Entry::repair(&city.repair(&dispersals[0]).repair).unwrap();
     let both = [entries, vec![repair.clone()]].concat();
     Batch::new(&city.epoch, 1, [0; 32], "tokyo", 0, both.clone()).unwrap();
-    refused(Batch::new(&city.epoch, 1, [0; 32], "tokyo", 0, [both, vec![repair]].concat()), "in it twice");
+    refused(Batch::new(&city.epoch, 1, [0; 32], "tokyo", 0, [both.clone(), vec![repair]].concat()), "in it twice");
+    // A ruling may stand beside both, but not two about the same.
+    let id = dispersals[0].transaction.digest().unwrap();
+    let ruled = |said: &[u8]| Entry::sharding(&Ruling::new(id, vec![1], said.to_vec()).unwrap()).unwrap();
+    let all = [both, vec![ruled(b"yes")]].concat();
+    Batch::new(&city.epoch, 1, [0; 32], "tokyo", 0, all.clone()).unwrap();
+    refused(Batch::new(&city.epoch, 1, [0; 32], "tokyo", 0, [all, vec![ruled(b"no")]].concat()), "in it twice");
 }
 
 #[test]

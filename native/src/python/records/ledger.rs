@@ -6,6 +6,7 @@ use super::city_keys::CityKeys;
 use super::dispersal::Manifest;
 use super::repair::Repair;
 use super::selection::Epoch;
+use super::sharding::Ruling;
 use crate::crypto::hash::Digest;
 use crate::proofs::dpos::VALIDATORS_MAX;
 use crate::python::buffer::Input;
@@ -17,7 +18,8 @@ use crate::python::text::Str;
 use crate::records::batch as model;
 
 record! {
-    /// One line of the ledger: a transaction is committed, or fragments of one moved.
+    /// One line of the ledger: a transaction is committed, fragments of one moved, or the city ruled about one of
+    /// several cities.
     ///
     /// Example:
     ///     >>> from city_chain.records import Entry
@@ -25,42 +27,48 @@ record! {
     ///     'transaction'
     Entry(model::Entry) in "city_chain.records";
     properties {
-        /// `"transaction"` or `"repair"`.
+        /// `"transaction"`, `"repair"` or `"sharding"`.
         kind: &'static str = |core| match core {
             model::Entry::Transaction { .. } => "transaction",
             model::Entry::Repair { .. } => "repair",
+            model::Entry::Sharding { .. } => "sharding",
         };
-        /// The id of the transaction that it is about, 32 bytes.
+        /// The id of the transaction that it is about, 32 bytes; of a ruling: its subject.
         tx_id: Digest = |core| *core.tx_id();
         /// Of a transaction: its manifest's hash, 32 bytes.
         manifest_hash: Option<Digest> = |core| match core {
             model::Entry::Transaction { manifest_hash, .. } => Some(*manifest_hash),
-            model::Entry::Repair { .. } => None,
+            _ => None,
         };
         /// Of a transaction: its sender, 32 bytes.
         sender: Option<Digest> = |core| match core {
             model::Entry::Transaction { sender, .. } => Some(*sender),
-            model::Entry::Repair { .. } => None,
+            _ => None,
         };
         /// Of a transaction: its sender's public key of draws, 32 bytes, which may not change.
         vrf_public: Option<Digest> = |core| match core {
             model::Entry::Transaction { vrf_public, .. } => Some(*vrf_public),
-            model::Entry::Repair { .. } => None,
+            _ => None,
         };
         /// Of a transaction: its running number.
         sequence: Option<u64> = |core| match core {
             model::Entry::Transaction { sequence, .. } => Some(*sequence),
-            model::Entry::Repair { .. } => None,
+            _ => None,
         };
         /// Of a repair: its hash, 32 bytes.
         repair_hash: Option<Digest> = |core| match core {
             model::Entry::Repair { repair_hash, .. } => Some(*repair_hash),
-            model::Entry::Transaction { .. } => None,
+            _ => None,
         };
         /// Of a repair: its running number, from 1.
         generation: Option<u32> = |core| match core {
             model::Entry::Repair { generation, .. } => Some(*generation),
-            model::Entry::Transaction { .. } => None,
+            _ => None,
+        };
+        /// Of a ruling: its digest, 32 bytes.
+        ruling_hash: Option<Digest> = |core| match core {
+            model::Entry::Sharding { ruling_hash, .. } => Some(*ruling_hash),
+            _ => None,
         };
     }
 }
@@ -83,6 +91,15 @@ impl Entry {
     #[staticmethod]
     fn repair(py: Python<'_>, repair: &Repair) -> PyResult<Self> {
         short(py, || Self::wrap(model::Entry::repair(repair.core())?))
+    }
+
+    /// The entry that commits a ruling.
+    ///
+    /// Args:
+    ///     ruling: What the city says to a command of sharding coordination.
+    #[staticmethod]
+    fn sharding(py: Python<'_>, ruling: &Ruling) -> PyResult<Self> {
+        short(py, || Self::wrap(model::Entry::sharding(ruling.core())?))
     }
 }
 

@@ -11,6 +11,7 @@ mod receipt;
 mod repair;
 mod sealed;
 mod selection;
+mod sharding;
 mod transaction;
 
 pub(super) use dispersal::Manifest;
@@ -30,5 +31,6 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     city_keys::register(module)?;
     sealed::register(module)?;
     countersignature::register(module)?;
+    sharding::register(module)?;
     key_file::register(module)
 }
