@@ -108,6 +108,7 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
 
     add("Identity", r.Identity, bytes(32))
     add("Identity.child", r.Identity.child, bytes(32), b"node", 0)
+    add("Identity.child_seed", r.Identity.child_seed, bytes(32), b"node", 0)
     add("Identity.sign", city.sender.sign, b"message")
     add("Identity.kem_public", city.sender.kem_public, "x-wing")
     add("verify_message", r.verify_message, city.sender.id, b"m", city.sender.sign(b"m"))

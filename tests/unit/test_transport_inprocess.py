@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 
 from city_chain.adapters.clock import ManualClock, SystemClock
-from city_chain.adapters.transport.inprocess import BODY_BYTES_MAX, Fault, InProcessTransport
+from city_chain.adapters.transport.inprocess import Fault, InProcessTransport
 from city_chain.errors import (
     CityChainError,
     DeadlineError,
@@ -23,7 +23,7 @@ from city_chain.errors import (
     UnavailableError,
     VerificationError,
 )
-from city_chain.ports import Gather, Request, Response, Transport
+from city_chain.ports import Request, Response
 
 pytestmark = pytest.mark.unit
 
@@ -63,17 +63,6 @@ def answers(transport: InProcessTransport, requests: Sequence[Request], deadline
 # --- without faults --------------------------------------------------------------------------------------------------
 
 
-def test_is_a_transport(transport: InProcessTransport) -> None:
-    assert isinstance(transport, Transport)
-    assert isinstance(transport.gather([], soon()), Gather)
-
-
-def test_request(transport: InProcessTransport) -> None:
-    assert transport.serve(echo, "a") == "a"
-    assert transport.request("a", b"", soon()) == b"a:"
-    assert transport.request("a", b"body", soon()) == b"a:body"
-
-
 def test_new_addresses_are_new(transport: InProcessTransport) -> None:
     transport.serve(echo, "inprocess:2")
     addresses = {transport.serve(echo) for _ in range(5)}
@@ -102,39 +91,6 @@ def test_requests_to_one_handler_are_one_burst_in_the_callers_thread(transport: 
     assert all(response.error is None for response in responses)
 
 
-def test_a_gather_can_be_added_to(transport: InProcessTransport) -> None:
-    transport.serve(echo, "a")
-    gather = transport.gather([Request("a", b"0"), Request("a", b"1")], soon())
-    taken = gather.take(soon())
-    assert next(taken).ticket == 0
-    assert gather.send([Request("a", b"2"), Request("nobody", b"3")]) == 2
-    assert gather.send([]) == 4
-    rest = list(gather.take(0.0))
-    assert [response.ticket for response in rest] == [1, 3, 2]  # a refusal comes before any handler is called
-    assert isinstance(rest[1].error, UnavailableError)
-    assert list(gather.take(soon())) == []
-
-
-def test_handlers_that_cannot_be_hashed(transport: InProcessTransport) -> None:
-    class Odd(Recorder):
-        __hash__ = None  # type: ignore[assignment]
-
-        def __call__(self, burst: Sequence[Request]) -> list[bytes]:
-            return self.handle(burst)
-
-    odd = Odd()
-    transport.serve(odd, "a")
-    transport.serve(odd, "b")
-    assert len(answers(transport, [Request("a", b""), Request("b", b"")], soon())) == 2
-    assert len(odd.bursts) == 1
-
-
-def test_a_handler_may_use_the_transport(transport: InProcessTransport) -> None:
-    transport.serve(echo, "far")
-    transport.serve(lambda burst: [transport.request("far", request.body, soon()) for request in burst], "near")
-    assert transport.request("near", b"x", soon()) == b"far:x"
-
-
 def test_many_threads(transport: InProcessTransport) -> None:
     for number in range(4):
         transport.serve(echo, f"n{number}")
@@ -159,25 +115,6 @@ def test_many_threads(transport: InProcessTransport) -> None:
 # --- nobody there ----------------------------------------------------------------------------------------------------
 
 
-def test_nobody_serves(transport: InProcessTransport) -> None:
-    with pytest.raises(UnavailableError, match="nobody serves 'x'"):
-        transport.request("x", b"", soon())
-    transport.serve(echo, "x")
-    transport.stop("x")
-    transport.stop("x")
-    with pytest.raises(UnavailableError):
-        transport.request("x", b"", soon())
-    transport.serve(echo, "x")
-    assert transport.request("x", b"", soon()) == b"x:"
-
-
-def test_an_address_is_served_once(transport: InProcessTransport) -> None:
-    transport.serve(echo, "x")
-    with pytest.raises(InputError, match="served already"):
-        transport.serve(Recorder().handle, "x")
-    assert transport.request("x", b"", soon()) == b"x:"
-
-
 def test_stopped_while_the_request_is_on_its_way(transport: InProcessTransport) -> None:
     recorder = Recorder()
     transport.serve(recorder.handle, "x")
@@ -186,17 +123,6 @@ def test_stopped_while_the_request_is_on_its_way(transport: InProcessTransport) 
     transport.stop("x")
     (response,) = gather.take(soon())
     assert isinstance(response.error, UnavailableError)
-    assert recorder.bursts == []
-
-
-@pytest.mark.parametrize("past", [0.0, -1.0, -1e12])
-def test_a_deadline_in_the_past_sends_nothing(transport: InProcessTransport, past: float) -> None:
-    recorder = Recorder()
-    transport.serve(recorder.handle, "x")
-    with pytest.raises(DeadlineError):
-        transport.request("x", b"", past)
-    (response,) = transport.gather([Request("x", b"")], past).take(soon())
-    assert isinstance(response.error, DeadlineError)
     assert recorder.bursts == []
 
 
@@ -374,29 +300,6 @@ def test_an_interrupt_goes_through(transport: InProcessTransport) -> None:
         transport.request("x", b"", soon())
 
 
-@pytest.mark.parametrize(
-    "result",
-    [None, [], [b"a"], [b"a", b"b", b"c"], b"ab", bytearray(b"ab"), "ab", 2, iter([b"a", b"b"]), {b"a": 1, b"b": 2}],
-    ids=repr,
-)
-def test_a_wrong_number_or_kind_of_answers(transport: InProcessTransport, result: object) -> None:
-    transport.serve(lambda _: result, "x")  # type: ignore[arg-type, return-value]
-    transport.serve(echo, "good")
-    responses = answers(transport, [Request("x", b""), Request("good", b""), Request("x", b"")], soon())
-    errors = [response.error for response in responses if response.address == "x"]
-    assert len(errors) == 2
-    assert all(isinstance(error, ProtocolError) and "'x'" in str(error) for error in errors)
-    assert [response.body for response in responses if response.address == "good"] == [b"good:"]
-
-
-def test_one_answer_that_is_not_bytes_spoils_only_itself(transport: InProcessTransport) -> None:
-    odd: list[object] = [b"fine", None, "text", bytearray(b"x"), bytes(BODY_BYTES_MAX + 1), b""]
-    transport.serve(lambda _: odd, "x")  # type: ignore[arg-type, return-value]
-    responses = answers(transport, [Request("x", b"")] * len(odd), soon())
-    assert [response.body for response in responses] == [b"fine", None, None, None, None, b""]
-    assert all((response.error is None) == (response.body is not None) for response in responses)
-
-
 @pytest.mark.parametrize("inline", [True, False])
 def test_a_handler_that_hangs_costs_the_deadline_and_no_more(inline: bool) -> None:
     release = threading.Event()
@@ -489,48 +392,7 @@ def test_closed_while_a_gather_is_being_sent(transport: InProcessTransport) -> N
     assert isinstance(found["hangs"].error, UnavailableError)
 
 
-def test_after_close(transport: InProcessTransport) -> None:
-    transport.serve(echo, "x")
-    transport.close()
-    transport.close()
-    with pytest.raises(UnavailableError):
-        transport.request("x", b"", soon())
-    with pytest.raises(UnavailableError, match="closed"):
-        transport.serve(echo, "y")
-    transport.stop("x")
-
-
 # --- arguments -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("body", [None, "text", 1, bytearray(b"x"), memoryview(b"x"), [b"x"]])
-def test_bodies_are_bytes(transport: InProcessTransport, body: object) -> None:
-    recorder = Recorder()
-    transport.serve(recorder.handle, "x")
-    with pytest.raises(TypeError):
-        transport.request("x", body, soon())  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
-        transport.gather([Request("x", b"fine"), Request("x", body)], soon())  # type: ignore[arg-type]
-    assert recorder.bursts == []
-
-
-@pytest.mark.parametrize("requests", [None, 3, "ab", [("x", b"")], [None], Request("x", b"")])
-def test_requests_are_requests(transport: InProcessTransport, requests: object) -> None:
-    with pytest.raises(TypeError):
-        transport.gather(requests, soon())  # type: ignore[arg-type]
-
-
-def test_sizes(transport: InProcessTransport) -> None:
-    transport.serve(echo, "x")
-    with pytest.raises(InputError, match="at most"):
-        transport.request("x", bytes(BODY_BYTES_MAX + 1), soon())
-    with pytest.raises(InputError, match="65536"):
-        transport.gather([Request("x", b"")] * 65_537, soon())
-    gather = transport.gather([Request("x", b"")] * 65_535, soon())
-    gather.send([Request("x", b"")])
-    with pytest.raises(InputError, match="65537"):
-        gather.send([Request("x", b"")])
-    assert gather.pending == 65_536
 
 
 @pytest.mark.parametrize(
@@ -550,22 +412,6 @@ def test_addresses(transport: InProcessTransport, address: object, error: type[E
             call()
 
 
-@pytest.mark.parametrize("instant", [None, "1", True, b"", [1]])
-def test_instants_are_numbers(transport: InProcessTransport, instant: object) -> None:
-    with pytest.raises(TypeError):
-        transport.gather([], instant)  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
-        transport.gather([], soon()).take(instant)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("instant", [float("nan"), 1e13, 10**400, -(10**400)])
-def test_instants_are_sensible(transport: InProcessTransport, instant: float) -> None:
-    with pytest.raises(InputError):
-        transport.gather([], instant)
-    with pytest.raises(InputError):
-        transport.gather([], soon()).take(instant)
-
-
 def test_a_deadline_is_finite_but_a_taker_may_wait_for_it(transport: InProcessTransport) -> None:
     transport.serve(echo, "x")
     transport.set_fault("x", Fault(hang=True))
@@ -573,12 +419,6 @@ def test_a_deadline_is_finite_but_a_taker_may_wait_for_it(transport: InProcessTr
         transport.gather([], float("inf"))
     (response,) = transport.gather([Request("x", b"")], soon(0.05)).take(float("inf"))
     assert isinstance(response.error, DeadlineError)
-
-
-@pytest.mark.parametrize("handler", [None, 3, "handler", b""])
-def test_handlers_are_callable(transport: InProcessTransport, handler: object) -> None:
-    with pytest.raises(TypeError):
-        transport.serve(handler)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["latency_ms", "loss", "corrupt", "corrupt_request"])

@@ -12,47 +12,40 @@ same faults, however threads run.
 
 from __future__ import annotations
 
-import heapq
 import math
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from random import Random
-from threading import Condition, Lock
+from threading import Lock
 from typing import NamedTuple, Self
 
 from city_chain.adapters.clock import SystemClock
 from city_chain.adapters.transport.delayed import DelayedCalls
-from city_chain.errors import DeadlineError, InputError, ProtocolError, StorageError, UnavailableError
-from city_chain.ports import Clock, Handler, Request, Response
+from city_chain.adapters.transport.gathering import (
+    ADDRESS_CHARS_MAX,
+    BODY_BYTES_MAX,
+    REQUESTS_MAX,
+    Gather,
+    called,
+    checked_address,
+    first_of,
+    gather_of,
+    poll_of,
+    token_of,
+)
+from city_chain.errors import InputError, UnavailableError
+from city_chain.ports import Clock, Handler, Request
 
 __all__ = ["ADDRESS_CHARS_MAX", "BODY_BYTES_MAX", "REQUESTS_MAX", "Fault", "InProcessTransport"]
-
-BODY_BYTES_MAX = 256 << 20
-"""Longest body of a request or an answer, bytes."""
-
-ADDRESS_CHARS_MAX = 256
-"""Longest address, characters."""
-
-REQUESTS_MAX = 65_536
-"""Most requests of one `gather`."""
 
 _WORKERS_MAX = 256
 """Most threads of one transport."""
 
 _LATENCY_MS_MAX = 3_600_000
 """Longest latency, milliseconds."""
-
-_WAIT_S_MAX = 3600.0
-"""Longest wait without a look at the clock, seconds."""
-
-_INSTANT_S_MAX = 1e12
-"""Latest instant that can be a deadline, seconds."""
-
-_POLL_S = 0.005
-"""The same for a clock that need not run with real time, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +155,6 @@ class InProcessTransport:
         if not isinstance(inline, bool):
             raise TypeError(f"inline must be a bool, not {type(inline).__name__}")
         self._clock: Clock = SystemClock() if clock is None else clock
-        self._poll_s = _WAIT_S_MAX if isinstance(self._clock, SystemClock) else _POLL_S
         self._seed = seed
         self._inline = inline
         self._lock = Lock()  # guards all below, save that reading _served and _faults needs none
@@ -170,8 +162,8 @@ class InProcessTransport:
         self._faults: dict[str, Fault] = {}
         self._dice: dict[str, Random] = {}
         self._addresses = count(1)
-        self._open: weakref.WeakSet[_Gather] = weakref.WeakSet()
-        self._pool = DelayedCalls(self._clock, self._poll_s, workers)
+        self._open: weakref.WeakSet[Gather] = weakref.WeakSet()
+        self._pool = DelayedCalls(self._clock, poll_of(self._clock), workers)
         self._closed = False
 
     def set_fault(self, address: str, fault: Fault | None) -> None:
@@ -181,7 +173,7 @@ class InProcessTransport:
             TypeError: An argument has the wrong type.
             InputError: The address has a length that is not allowed.
         """
-        _checked_address(address)
+        checked_address(address)
         if fault is not None and not isinstance(fault, Fault):
             raise TypeError(f"fault must be a Fault or None, not {type(fault).__name__}")
         with self._lock:
@@ -200,26 +192,16 @@ class InProcessTransport:
             ProtocolError: The handler failed otherwise or gave no answer that can be one.
             DeadlineError: No answer by the deadline.
         """
-        for response in self.gather([Request(address, body)], deadline).take(deadline):
-            if response.body is not None:
-                return response.body
-            if response.error is not None:
-                raise response.error
-        raise DeadlineError(f"no answer from {address!r} by the deadline")
+        return first_of(self.gather([Request(address, body)], deadline), address)
 
-    def gather(self, requests: Sequence[Request], deadline: float) -> _Gather:
+    def gather(self, requests: Sequence[Request], deadline: float) -> Gather:
         """Sends all requests at once; requests without latency are answered before it returns.
 
         Raises:
             TypeError: An argument has the wrong type.
             InputError: An argument is out of range.
         """
-        _checked_instant("deadline", deadline)
-        if not math.isfinite(deadline):
-            raise InputError(f"deadline must be finite, not {deadline}")
-        gather = _Gather(self, deadline)
-        gather.send(requests)
-        return gather
+        return gather_of(self._dispatch, self._clock, requests, deadline)
 
     def serve(self, handler: Handler, address: str | None = None) -> str:
         """Starts to answer under `address` (default: a new one), which is returned. One handler may serve many.
@@ -229,15 +211,9 @@ class InProcessTransport:
             InputError: The address is taken or has a length that is not allowed.
             UnavailableError: The transport is closed.
         """
-        if not callable(handler):
-            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
+        token = token_of(handler)
         if address is not None:
-            _checked_address(address)
-        try:
-            hash(handler)
-            token: object = handler
-        except TypeError:
-            token = id(handler)
+            checked_address(address)
         with self._lock:
             if self._closed:
                 raise UnavailableError("the transport is closed; make a new one", needed=1, had=0)
@@ -255,7 +231,7 @@ class InProcessTransport:
             TypeError: The address is not a str.
             InputError: It has a length that is not allowed.
         """
-        _checked_address(address)
+        checked_address(address)
         with self._lock:
             self._served.pop(address, None)
 
@@ -275,7 +251,7 @@ class InProcessTransport:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _dispatch(self, gather: _Gather, first: int, requests: Sequence[Request]) -> None:
+    def _dispatch(self, gather: Gather, first: int, requests: Sequence[Request]) -> None:
         """Sends what a gather asks for: the delayed bursts go to the pool first, then the others are answered here."""
         now = self._clock.monotonic()
         bursts: dict[tuple[float, object], list[_Parcel]] = {}
@@ -327,7 +303,7 @@ class InProcessTransport:
             flip_answer=bit if corrupt < fault.corrupt else None,
         )
 
-    def _answer(self, gather: _Gather, burst: list[_Parcel]) -> None:
+    def _answer(self, gather: Gather, burst: list[_Parcel]) -> None:
         """Lets the handler answer a burst that has reached it."""
         present = []
         served: _Served | None = None
@@ -340,7 +316,7 @@ class InProcessTransport:
                 present.append(parcel)
         if served is None:
             return
-        outcomes = _call(served.handler, [_delivered(parcel) for parcel in present])
+        outcomes = called(served.handler, [_delivered(parcel) for parcel in present])
         now = self._clock.monotonic()
         for parcel, outcome in zip(present, outcomes, strict=True):
             if parcel.plan.lose_answer:
@@ -350,135 +326,6 @@ class InProcessTransport:
                 gather.arrive(instant, parcel.ticket, body=_flipped(outcome, parcel.plan.flip_answer))
             else:
                 gather.arrive(instant, parcel.ticket, error=outcome)
-
-
-class _Gather:
-    """One fan-out, as `ports.Gather` has it. An answer that arrives after the deadline counts as none."""
-
-    def __init__(self, transport: InProcessTransport, deadline: float) -> None:
-        self._transport = transport
-        self._clock = transport._clock
-        self._poll_s = transport._poll_s
-        self._deadline = deadline
-        self._sent = 0
-        self._changed = Condition(Lock())
-        self._unyielded: dict[int, str] = {}  # ticket → address
-        self._coming: list[tuple[float, int, Response]] = []  # answers, by the instant at which they arrive
-
-    @property
-    def pending(self) -> int:
-        """How many requests have not yet yielded their response."""
-        return len(self._unyielded)
-
-    def send(self, requests: Sequence[Request]) -> int:
-        """Sends more requests under the same deadline, all at once; returns the ticket of the first.
-
-        Raises:
-            TypeError: It is not a sequence of `ports.Request` with bodies of `bytes`.
-            InputError: There are too many, or an address or a body has a length that is not allowed.
-        """
-        own = _checked_requests(requests, REQUESTS_MAX - self._sent)
-        first = self._sent
-        with self._changed:
-            self._sent += len(own)
-            self._unyielded.update((ticket, request.address) for ticket, request in enumerate(own, first))
-        if self._clock.monotonic() < self._deadline:
-            self._transport._dispatch(self, first, own)
-        return first
-
-    def take(self, until: float) -> Iterator[Response]:
-        """Yields responses in order of arrival, until none is pending or the instant `until` has passed.
-
-        Raises:
-            TypeError: `until` is not a number.
-            InputError: It is not a number that can be compared.
-        """
-        _checked_instant("until", until)
-        return self._taken(until)
-
-    def arrive(self, instant: float, ticket: int, *, body: bytes | None = None, error: Exception | None = None) -> None:
-        """Notes the answer to the request with that ticket, which the caller sees from `instant` on."""
-        with self._changed:
-            if ticket in self._unyielded and instant <= self._deadline:
-                response = Response(ticket, self._unyielded[ticket], body, error)
-                heapq.heappush(self._coming, (instant, ticket, response))
-                self._changed.notify_all()
-
-    def waits(self) -> bool:
-        """Whether there are requests without any answer on its way."""
-        with self._changed:
-            return len(self._unyielded) > len(self._coming)
-
-    def fail_rest(self, why: str) -> None:
-        """Ends the wait: whoever has not answered never will."""
-        now = self._clock.monotonic()
-        with self._changed:
-            coming = {ticket for _, ticket, _ in self._coming}
-            silent = [(ticket, address) for ticket, address in self._unyielded.items() if ticket not in coming]
-        for ticket, address in silent:
-            error = UnavailableError(f"no answer from {address!r}: {why}", needed=1, had=0)
-            self.arrive(now, ticket, error=error)
-
-    def _taken(self, until: float) -> Iterator[Response]:
-        while (response := self._next(until)) is not None:
-            yield response
-
-    def _next(self, until: float) -> Response | None:
-        """The next response, or None when none came by `until` or none is pending."""
-        with self._changed:
-            while self._unyielded:
-                now = self._clock.monotonic()
-                if self._coming and self._coming[0][0] <= now:
-                    _, ticket, response = heapq.heappop(self._coming)
-                    del self._unyielded[ticket]
-                    return response
-                if now >= self._deadline:
-                    ticket, address = next(iter(self._unyielded.items()))
-                    del self._unyielded[ticket]
-                    return Response(ticket, address, None, DeadlineError(f"no answer from {address!r} by the deadline"))
-                if now >= until:
-                    return None
-                wake = min(until, self._deadline, self._coming[0][0] if self._coming else math.inf)
-                self._changed.wait(min(wake - now, self._poll_s))
-        return None
-
-
-# --- one burst -------------------------------------------------------------------------------------------------------
-
-
-def _call(handler: Handler, burst: list[Request]) -> list[bytes | Exception]:
-    """The answers of a handler to a burst, or what was wrong with each: a handler is somebody else's code."""
-    try:
-        answers = handler(burst)
-    except (UnavailableError, DeadlineError, StorageError) as cause:
-        return [_failed(request, cause) for request in burst]
-    except (Exception, SystemExit) as cause:
-        return [_broken(request, f"raised {type(cause).__name__}: {cause}", cause) for request in burst]
-    if isinstance(answers, bytes | bytearray | memoryview | str) or not isinstance(answers, Sequence):
-        return [_broken(request, f"gave a {type(answers).__name__}, not a list of answers") for request in burst]
-    if len(answers) != len(burst):
-        return [_broken(request, f"gave {len(answers)} answers to {len(burst)} requests") for request in burst]
-    return [_judged(request, answer) for request, answer in zip(burst, answers, strict=True)]
-
-
-def _judged(request: Request, answer: object) -> bytes | Exception:
-    if not isinstance(answer, bytes):
-        return _broken(request, f"gave a {type(answer).__name__}, not bytes")
-    if len(answer) > BODY_BYTES_MAX:
-        return _broken(request, f"gave {len(answer)} bytes, at most {BODY_BYTES_MAX} are allowed")
-    return answer
-
-
-def _broken(request: Request, what: str, cause: BaseException | None = None) -> ProtocolError:
-    error = ProtocolError(f"the handler of {request.address!r} {what}")
-    error.__cause__ = cause
-    return error
-
-
-def _failed(request: Request, cause: Exception) -> UnavailableError:
-    error = UnavailableError(f"{request.address!r} could not serve: {type(cause).__name__}: {cause}", needed=1, had=0)
-    error.__cause__ = cause
-    return error
 
 
 def _unavailable(address: str, served: bool) -> UnavailableError:
@@ -500,38 +347,3 @@ def _flipped(body: bytes, choice: int | None) -> bytes:
     bit = choice % (8 * len(damaged))
     damaged[bit // 8] ^= 1 << (bit % 8)
     return bytes(damaged)
-
-
-# --- arguments -------------------------------------------------------------------------------------------------------
-
-
-def _checked_address(address: str) -> str:
-    if not isinstance(address, str):
-        raise TypeError(f"an address must be a str, not {type(address).__name__}")
-    if not 0 < len(address) <= ADDRESS_CHARS_MAX:
-        raise InputError(f"an address has 1 to {ADDRESS_CHARS_MAX} characters, this one has {len(address)}")
-    return address
-
-
-def _checked_requests(requests: Sequence[Request], most: int) -> list[Request]:
-    own = list(requests)
-    if len(own) > most:
-        raise InputError(
-            f"a gather has at most {REQUESTS_MAX} requests, these would be {REQUESTS_MAX - most + len(own)}"
-        )
-    for request in own:
-        if not isinstance(request, Request):
-            raise TypeError(f"requests must be ports.Request, not {type(request).__name__}")
-        _checked_address(request.address)
-        if not isinstance(request.body, bytes):
-            raise TypeError(f"a body must be bytes, not {type(request.body).__name__}")
-        if len(request.body) > BODY_BYTES_MAX:
-            raise InputError(f"a body has at most {BODY_BYTES_MAX} bytes, this one has {len(request.body)}")
-    return own
-
-
-def _checked_instant(name: str, instant: float) -> None:
-    if isinstance(instant, bool) or not isinstance(instant, int | float):
-        raise TypeError(f"{name} must be an instant in seconds, not {type(instant).__name__}")
-    if not abs(instant) <= _INSTANT_S_MAX and instant not in {math.inf, -math.inf}:
-        raise InputError(f"{name} must be an instant of the clock, in seconds, not {instant}")

@@ -12,6 +12,7 @@ use super::int::Int;
 use super::text::Str;
 use crate::crypto::hash::{Digest, hex};
 use crate::crypto::kem::Suite;
+use crate::crypto::keys;
 use crate::records::identity as model;
 
 /// The secret keys of a sender or node: one master seed, one derived key per purpose.
@@ -81,6 +82,37 @@ impl Identity {
         let master = Zeroizing::new(master.array::<32>(py, "identity: master seed")?);
         let label = label.as_slice();
         long(py, || Ok(Self::wrap(model::Identity::child(&master, label, index.0))))
+    }
+
+    /// The master seed of the child `index` named `label`: what `child` makes its keys from.
+    ///
+    /// It is the child's secret, and tells nothing of `master` or of other children: a node in a process of its own is
+    /// given this and nothing more.
+    ///
+    /// Args:
+    ///     master: 32 secret bytes.
+    ///     label: What the child is for.
+    ///     index: Which child, 0 to 2^64 - 1.
+    ///
+    /// Returns:
+    ///     32 secret bytes.
+    ///
+    /// Raises:
+    ///     InputError: The seed is not 32 bytes, or the index does not fit.
+    ///
+    /// Example:
+    ///     >>> Identity(Identity.child_seed(bytes(32), b"node", 7)) == Identity.child(bytes(32), b"node", 7)
+    ///     True
+    #[staticmethod]
+    fn child_seed<'py>(
+        py: Python<'py>,
+        master: Input<'py>,
+        label: Input<'py>,
+        index: Int<u64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let master = Zeroizing::new(master.array::<32>(py, "identity: master seed")?);
+        let seed = keys::derive_child(&master, label.as_slice(), index.0);
+        Ok(PyBytes::new(py, seed.as_ref()))
     }
 
     /// The public signing key, 32 bytes: who the identity is.
