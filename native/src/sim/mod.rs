@@ -14,15 +14,18 @@
 //! | [`trace`] | the table of events, counters, and the digest that two runs are compared by |
 //! | [`check`] | agreement across restarts, validity, progress; a [`Failure`] carries its seed and how to replay it |
 //! | [`many`] | many seeds on all cores |
+//! | [`protocols`] | nodes by the name of their protocol: [`dpos`] |
 //!
 //! Nodes that a [`MakeNode`] does not call honest are adversaries: they may hold real keys, and no checker looks at what
 //! they decide.
 
 pub mod check;
+pub mod dpos;
 pub mod faults;
 pub mod many;
 pub mod network;
 pub mod node;
+pub mod protocols;
 mod rng;
 mod simulation;
 pub mod trace;

@@ -174,3 +174,13 @@ impl<F: FnMut(u16, &[Vec<u8>]) -> Result<Box<dyn Node>> + Send> MakeNode for F {
         self(me, disk)
     }
 }
+
+impl MakeNode for Box<dyn MakeNode> {
+    fn make(&mut self, me: u16, disk: &[Vec<u8>]) -> Result<Box<dyn Node>> {
+        self.as_mut().make(me, disk)
+    }
+
+    fn is_honest(&self, me: u16) -> bool {
+        self.as_ref().is_honest(me)
+    }
+}
