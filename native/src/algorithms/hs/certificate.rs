@@ -1,0 +1,214 @@
+//! Quorum certificates and timeout certificates: who signed, as a bitmap or a list, and the Ed25519 signatures.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use super::message::{QC_MAX, TC_MAX, timeout_message, vote_message};
+use crate::crypto::ed25519::Item;
+use crate::crypto::hash::{self, Digest};
+use crate::crypto::remembered;
+use crate::error::{Error, Result};
+use crate::primitives::committee::{Committee, MEMBERS_MAX, Tally};
+use crate::primitives::wire::{self, Bytes, List, Record};
+
+const CONTEXT_TC: &str = "city-chain v1 hotstuff timeout certificate";
+
+/// Where certificates belong: what their signatures bind, and the block before the first.
+#[derive(Debug, Clone, Copy)]
+pub struct Domain<'a> {
+    /// The validators.
+    pub committee: &'a Committee,
+    /// The chain.
+    pub chain: &'a Digest,
+    /// The epoch.
+    pub epoch: u64,
+    /// The id that stands before the first block, where it may be certified without votes.
+    pub genesis: Option<&'a Digest>,
+}
+
+/// A quorum voted for a block.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Qc {
+    /// The block's round.
+    pub round: u64,
+    /// The block's id.
+    pub block: Digest,
+    /// Bit i % 8 of byte i / 8 stands for place i; as many bytes as the committee needs.
+    pub signers: Bytes<{ MEMBERS_MAX / 8 }>,
+    /// Their signatures, in the order of places.
+    pub signatures: List<[u8; 64], MEMBERS_MAX>,
+}
+
+impl Record for Qc {
+    const TAG: [u8; 4] = *b"CChq";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "quorum certificate";
+    const LEN_MAX: usize = QC_MAX;
+}
+
+impl Qc {
+    /// What certifies the block before the first.
+    pub fn genesis(block: Digest) -> Self {
+        Self { round: 0, block, signers: Bytes::default(), signatures: List::default() }
+    }
+
+    /// A certificate of these signatures (place, signature), which are for the caller to verify.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if a place is none of the committee or stands twice.
+    pub fn new(committee: &Committee, round: u64, block: Digest, mut votes: Vec<(u16, [u8; 64])>) -> Result<Self> {
+        votes.sort_unstable_by_key(|(place, _)| *place);
+        let mut bits = vec![0u8; committee.count().div_ceil(8)];
+        let mut tally = Tally::default();
+        for (place, _) in &votes {
+            if !tally.add(committee, *place) {
+                return Err(Error::input(format!("quorum certificate: place {place} stands twice or is none")));
+            }
+            bits[usize::from(place / 8)] |= 1 << (place % 8);
+        }
+        let signatures = votes.into_iter().map(|(_, signature)| signature).collect();
+        Ok(Self {
+            round,
+            block,
+            signers: Bytes::new("quorum certificate: signers", bits)?,
+            signatures: List::new("quorum certificate: signatures", signatures)?,
+        })
+    }
+
+    /// The places that signed.
+    pub fn places(&self) -> Vec<u16> {
+        let set = |at: &usize| self.signers[at / 8] >> (at % 8) & 1 == 1;
+        (0..self.signers.len() * 8).filter(set).filter_map(|at| u16::try_from(at).ok()).collect()
+    }
+
+    /// Checks it: a distinct quorum, and every signature.
+    ///
+    /// # Errors
+    /// [`Error::Verification`] with what is wrong.
+    pub fn verify(&self, domain: Domain<'_>) -> Result<()> {
+        if self.round == 0 {
+            let empty = self.signatures.is_empty() && self.signers.is_empty();
+            if empty && domain.genesis == Some(&self.block) {
+                return Ok(());
+            }
+            return Err(Error::verification("quorum certificate: of round 0, which only the genesis has"));
+        }
+        let committee = domain.committee;
+        let places = self.places();
+        if self.signers.len() != committee.count().div_ceil(8) || places.len() != self.signatures.len() {
+            return Err(Error::verification(format!(
+                "quorum certificate: {} signers in {} bytes and {} signatures, for a committee of {}",
+                places.len(),
+                self.signers.len(),
+                self.signatures.len(),
+                committee.count()
+            )));
+        }
+        check_quorum(Self::NAME, committee, &places)?;
+        let message = vote_message(domain.chain, domain.epoch, self.round, &self.block);
+        let messages = vec![message; places.len()];
+        verify_all(Self::NAME, committee, &places, &messages, &self.signatures)
+    }
+}
+
+/// One signature of a timeout certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct TimeoutVote {
+    /// The validator's place.
+    pub voter: u16,
+    /// The round of the highest quorum certificate that it knew.
+    pub qc_round: u64,
+    /// Its signature over [`timeout_message`].
+    pub signature: [u8; 64],
+}
+
+/// A quorum gave a round up.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Tc {
+    /// The round.
+    pub round: u64,
+    /// The highest quorum certificate that one of them knew.
+    pub high_qc: Qc,
+    /// Who, in the order of places.
+    pub votes: List<TimeoutVote, MEMBERS_MAX>,
+}
+
+impl Record for Tc {
+    const TAG: [u8; 4] = *b"CChx";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "timeout certificate";
+    const LEN_MAX: usize = TC_MAX;
+}
+
+impl Tc {
+    /// The digest that a block's header names.
+    pub fn digest(&self) -> Result<Digest> {
+        Ok(hash::digest(CONTEXT_TC, &wire::encode(self)?))
+    }
+
+    /// Checks it: a distinct quorum, each of them with a certificate of an earlier round, the highest of which is
+    /// [`Tc::high_qc`], and every signature.
+    ///
+    /// # Errors
+    /// [`Error::Verification`] with what is wrong.
+    pub fn verify(&self, domain: Domain<'_>) -> Result<()> {
+        if !self.votes.windows(2).all(|pair| pair[0].voter < pair[1].voter) {
+            return Err(Error::verification("timeout certificate: the places do not rise"));
+        }
+        if let Some(vote) = self.votes.iter().find(|vote| vote.qc_round >= self.round) {
+            return Err(Error::verification(format!(
+                "timeout certificate: of round {}, but place {} had round {} certified",
+                self.round, vote.voter, vote.qc_round
+            )));
+        }
+        let highest = self.votes.iter().map(|vote| vote.qc_round).max().unwrap_or_default();
+        if self.high_qc.round != highest {
+            return Err(Error::verification(format!(
+                "timeout certificate: with the certificate of round {}, but {highest} was the highest",
+                self.high_qc.round
+            )));
+        }
+        let places: Vec<u16> = self.votes.iter().map(|vote| vote.voter).collect();
+        check_quorum(Self::NAME, domain.committee, &places)?;
+        let signed = |vote: &TimeoutVote| timeout_message(domain.chain, domain.epoch, self.round, vote.qc_round);
+        let messages: Vec<Digest> = self.votes.iter().map(signed).collect();
+        let signatures: Vec<[u8; 64]> = self.votes.iter().map(|vote| vote.signature).collect();
+        verify_all(Self::NAME, domain.committee, &places, &messages, &signatures)?;
+        self.high_qc.verify(domain)
+    }
+}
+
+/// Distinct members of weight enough.
+fn check_quorum(what: &str, committee: &Committee, places: &[u16]) -> Result<()> {
+    let mut tally = Tally::default();
+    if let Some(place) = places.iter().find(|place| !tally.add(committee, **place)) {
+        return Err(Error::verification(format!("{what}: place {place} stands twice or is none")));
+    }
+    if !tally.is_quorum(committee) {
+        return Err(Error::verification(format!(
+            "{what}: signed by a weight of {}, {} is needed",
+            tally.weight(),
+            committee.quorum()
+        )));
+    }
+    Ok(())
+}
+
+/// Every signature, each over its message.
+fn verify_all(
+    what: &str,
+    committee: &Committee,
+    places: &[u16],
+    messages: &[Digest],
+    signatures: &[[u8; 64]],
+) -> Result<()> {
+    let members = places.iter().filter_map(|place| committee.get(*place));
+    let items: Vec<Item<'_>> = members
+        .zip(messages)
+        .zip(signatures)
+        .map(|((member, message), signature)| Item { public: &member.key, message, signature })
+        .collect();
+    match remembered::verify_many(&items)?.iter().position(|right| !right) {
+        Some(at) => Err(Error::verification(format!("{what}: the signature of place {} is wrong", places[at]))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,309 @@
+//! Blocks and votes: proposing, voting, certifying, committing.
+
+use std::sync::Arc;
+
+use super::certificate::Qc;
+use super::evidence::Evidence;
+use super::journal::State;
+use super::machine::{HotStuff, Own};
+use super::message::{Block, Header, Proposal, Vote, payload_digest, verify_by};
+use super::proof::CommitProof;
+use super::tree::Verdict;
+use super::{Event, certificate::Tc};
+use crate::crypto::hash::{Digest, hex};
+use crate::error::{Error, Result};
+use crate::primitives::committee::Tally;
+use crate::primitives::machine::Action;
+use crate::primitives::wire::{self, Bytes, List, Record};
+
+/// Evidence of two proposals.
+const PROPOSED_TWICE: u8 = 1;
+
+/// Evidence of two votes.
+const VOTED_TWICE: u8 = 2;
+
+impl HotStuff {
+    /// Asks the driver for a payload, if this validator leads and has not proposed in this round.
+    pub(super) fn ask_payload(&mut self) {
+        let leads = self.leader_of(self.round) == self.state.me && !self.is_silent();
+        let done = self.state.proposed >= self.round || self.state.last_voted >= self.round;
+        if !leads || done || self.asked.is_some() || self.is_behind() || self.round == u64::MAX {
+            return;
+        }
+        let qc = self.state.high_qc.clone();
+        self.outbox.push(Action::Event(Event::NeedPayload { round: self.round, parent: qc.block }));
+        self.asked = Some(qc);
+    }
+
+    /// Proposes once per round, and votes for it: both come out behind one record.
+    pub(super) fn lead(&mut self, payload: Vec<u8>) -> Result<()> {
+        let round = self.round;
+        let Some(qc) = self.asked.clone().filter(|_| self.state.last_voted < round) else {
+            return Err(Error::protocol(format!(
+                "hotstuff: no payload is asked for in round {round}, which place {} leads",
+                self.leader_of(round)
+            )));
+        };
+        if !self.tree.knows(&qc.block) {
+            self.asked = None; // asked for again, with another parent
+            return Err(Error::protocol(format!("hotstuff: the parent {} has been passed over", hex(&qc.block))));
+        }
+        let tc = if qc.round.checked_add(1) == Some(round) { None } else { self.state.high_tc.clone() };
+        let header = Header {
+            chain: self.state.chain,
+            epoch: self.state.epoch,
+            round,
+            parent: qc.block,
+            qc_round: qc.round,
+            tc: tc.as_ref().map(Tc::digest).transpose()?,
+            payload: payload_digest(&payload),
+            proposer: self.state.me,
+        };
+        let block = Block { header, payload: Bytes::new("hotstuff: payload", payload)? };
+        let proposal = Arc::new(Proposal::new(&self.key, block, qc, tc));
+        self.tree.room(&proposal)?;
+        let message = wire::encode(&*proposal)?;
+        self.asked = None;
+        self.seen = Some(Arc::clone(&proposal));
+        self.tree.insert(Arc::clone(&proposal), Verdict::Good);
+        self.cast(&proposal, Some(message))
+    }
+
+    /// Votes for a block, after `said`, its proposal, if that is this validator's.
+    fn cast(&mut self, proposal: &Proposal, said: Option<Vec<u8>>) -> Result<()> {
+        let (round, block, me) = (proposal.round(), proposal.id(), self.state.me);
+        let vote = Vote::new(&self.key, self.state.chain, self.state.epoch, round, block, me);
+        let locked = self.state.locked.max(proposal.qc.round);
+        let proposed = if said.is_some() { round } else { self.state.proposed };
+        let next = State { last_voted: round, locked, proposed, vote: Some(vote), ..self.state.clone() };
+        let to = self.next_leader(round).unwrap_or(me);
+        let mut outputs: Vec<_> = said.map(|message| Action::Broadcast { message }).into_iter().collect();
+        if to != me {
+            outputs.push(Action::Send { to, message: wire::encode(&vote)? });
+        }
+        self.persist(next, outputs)?;
+        if to == me {
+            self.say_own(Own::Vote(vote));
+        }
+        Ok(())
+    }
+
+    /// A leader's proposal.
+    pub(super) fn on_proposal(&mut self, proposal: Proposal, sender: u16) -> Result<()> {
+        let header = proposal.block.header;
+        let leader = self.leader_of(header.round);
+        if header.proposer != leader {
+            return Err(Error::protocol(format!(
+                "hotstuff proposal: by place {}, but place {leader} leads round {}",
+                header.proposer, header.round
+            )));
+        }
+        if let Some(first) = self.seen.clone().filter(|first| first.round() == header.round) {
+            return self.on_second(&first, &proposal);
+        }
+        if header.round < self.round {
+            return self.on_late(proposal);
+        }
+        self.check_parent(&proposal)?;
+        self.verify_proposer(&proposal)?;
+        self.verify_qc(&proposal.qc)?;
+        self.verify_tc(proposal.tc.as_ref())?;
+        if let Some(tc) = &proposal.tc {
+            self.on_tc(tc, sender);
+        }
+        self.on_qc(&proposal.qc, sender);
+        self.take(Arc::new(proposal));
+        Ok(())
+    }
+
+    /// The parent must be the certified block of that round; it may be one that is not here yet, but not one that was
+    /// passed over.
+    pub(super) fn check_parent(&self, proposal: &Proposal) -> Result<()> {
+        let Header { parent, qc_round, .. } = &proposal.block.header;
+        match self.tree.round_of(parent) {
+            Some(round) if round != *qc_round => Err(Error::protocol(format!(
+                "hotstuff proposal: certificate of round {qc_round} for {}, which is of round {round}",
+                hex(parent)
+            ))),
+            Some(_) => self.tree.room(proposal),
+            None if *qc_round <= self.state.committed.0 => Err(Error::protocol(format!(
+                "hotstuff proposal: follows round {qc_round}, but round {} is committed",
+                self.state.committed.0
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn verify_proposer(&self, proposal: &Proposal) -> Result<()> {
+        let header = &proposal.block.header;
+        verify_by(&self.committee, Proposal::NAME, header.proposer, &header.message(), &proposal.signature)
+    }
+
+    /// A second proposal of a round: the same one gets the same vote again, another one is evidence.
+    fn on_second(&mut self, first: &Proposal, second: &Proposal) -> Result<()> {
+        let (one, other) = (first.block.header, second.block.header);
+        if one == other {
+            if self.state.vote.is_some_and(|vote| vote.round == one.round) {
+                self.resend_vote();
+            }
+            return Ok(());
+        }
+        self.verify_proposer(second)?;
+        let pair = [(one, first.signature), (other, second.signature)];
+        self.accuse(one.proposer, PROPOSED_TWICE, &Evidence::Proposals(pair))
+    }
+
+    /// A proposal of a round that is over: only of use if it is certified, and was missing.
+    fn on_late(&mut self, proposal: Proposal) -> Result<()> {
+        let id = proposal.id();
+        if id != self.state.high_qc.block || self.tree.knows(&id) || !self.tree.knows(&proposal.qc.block) {
+            return Err(Error::protocol(format!(
+                "hotstuff proposal: of round {}, but this is round {}",
+                proposal.round(),
+                self.round
+            )));
+        }
+        self.check_parent(&proposal)?;
+        self.verify_proposer(&proposal)?;
+        self.verify_qc(&proposal.qc)?;
+        self.tree.insert(Arc::new(proposal), Verdict::Good);
+        let high_qc = self.state.high_qc.clone();
+        self.on_qc(&high_qc, self.state.me);
+        self.retry();
+        Ok(())
+    }
+
+    /// The first proposal of this round, which is verified: a block, if its parent is here.
+    fn take(&mut self, proposal: Arc<Proposal>) {
+        self.seen = Some(Arc::clone(&proposal));
+        self.waits = true;
+        self.retry();
+    }
+
+    /// Takes the proposal that waited for its parent, if that is here now.
+    pub(super) fn retry(&mut self) {
+        let Some(proposal) = self.seen.clone().filter(|_| self.waits) else { return };
+        let header = proposal.block.header;
+        if !self.tree.knows(&header.parent) {
+            return;
+        }
+        self.waits = false;
+        let id = header.id();
+        if !self.tree.knows(&id) {
+            if self.check_parent(&proposal).is_err() {
+                return;
+            }
+            self.tree.insert(Arc::clone(&proposal), Verdict::Open);
+        }
+        if self.may_vote(&proposal) {
+            let payload = proposal.block.payload.to_vec();
+            self.outbox.push(Action::Event(Event::ValidatePayload { block: id, payload, parent: header.parent }));
+        }
+    }
+
+    /// Whether nothing was voted for or given up in its round, or in a later one.
+    fn may_vote(&self, proposal: &Proposal) -> bool {
+        let round = proposal.round();
+        round == self.round && round > self.state.last_voted && !self.is_silent()
+    }
+
+    /// The driver's answer about a payload.
+    pub(super) fn on_verdict(&mut self, block: &Digest, ok: bool) -> Result<()> {
+        self.tree.judge(block, ok);
+        let Some(proposal) = self.seen.clone().filter(|first| first.id() == *block && self.may_vote(first)) else {
+            return Ok(());
+        };
+        if self.tree.verdict(block) != Some(Verdict::Good) {
+            return Ok(());
+        }
+        self.cast(&proposal, None)
+    }
+
+    /// A vote for a block of a round whose next this validator leads. The first of each author in a round counts.
+    pub(super) fn on_vote(&mut self, vote: Vote, sender: u16) -> Result<()> {
+        if self.next_leader(vote.round) != Some(self.state.me) {
+            return Err(Error::protocol(format!("hotstuff vote: round {} is for another to certify", vote.round)));
+        }
+        if vote.round <= self.state.high_qc.round {
+            return Err(Error::protocol(format!("hotstuff vote: round {} is certified already", vote.round)));
+        }
+        let at = usize::from(vote.voter);
+        match self.votes.get(at).copied().flatten() {
+            Some(first) if first.round > vote.round => {
+                return Err(Error::protocol(format!(
+                    "hotstuff vote: of round {}, after one of round {}",
+                    vote.round, first.round
+                )));
+            }
+            Some(first) if first.round == vote.round && first.block == vote.block => return Ok(()),
+            Some(first) if first.round == vote.round => {
+                vote.verify(&self.committee)?;
+                return self.accuse(vote.voter, VOTED_TWICE, &Evidence::Votes([first, vote]));
+            }
+            _ => vote.verify(&self.committee)?,
+        }
+        self.votes[at] = Some(vote);
+        self.certify(&vote, sender)
+    }
+
+    /// Makes the certificate of a block, if a quorum has voted for it.
+    fn certify(&mut self, last: &Vote, sender: u16) -> Result<()> {
+        let same = |vote: &&Vote| (vote.round, vote.block) == (last.round, last.block);
+        let votes: Vec<(u16, [u8; 64])> =
+            self.votes.iter().flatten().filter(same).map(|vote| (vote.voter, vote.signature)).collect();
+        let mut tally = Tally::default();
+        for (place, _) in &votes {
+            tally.add(&self.committee, *place);
+        }
+        if tally.is_quorum(&self.committee) {
+            let qc = Qc::new(&self.committee, last.round, last.block, votes)?;
+            self.on_qc(&qc, sender);
+        }
+        Ok(())
+    }
+
+    /// A certificate that is verified; `from` may have the block.
+    pub(super) fn on_qc(&mut self, qc: &Qc, from: u16) {
+        let known = self.tree.knows(&qc.block);
+        if qc.round > self.state.high_qc.round {
+            self.state.high_qc = qc.clone();
+            if !known {
+                self.ask(from);
+            }
+        }
+        if known && qc.round > self.tip.0 {
+            self.tip = (qc.round, qc.block);
+            self.tree.make_room(&qc.block);
+        }
+        self.try_commit(qc);
+        if let Some(next) = qc.round.checked_add(1).filter(|next| *next > self.round) {
+            self.enter(next);
+        }
+    }
+
+    /// Commits the first of two (or three) certified blocks of consecutive rounds, each the next one's parent, and all that
+    /// is before it, oldest first.
+    pub(super) fn try_commit(&mut self, qc: &Qc) {
+        let Some(mut child) = self.tree.get(&qc.block).cloned() else { return };
+        let mut tail = vec![child.block.header];
+        for _ in 1..self.config.commit_rule {
+            let Some(parent) = self.tree.get(&child.block.header.parent).cloned() else { return };
+            if parent.round().checked_add(1) != Some(child.round()) {
+                return;
+            }
+            tail.push(parent.block.header);
+            child = parent;
+        }
+        let path = self.tree.path(&child.id());
+        let mut headers: Vec<Header> = path.iter().map(|proposal| proposal.block.header).collect();
+        headers.extend(tail.iter().rev().skip(1));
+        for (at, proposal) in path.iter().enumerate() {
+            let Ok(headers) = List::new("commit proof: headers", headers[at..].to_vec()) else { return };
+            let proof = CommitProof { headers, qc: qc.clone() };
+            let (block, payload) = (proposal.id(), proposal.block.payload.to_vec());
+            self.outbox.push(Action::Event(Event::Commit { block, payload, proof }));
+        }
+        self.state.committed = (child.round(), child.id());
+        self.tree.commit(&child.id());
+    }
+}
