@@ -4,6 +4,7 @@
 //! table of exceptions, [`buffer`] the one way bytes come in, [`int`], [`real`] and [`text`] numbers and text, [`keys`]
 //! many byte strings, [`output`] the way bytes go out, [`record`] what all record classes share.
 
+mod abba;
 mod audit;
 mod buffer;
 mod call;
@@ -46,6 +47,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     ml_dsa::register(module)?;
     kem::register(module)?;
     tes::register(module)?;
+    abba::register(module)?;
     poh::register(module)?;
     session::register(module)?;
     audit::register(module)?;
