@@ -1,11 +1,12 @@
-"""``city-chain nodes``: lists the nodes, stops some, starts some again."""
+"""``city-chain nodes``: lists the nodes, stops some, starts some again, has some run in processes of their own."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from city_chain.cli.console import Console, text
-from city_chain.cli.place import Place, find_id
+from city_chain.cli.place import Place, check_free, find_id
 from city_chain.levels import NodeInfo
 from city_chain.levels.reports import table
 
@@ -13,14 +14,24 @@ __all__ = ["run"]
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Stops and starts what is asked for, then shows all nodes."""
-    with Place(args.city).open(console) as city:
+    """Stops, starts and moves what is asked for, then shows all nodes."""
+    files = [Path(name) for _, name in args.move_out]
+    for file in files:  # before anything is changed
+        check_free(file, over=False)
+    with Place(args.city).open(console, dict(args.at)) as city:
         ids = [node.id for node in city.nodes()]
         stop, start = ([find_id(digits, ids, "node") for digits in asked] for asked in (args.stop, args.start))
         for node in stop:
             city.stop_node(node)
         for node in start:
             city.start_node(node)
+        for (digits, _), file in zip(args.move_out, files, strict=True):
+            node = find_id(digits, ids, "node")
+            index = city.move_out(node, file)
+            console.complain(
+                f"node {node.hex()[:16]} has moved out: run it with city-chain validator {text(file)}, then tell where "
+                f"with city-chain nodes --at {index}=tcp:HOST:PORT"
+            )
         nodes = city.nodes()
     if args.json:
         for info in nodes:

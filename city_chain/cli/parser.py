@@ -55,7 +55,20 @@ def build() -> argparse.ArgumentParser:
     _add_common(parser, None, as_json=False)
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for add in (_init, _send, _receive, _verify, _health, _repair, _nodes, _doctor, _demo, _keygen, _inspect):
+    for add in (
+        _init,
+        _send,
+        _receive,
+        _verify,
+        _health,
+        _repair,
+        _nodes,
+        _validator,
+        _doctor,
+        _demo,
+        _keygen,
+        _inspect,
+    ):
         _add_common(add(commands), argparse.SUPPRESS, as_json=argparse.SUPPRESS)
     _ec(commands)
     return parser
@@ -228,14 +241,65 @@ def _nodes(commands: _Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "nodes",
-        "list the nodes, stop some, or start them again",
-        "A stopped node answers nothing, as after a crash, until it is started.",
+        "list the nodes, stop some, start them again, or have them run in processes of their own",
+        "A stopped node answers nothing, as after a crash, until it is started. A node that has moved out is run by "
+        "city-chain validator with the file that is written; its number is said then, and --at tells the city where "
+        "it answers.",
         "--city town nodes --stop 5d3c8a11",
+        "--city town nodes --move-out 5d3c8a11 node.secret",
+        "--city town nodes --at 3=tcp:127.0.0.1:7103",
     )
     for flag, what in (("--stop", "stop a node"), ("--start", "start a stopped node")):
         parser.add_argument(
             flag, metavar="ID", action="append", default=[], help=f"{what}; the first 8 digits or more if unique"
         )
+    parser.add_argument(
+        "--move-out",
+        metavar=("ID", "FILE"),
+        nargs=2,
+        action="append",
+        default=[],
+        help="have a node run elsewhere; FILE gets its secret keys",
+    )
+    parser.add_argument(
+        "--at",
+        metavar="NUMBER=ADDRESS",
+        type=_located,
+        action="append",
+        default=[],
+        help="where a node that has moved out answers: tcp:HOST:PORT",
+    )
+    return parser
+
+
+def _located(pair: str) -> tuple[int, str]:
+    """The number of a node and its address."""
+    number, equals, address = pair.partition("=")
+    if not equals or not number.isascii() or not number.isdecimal() or len(number) > 4:
+        raise argparse.ArgumentTypeError(f"{pair!r} is not NUMBER=ADDRESS")
+    return int(number), address
+
+
+def _validator(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "validator",
+        "run nodes that have moved out of a city, until it is ended",
+        "Says where it answers, then votes and holds for the city until Ctrl-C or SIGTERM. It keeps its own ledger. "
+        "It authenticates nobody who connects: listen on a loopback address or a private network. FILE is written "
+        "again at the first start; where the data are lost, the node votes for nothing until the next epoch.",
+        "validator node.secret --data node.db --listen tcp:127.0.0.1:7103",
+    )
+    parser.add_argument(
+        "files", metavar="FILE", nargs="+", type=_named, help="what nodes --move-out wrote, one for each node"
+    )
+    parser.add_argument("--data", metavar="FILE", type=_named, required=True, help="where this process keeps its data")
+    parser.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        default="tcp:127.0.0.1:0",
+        help="where to answer (default: %(default)s, a free port)",
+    )
     return parser
 
 

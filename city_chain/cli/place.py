@@ -20,7 +20,7 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,23 +120,27 @@ class Place:
                 yield city
 
     @contextlib.contextmanager
-    def open(self, console: Console) -> Iterator[City]:
+    def open(self, console: Console, elsewhere: Mapping[int, str] | None = None) -> Iterator[City]:
         """The city, until the end of the block. Says what opening found unfinished, and keeps the receipts of it.
+
+        Args:
+            console: Where to say it.
+            elsewhere: As for `City.open`.
 
         Raises:
             StorageError: There is no city, it cannot be opened, or another process has it open.
         """
         self.check()
-        with _warnings_to(console), self._opened(console) as city:
+        with _warnings_to(console), self._opened(console, elsewhere) as city:
             self._recover(city, console)
             yield city
 
-    def _opened(self, console: Console) -> City:
+    def _opened(self, console: Console, elsewhere: Mapping[int, str] | None = None) -> City:
         try:
             with console.if_long(
                 _SIGN_OF_LIFE_S, "opening the city takes longer: unfinished sends, or another process has it open"
             ):
-                return City.open(self.database)
+                return City.open(self.database, elsewhere=elsewhere)
         except StorageError as error:
             if "holds no city" in str(error):
                 raise StorageError(f"{text(self.database)} holds no city; city-chain init DIR makes one") from None

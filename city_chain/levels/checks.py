@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Buffer, Iterable
+from collections.abc import Buffer, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +20,7 @@ __all__ = [
     "check_deadline",
     "check_delegates",
     "check_sending",
+    "checked_addresses",
     "checked_id",
     "checked_path",
     "checked_payload",
@@ -241,3 +242,28 @@ def check_sending(pipeline: object, ours: Pipeline) -> None:
             f"pipeline {pipeline.name!r} takes {', '.join(pipeline.inputs)} and gives {', '.join(pipeline.outputs)}; "
             f"a city gives {', '.join(ours.inputs)} and needs outcomes"
         )
+
+
+def checked_addresses(elsewhere: Mapping[int, str] | None) -> dict[int, str]:
+    """Addresses of nodes by index; none where nothing is given.
+
+    Raises:
+        TypeError: It is no mapping of numbers to addresses.
+        InputError: An address has a length that is not allowed.
+
+    Example:
+        >>> checked_addresses({3: "tcp:127.0.0.1:7103"})
+        {3: 'tcp:127.0.0.1:7103'}
+    """
+    if elsewhere is None:
+        return {}
+    if not isinstance(elsewhere, Mapping):
+        raise TypeError(f"elsewhere must be a mapping of indexes to addresses, not {type(elsewhere).__name__}")
+    for index, address in elsewhere.items():
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise TypeError(f"elsewhere: an index must be an int, not {type(index).__name__}")
+        if not isinstance(address, str):
+            raise TypeError(f"elsewhere: an address must be a str, not {type(address).__name__}")
+        if not 0 < len(address) <= 256 or not address.startswith("tcp:"):
+            raise InputError(f"elsewhere: {shown(address)} is no address tcp:HOST:PORT")
+    return dict(elsewhere)

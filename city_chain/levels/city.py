@@ -22,6 +22,7 @@ from city_chain.levels.checks import (
     check_callback,
     check_deadline,
     check_sending,
+    checked_addresses,
     checked_id,
     checked_path,
     checked_payload,
@@ -36,7 +37,7 @@ from city_chain.levels.owner import Owner
 from city_chain.levels.reads import Reads
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
 from city_chain.levels.sends import Outcome, Payload, Sends
-from city_chain.levels.settings import Founding, Settings, found, load
+from city_chain.levels.settings import Founding, Settings, found, load, located
 from city_chain.pipelines import HEALTH, OPENING, RECEIVING, REPAIRING, SENDING
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 
@@ -145,10 +146,15 @@ class City:
         return opened(where, Parts(), lambda storage, entropy: found(storage, wanted, entropy), cls, create=True)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, elsewhere: Mapping[int, str] | None = None) -> Self:
         """Opens the city at `path`, and finishes or reports what a crash had cut off (see `recovery`).
 
+        Args:
+            path: The city's file.
+            elsewhere: Index → where a node that has moved out answers now (``tcp:HOST:PORT``); it is remembered.
+
         Raises:
+            InputError: A node of `elsewhere` has not moved out (see `move_out`).
             StorageError: There is no city, it is damaged or of a newer version, or another process has it open.
 
         Example:
@@ -158,12 +164,13 @@ class City:
             city_chain.errors.StorageError: ...
         """
         where = checked_path(path)
+        addresses = checked_addresses(elsewhere)
 
         def founding(storage: Storage, _: Entropy) -> Founding:
             there = load(storage)
             if there is None:
                 raise StorageError(f"{where} holds no city; make one with City.local or city-chain init")
-            return there
+            return located(storage, there, addresses)
 
         return opened(where, Parts(), founding, cls, create=False)
 
@@ -585,6 +592,29 @@ class City:
         """The nodes, in the order in which they were made."""
         self._check_open()
         return self._city.nodes()
+
+    def move_out(self, node: bytes, path: str | os.PathLike[str]) -> int:
+        """Has a node run in a process of its own from now on, and writes the file with its keys for `NodeHost.open`.
+
+        It does not run here any more, from before the file is there. A node that has moved out before gets another
+        file, without its fragments and votes: with that it votes for nothing until the next epoch.
+
+        Args:
+            node: The node's id.
+            path: Where to write the file, a secret.
+
+        Returns:
+            The node's index, for `open`'s `elsewhere`.
+
+        Raises:
+            InputError: There is no such node, or it holds more than 192 MiB.
+            StorageError: The file cannot be written.
+        """
+        self._check_open()
+        with self._gate.alone():
+            index = self._city.move_out(node, checked_path(path))
+            self._enter_next()
+        return index
 
     def stop_node(self, node: bytes) -> None:
         """Stops a node for good, as a crash would: it answers nothing, and nobody is told. `start_node` brings it back.

@@ -25,6 +25,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from city_chain import records
@@ -34,11 +35,14 @@ from city_chain.composer import StageEvent
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
 from city_chain.levels.behind import Behind
 from city_chain.levels.checks import check_delegates
+from city_chain.levels.elsewhere import Elsewhere
 from city_chain.levels.journal import SendJournal
 from city_chain.levels.keys import OVER, KeyMaker
+from city_chain.levels.moving import file_of, index_of, mark_moved, rows_of
+from city_chain.levels.node_file import write_secret
 from city_chain.levels.reports import NodeInfo
 from city_chain.levels.sent import SentIndex
-from city_chain.levels.settings import Founding, node_identity, sender_identity
+from city_chain.levels.settings import Founding, domain_of, node_identity, sender_identity
 from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
 from city_chain.node.node import OWN_DRIFT_MAX_MS
@@ -47,7 +51,7 @@ from city_chain.proofs import dpos
 from city_chain.stages.countersigning import countersign
 from city_chain.stages.fetcher import ABSENT
 from city_chain.stages.inventories import Inventories, refresh
-from city_chain.stages.model import Placement, Restored, Sender, Terms
+from city_chain.stages.model import Members, Placement, Restored, Sender, Terms
 from city_chain.stages.r1_ingress import Ingress
 from city_chain.stages.sessions import Sessions
 from city_chain.stages.vitals import Vitals
@@ -125,6 +129,7 @@ class Embedded:
         self._own = NamespacedStorage(self.storage, b"c")
         self._lock = threading.Lock()
         region = founding.settings.name
+        self._founding = founding
         self._roster = Roster(
             parts.presence, parts.clock, region, founding.epoch, NamespacedStorage(self.storage, b"k")
         )
@@ -158,13 +163,23 @@ class Embedded:
                 self._serve(node)
         self._renew_at = 0.0
         self._renew()
+        self._elsewhere = Elsewhere(
+            {node_identity(founding.master, index).id: address for index, address in founding.elsewhere.items()},
+            self.ledger,
+            self._roster,
+            parts.presence,
+            parts.transport,
+            parts.clock,
+            lambda: self.keys,
+        )
+        self._elsewhere.meet()
         if not self.sent.is_whole:
             self.behind.submit(lambda stop: self.sent.catch_up(stop.is_set))
         self._maker = KeyMaker(
             self._own,
             self.ledger,
             parts.transport,
-            lambda: self._roster.members().addresses,
+            lambda: self._members().addresses,
             self._records_of,
             parts.clock,
             self._own.defer_many if deferring else None,
@@ -191,6 +206,8 @@ class Embedded:
     def _make_nodes(self, founding: Founding, hosted: Storage) -> dict[bytes, Node]:
         nodes = {}
         for index in range(founding.settings.nodes):
+            if index in founding.elsewhere:
+                continue
             identity = node_identity(founding.master, index)
             space = node_space(index)
             node = Node(
@@ -199,7 +216,7 @@ class Embedded:
                 NamespacedStorage(hosted, space),
                 self.ledger,
                 self.clock,
-                domain=f"district {index % founding.settings.districts + 1}",
+                domain=domain_of(founding.settings, index),
                 address=f"inproc:{identity.id.hex()[:16]}",
                 bounds=self._bounds,
                 suite=founding.settings.session,
@@ -263,6 +280,9 @@ class Embedded:
             StorageError: The disk failed.
         """
         self._renew()
+        if self._elsewhere.nodes:
+            away = f"{len(self._elsewhere.nodes)} nodes run in processes of their own"
+            raise UnavailableError(f"elect: {away}, and an epoch can only be handed over with all nodes here", 0, 0)
         silent = [node.hex()[:16] for node in delegates if node in self._stopped]
         if silent:
             running = len(delegates) - len(silent)
@@ -321,6 +341,7 @@ class Embedded:
         for node in self._nodes.values():
             node.keeper.use(keys)
         self.keys = keys
+        self._elsewhere.wake()
         return keys
 
     def _erase_over(self) -> None:
@@ -334,7 +355,14 @@ class Embedded:
         self._own.delete_many([OVER])
 
     def _records_of(self, nodes: Sequence[bytes]) -> list[records.Recipient]:
-        return [self._nodes[node].keeper.recipient(self.epoch.network) for node in nodes if node in self._nodes]
+        here = [self._nodes[node].keeper.recipient(self.epoch.network) for node in nodes if node in self._nodes]
+        return here + self._elsewhere.recipients(nodes)
+
+    def _members(self) -> Members:
+        """The nodes logged in now, here and elsewhere; those elsewhere know the list."""
+        members = self._roster.members()
+        self._elsewhere.tell(members)
+        return members
 
     # --- what the pipelines are given --------------------------------------------------------------------------------
 
@@ -343,7 +371,7 @@ class Embedded:
         self._renew()
         return {
             "sender": self.sender,
-            "members": self._roster.members(),
+            "members": self._members(),
             "transport": self._transport,
             "journal": self.journal,
             "engine": self.engine,
@@ -356,7 +384,7 @@ class Embedded:
         return {
             "archive": self,
             "sender": self.sender,
-            "members": self._roster.members(),
+            "members": self._members(),
             "transport": self._transport,
             "vitals": self._vitals,
             "inventories": self._inventories,
@@ -373,7 +401,7 @@ class Embedded:
         """
         self._renew()
         until = self.clock.monotonic() + deadline_s
-        return countersign(receipt, self.sender, self._roster.members(), self._transport, until)
+        return countersign(receipt, self.sender, self._members(), self._transport, until)
 
     def learn(self, deadline: float, nodes: Sequence[bytes] | None = None, ends: Callable[[], bool] = bool) -> None:
         """Asks some nodes (default: all) what they hold, and waits no longer for it than for the silent.
@@ -383,7 +411,7 @@ class Embedded:
             nodes: Whom to ask.
             ends: Whether to give up at once.
         """
-        members, height = self._roster.members(), self.ledger.tip.height
+        members, height = self._members(), self.ledger.tip.height
         until = min(deadline, self.clock.monotonic() + self.sender.terms.silence_ms / 1000)
         wanted = list(members.addresses) if nodes is None else nodes
         refresh(self._inventories, wanted, self.sender, members, self._transport, height, until, ends)
@@ -421,8 +449,8 @@ class Embedded:
     # --- nodes -------------------------------------------------------------------------------------------------------
 
     def nodes(self) -> list[NodeInfo]:
-        """The nodes, in the order in which they were made."""
-        return [
+        """The nodes, in the order in which they were made; those elsewhere come last."""
+        here = [
             NodeInfo(
                 id=node.id,
                 domain=node.domain,
@@ -434,6 +462,27 @@ class Embedded:
             )
             for node in self._nodes.values()
         ]
+        return here + self._elsewhere.infos(self._founding)
+
+    def move_out(self, node: bytes, path: Path) -> int:
+        """Has a node run elsewhere from now on (see `City.move_out`); its index."""
+        index, moved = index_of(self._founding, node), self._nodes.get(node)
+        with self._lock:
+            rows = None
+            if moved is not None:
+                self._transport.stop(moved.address)
+                self._host.remove(moved.address)
+                try:
+                    rows = rows_of(NamespacedStorage(self._hosted, moved.space))
+                except CityChainError:
+                    self._serve(moved)
+                    raise
+                if moved.has_logged_in:
+                    sequence = records.NodeRecord.from_bytes(moved.record).sequence
+                    self._presence.remove(self.clock.monotonic(), node, sequence)
+            mark_moved(self._own, index, node)
+            write_secret(path, file_of(self._founding, self.storage, index, rows, self.keys).to_bytes())
+        return index
 
     def node(self, node: bytes) -> Node:
         """One node.
@@ -509,6 +558,7 @@ class Embedded:
     def rest(self) -> None:
         """Ends what goes on behind and stops the nodes; storage, transport and presence stay as they are."""
         self.behind.close()
+        self._elsewhere.close()
         for node in self._nodes.values():
             self._transport.stop(node.address)
         try:

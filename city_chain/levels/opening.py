@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 
 from city_chain.adapters.clock import SystemClock
 from city_chain.adapters.entropy import OsEntropy
@@ -13,6 +12,7 @@ from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
+from city_chain.adapters.transport.tcp import TcpTransport
 from city_chain.errors import InputError, StorageError
 from city_chain.levels.checks import checked_path
 from city_chain.levels.embedded import Parts
@@ -64,17 +64,13 @@ def opened[T](
     try:
         if path is not None:
             storage = SqliteStorage(where, create=create)
+        storage = storage or MemoryStorage()
+        entropy = given.entropy or OsEntropy()
+        found = founding(NamespacedStorage(storage, b"c"), entropy)
         clock = given.clock or SystemClock()
-        parts = replace(
-            given,
-            storage=storage or MemoryStorage(),
-            presence=given.presence or MemoryPresence(),
-            transport=given.transport or InProcessTransport(clock),
-            clock=clock,
-            entropy=given.entropy or OsEntropy(),
-        )
-        own = NamespacedStorage(parts.need_storage(), b"c")
-        return make(founding(own, parts.need_entropy()), parts, owner)
+        transport = given.transport or (TcpTransport(clock) if found.elsewhere else InProcessTransport(clock))
+        presence = given.presence or MemoryPresence()
+        return make(found, Parts(storage, presence, transport, clock, entropy), owner)
     except BaseException:
         if path is not None and storage is not None:
             storage.close()

@@ -8,13 +8,14 @@ key            value
 ``epoch``      the first epoch
 ``o`` number   the handover to a later epoch (see `keys`, also for ``k``, ``g``, ``z``)
 ``x`` node     present while the node is stopped
+``a`` index    present when the node was moved out: where it answers, as far as known
 =============  ====================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import orjson
 
@@ -25,13 +26,30 @@ from city_chain.node import ENGINES
 from city_chain.ports import Entropy, Storage
 from city_chain.proofs import dpos, poh
 
-__all__ = ["NODES_MAX", "VERSION", "Founding", "Settings", "found", "load", "node_identity", "sender_identity"]
+__all__ = [
+    "NODES_MAX",
+    "NODE_LABEL",
+    "VERSION",
+    "Founding",
+    "Settings",
+    "domain_of",
+    "elsewhere_key",
+    "follow",
+    "found",
+    "load",
+    "located",
+    "node_identity",
+    "sender_identity",
+]
 
 VERSION = 1
 """The version of what is kept; one that is higher belongs to a newer city-chain."""
 
 NODES_MAX = 1024
 """The most nodes of an embedded city."""
+
+NODE_LABEL = b"node"
+"""What a node's keys are derived for from the master seed."""
 
 _DELEGATES_MAX = 128
 _SUITES = ("x-wing", "sntrup761-x25519")
@@ -67,10 +85,10 @@ class Settings:
     session: str = "x-wing"
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, kind = getattr(self, field.name), str if field.name in ("name", "engine", "session") else int
+        for each in fields(self):
+            value, kind = getattr(self, each.name), str if each.name in ("name", "engine", "session") else int
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise TypeError(f"{field.name} must be {kind.__name__}, not {type(value).__name__}")
+                raise TypeError(f"{each.name} must be {kind.__name__}, not {type(value).__name__}")
         if not 1 <= len(self.name.encode(errors="replace")) <= 64 or not self.name.isprintable():
             raise InputError(f"name: {shown(self.name)}; 1 to 64 printable bytes are needed")
         for name, most in (("nodes", NODES_MAX), ("validators", _DELEGATES_MAX), ("districts", NODES_MAX)):
@@ -101,9 +119,34 @@ class Founding:
     stopped: frozenset[bytes]
     earlier: tuple[records.Epoch, ...] = ()
     begins: tuple[int, bytes] | None = None
+    elsewhere: Mapping[int, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Founding({self.settings!r}, network={self.epoch.network.hex()[:16]}…)"
+
+
+def domain_of(settings: Settings, index: int) -> str:
+    """The failure domain of a city's node.
+
+    Args:
+        settings: The city's.
+        index: Which node, from 0.
+
+    Example:
+        >>> domain_of(Settings(districts=3), 4)
+        'district 2'
+    """
+    return f"district {index % settings.districts + 1}"
+
+
+def elsewhere_key(index: int) -> bytes:
+    """Where it is kept that a node was moved out.
+
+    Example:
+        >>> elsewhere_key(1).hex()
+        '6100000001'
+    """
+    return b"a" + index.to_bytes(4, "big")
 
 
 def node_identity(master: bytes, index: int) -> records.Identity:
@@ -113,7 +156,7 @@ def node_identity(master: bytes, index: int) -> records.Identity:
         master: The city's master seed, 32 bytes.
         index: Which node, from 0.
     """
-    return records.Identity.child(master, b"node", index)
+    return records.Identity.child(master, NODE_LABEL, index)
 
 
 def sender_identity(master: bytes) -> records.Identity:
@@ -170,16 +213,45 @@ def load(storage: Storage) -> Founding | None:
         for what, right in _prints(master, first).items():
             if kept.pop(what) != right:
                 raise StorageError(f"the city is damaged: its {what} is not the one that it was made with")
-        current, earlier, begins = _follow(first, [row for _, row in storage.scan(b"o")])
-        return Founding(Settings(**kept), master, current, stopped, earlier, begins)
+        current, earlier, begins = follow(first, [row for _, row in storage.scan(b"o")])
+        moved = {int.from_bytes(key[1:], "big"): row.decode() for key, row in storage.scan(b"a") if len(key) == 5}
+        return Founding(Settings(**kept), master, current, stopped, earlier, begins, moved)
     except (InputError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise StorageError(f"the city is damaged: {error}") from error
 
 
-def _follow(
+def located(storage: Storage, city: Founding, addresses: Mapping[int, str]) -> Founding:
+    """The city with other addresses for some of the nodes that were moved out; they are kept.
+
+    Args:
+        storage: Where the city is kept.
+        city: What it is.
+        addresses: Where nodes answer, by index.
+
+    Raises:
+        InputError: A node was not moved out.
+    """
+    strangers = sorted(addresses.keys() - city.elsewhere.keys())
+    if strangers:
+        raise InputError(f"elsewhere: nodes {shown(strangers)} were not moved out of this city; see City.move_out")
+    changed = {index: where for index, where in addresses.items() if city.elsewhere[index] != where}
+    if changed:
+        storage.put_many({elsewhere_key(index): where.encode() for index, where in changed.items()})
+    return replace(city, elsewhere={**city.elsewhere, **changed})
+
+
+def follow(
     first: records.Epoch, rows: Sequence[bytes]
 ) -> tuple[records.Epoch, tuple[records.Epoch, ...], tuple[int, bytes] | None]:
-    """The epoch in force, those before it, and where it begins: by the chain of handovers, each certified."""
+    """The epoch in force, those before it, and where it begins: by the chain of handovers, each certified.
+
+    Args:
+        first: The first epoch.
+        rows: The handovers, in their order.
+
+    Raises:
+        StorageError: One is damaged or not certified.
+    """
     epoch, earlier, begins = first, [], None
     for row in rows:
         try:

@@ -8,7 +8,7 @@ judging of a batch) is shared. Nothing leaves before what it rests on is durable
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from city_chain import records
@@ -101,6 +101,10 @@ class Host:
             "append": self._append,
             **Keeping(ledger, judge, self._put, self._voting).answers(),
         }
+
+    def answer_also(self, answers: Mapping[str, Callable[[Sequence[_Item], list[bytes]], None]]) -> None:
+        """Answers further kinds of messages, each by what is given for it."""
+        self._answers.update(answers)
 
     def add(self, node: Node) -> None:
         """Takes a node in under its address."""

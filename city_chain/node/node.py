@@ -26,9 +26,12 @@ from city_chain.ports import Clock, Presence, PresenceEntry, Storage
 from city_chain.proofs import poh
 from city_chain.stages import messages
 
-__all__ = ["OWN_DRIFT_MAX_MS", "Node"]
+__all__ = ["NODE_WEIGHT", "OWN_DRIFT_MAX_MS", "Node"]
 
 _log = logging.getLogger("city_chain")
+
+NODE_WEIGHT = 1 << 16
+"""The weight of every node of a city in its candidate lists."""
 
 OWN_DRIFT_MAX_MS = (1 << 48) - 1
 """One's own stamps go on wherever the physical clock is set; it is the stamps of others that are held against it."""
@@ -96,10 +99,25 @@ class Node:
             _log.error("delegate %s does not vote: its journal is damaged: %s", identity.id.hex()[:16], error)
             return None
 
+    def observe(self) -> None:
+        """Votes for nothing from now on, as long as this object lasts: it may have forgotten what it voted for."""
+        self.voter = None
+
     @property
     def has_logged_in(self) -> bool:
         """Whether it has, since it was made."""
         return self._record is not None
+
+    @property
+    def record(self) -> bytes:
+        """The signed record that it logged in with last.
+
+        Raises:
+            UnavailableError: It has not logged in since it was made.
+        """
+        if self._record is None:
+            raise UnavailableError("this node has not logged in", 1, 0)
+        return self._record
 
     def stamp(self) -> int:
         """The node's next stamp."""
@@ -183,7 +201,7 @@ class Node:
             domain=self.domain,
             address=self.address,
             roles=records.HOLDER | (records.VALIDATOR if self.stake else 0),
-            weight=1 << 16,
+            weight=NODE_WEIGHT,
             stake=self.stake,
             sequence=sequence,
             hlc=self.stamp(),

@@ -67,6 +67,30 @@ class Roster:
                     self._remember(known)
             return known
 
+    def lists(self) -> list[records.Candidates]:
+        """Every candidate list that is kept."""
+        with self._lock:
+            if self._storage is None:
+                return list(self._lists.values())
+            return [records.Candidates.from_bytes(row) for _, row in self._storage.scan(b"")]
+
+    def learn(self, candidates: records.Candidates) -> None:
+        """Keeps a candidate list of this region that somebody else made of what is logged in there.
+
+        Raises:
+            InputError: It is of another network or region.
+        """
+        if (candidates.network, candidates.region) != (self._epoch.network, self._region):
+            raise InputError("candidate list: of another network or region")
+        with self._lock:
+            self._keep(candidates)
+
+    def _keep(self, candidates: records.Candidates) -> None:
+        if candidates.root not in self._lists:
+            if self._storage is not None:
+                self._storage.put_many({candidates.root: candidates.to_bytes()})
+            self._remember(candidates)
+
     def _read(self, now: float) -> Members:
         entries: list[tuple[bytes, int, str]] = []
         addresses: dict[bytes, str] = {}
@@ -88,10 +112,7 @@ class Roster:
         if not entries:
             raise UnavailableError(f"no holder is logged in to the region {self._region!r}", 1, 0)
         candidates = records.Candidates(self._epoch.network, self._region, entries)
-        if candidates.root not in self._lists:
-            if self._storage is not None:
-                self._storage.put_many({candidates.root: candidates.to_bytes()})
-            self._remember(candidates)
+        self._keep(candidates)
         return Members(self._epoch, candidates, addresses, kem)
 
     def _remember(self, candidates: records.Candidates) -> None:

@@ -24,7 +24,6 @@ from typing import Self
 
 from city_chain.adapters.clock import SystemClock
 from city_chain.adapters.transport.gathering import (
-    ADDRESS_CHARS_MAX,
     Gather,
     called,
     checked_address,
@@ -44,6 +43,7 @@ _WORKERS_MAX = 256
 _CONNECTIONS_MAX = 4096
 _LINKS_MAX = 1024
 _CLOSE_WAIT_S = 1.0
+_INSIDE = "inproc:"
 _LOOPBACK = Place("127.0.0.1", 0)
 
 
@@ -144,7 +144,8 @@ class TcpTransport:
         Args:
             handler: Called from several threads at once; it may use the transport itself.
             address: ``tcp:HOST:PORT`` or ``tcp:HOST:PORT/NAME``; a port of 0 stands for one that is free. None: a new
-                name on a port of its own on 127.0.0.1.
+                name on a port of its own on 127.0.0.1. ``inproc:NAME`` is reached through this transport only, without
+                any port, if it is `direct`.
 
         Returns:
             The address, with the real port.
@@ -155,28 +156,27 @@ class TcpTransport:
             UnavailableError: The transport is closed, or the port cannot be had.
         """
         token = token_of(handler)
-        place, name = _LOOPBACK, ""
-        if address is not None:
-            place = place_of(checked_address(address))
-            name = address.partition("/")[2]
+        is_inside = self._direct and address is not None and checked_address(address).startswith(_INSIDE)
+        if address is not None and not is_inside:
+            place_of(checked_address(address))
         with self._lock:
             if self._closed:
                 raise UnavailableError("the transport is closed; make a new one", needed=1, had=0)
             if address in self._served:
                 raise InputError(f"{address!r} is served already; stop it first or take another address")
-            if address is None:
-                if self._own is None or not self._serves(self._own):
-                    self._own = self._door.listen(place)
-                place, name = self._own, f"{next(self._names)}"
-            else:
-                place = self._door.listen(place)
-            real = address_at(place, f"/{name}" if name else "")
+            real = address if is_inside and address is not None else self._listened(address)
             if real in self._served:
                 raise InputError(f"{real!r} is served already; stop it first or take another address")
-            if len(real) > ADDRESS_CHARS_MAX:
-                raise InputError(f"{real!r} has more than {ADDRESS_CHARS_MAX} characters")
             self._served[real] = Served(handler, token)
         return real
+
+    def _listened(self, address: str | None) -> str:
+        """The address with the real port, which is listened at; under the lock."""
+        if address is not None:
+            return address_at(self._door.listen(place_of(address)), address)
+        if self._own is None or not self._serves(self._own):
+            self._own = self._door.listen(_LOOPBACK)
+        return address_at(self._own, f"/{next(self._names)}")
 
     def stop(self, address: str) -> None:
         """Stops answering under `address`; unknown addresses are ignored. Its port is freed with its last name.
@@ -187,7 +187,7 @@ class TcpTransport:
         """
         checked_address(address)
         with self._lock:
-            if self._served.pop(address, None) is not None:
+            if self._served.pop(address, None) is not None and not address.startswith(_INSIDE):
                 place = place_of(address)
                 if not self._serves(place):
                     self._door.unlisten(place)
@@ -218,7 +218,7 @@ class TcpTransport:
         self.close()
 
     def _serves(self, place: Place) -> bool:
-        return any(place_of(address) == place for address in self._served)
+        return any(place_of(address) == place for address in self._served if not address.startswith(_INSIDE))
 
     # --- one gather --------------------------------------------------------------------------------------------------
 

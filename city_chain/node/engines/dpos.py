@@ -315,15 +315,20 @@ class DposEngine:
         height = self._ledger.tip.height
         everybody = [key for key, _ in self._ledger.epoch.validators.items]
         trouble: list[str] = []
-        # Who is silent now is told at the next height; nobody waits for it.
+        # Who is silent now is told later; nobody waits for it once a quorum has answered.
         announced = [messages.integer(height)]
-        tips = self._ask(everybody, "announce", announced, "tip", deadline, trouble, lambda _: True)
-        for voter, answer in tips.items():
-            try:
-                tip = messages.integer_of(b"".join(answer))
-            except ProtocolError:
-                continue  # the batch is committed, whatever a delegate says now
-            if tip < height and self._clock.monotonic() >= self._taught.get(voter, -math.inf) + _TEACH_EVERY_S:
+        said = self._ask(everybody, "announce", announced, "tip", deadline, trouble, self._is_quorum)
+        tips = {voter: tip for voter, answer in said.items() if (tip := _tip(answer)) is not None}
+        there: dict[bytes, list[bytes]] = {voter: [] for voter, tip in tips.items() if tip >= height}
+        following = [voter for voter, tip in tips.items() if tip == height - 1]
+        if following:  # delegates with ledgers of their own
+            parts = [case.batch.to_bytes(), certificate.to_bytes(), *case.parts()[1:]]
+            self._ask(
+                following, "append", parts, "tip", deadline, trouble, lambda done: self._is_quorum({**there, **done})
+            )
+        for voter, tip in tips.items():
+            taught = self._taught.get(voter, -math.inf)
+            if tip < height - 1 and self._clock.monotonic() >= taught + _TEACH_EVERY_S:
                 self._teach(voter, tip, height)
         return receipts
 
@@ -399,3 +404,11 @@ class DposEngine:
     def _is_quorum(self, answers: dict[bytes, list[bytes]]) -> bool:
         validators = self._ledger.epoch.validators
         return sum(stake for key, stake in validators.items if key in answers) >= validators.quorum
+
+
+def _tip(answer: list[bytes]) -> int | None:
+    """The height that a delegate says its ledger has; None if it says none: the batch is committed all the same."""
+    try:
+        return messages.integer_of(b"".join(answer))
+    except ProtocolError:
+        return None

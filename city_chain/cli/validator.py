@@ -1,0 +1,30 @@
+"""``city-chain validator FILE…``: runs nodes that have moved out of a city, until it is ended."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import threading
+from pathlib import Path
+
+from city_chain.cli.console import Console, text
+from city_chain.levels import NodeHost
+
+__all__ = ["run"]
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Says where each node answers, one line each, and waits for SIGTERM or Ctrl-C."""
+    ended = threading.Event()
+    with contextlib.suppress(ValueError):  # not in the main thread: whoever called ends it
+        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    with NodeHost.open([Path(name) for name in args.files], args.data, listen=args.listen) as host:
+        for index, address in host.addresses.items():
+            node = host.ids[index]
+            if args.json:
+                console.json({"index": index, "node": node.hex(), "address": address, "height": host.height})
+            else:
+                console.say(f"node {index} ({node.hex()[:16]}) answers at {text(address)}")
+        ended.wait()
+    return 0

@@ -1,0 +1,267 @@
+"""The city's side of nodes that run in processes of their own (`levels.node_host`).
+
+A thread meets them over and over: those that answer are logged in, are told the city's keys and candidate lists, and
+what they have missed of the ledger. Those that do not answer are logged out after a while, so that nothing is placed
+with them; nobody waits for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import batched
+
+from city_chain import records
+from city_chain.errors import CityChainError, DeadlineError, UnavailableError
+from city_chain.levels.reports import NodeInfo
+from city_chain.levels.settings import Founding, domain_of, node_identity
+from city_chain.node import Ledger, Met, Roster
+from city_chain.ports import Clock, Presence, PresenceEntry, Request, Transport
+from city_chain.stages import messages
+from city_chain.stages.model import Members
+
+__all__ = ["Elsewhere"]
+
+_log = logging.getLogger("city_chain")
+
+_LEASE_S = 30.0
+_MEET_S = 0.5
+_FIRST_MEETING_S = 3.0
+_TELL_S = 0.25
+_TEACH_S = 5.0
+_TEACH_MAX = 16
+_LISTS_AT_ONCE = 64
+_SOON_S = 0.1
+_LATER_S = 1.0
+
+
+@dataclass(eq=False, slots=True)
+class _Away:
+    """One node elsewhere."""
+
+    node: bytes
+    address: str
+    met: Met | None = None  # what it said when it was last met; None since it did not answer
+    recipient: records.Recipient | None = None
+    told: set[bytes] = field(default_factory=set)  # roots of lists that it knows
+    trouble: str = ""  # what was complained of last
+
+
+class Elsewhere:
+    """Keeps nodes elsewhere up to date.
+
+    Args:
+        addresses: The nodes and where they answer; an empty address is not known yet.
+        ledger: What is committed.
+        roster: Who is logged in, and the candidate lists so far.
+        presence: Where they are logged in.
+        transport: Carries the messages.
+        clock: Monotonic time.
+        keys: The city's keys, if there are some.
+
+    Example:
+        See `City.open`.
+    """
+
+    def __init__(
+        self,
+        addresses: Mapping[bytes, str],
+        ledger: Ledger,
+        roster: Roster,
+        presence: Presence,
+        transport: Transport,
+        clock: Clock,
+        keys: Callable[[], records.CityKeys | None],
+    ) -> None:
+        self._away = {node: _Away(node, address) for node, address in addresses.items()}
+        self._ledger = ledger
+        self._roster = roster
+        self._presence = presence
+        self._transport = transport
+        self._clock = clock
+        self._keys = keys
+        self._lock = threading.Lock()  # held for a round
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def nodes(self) -> list[bytes]:
+        """The nodes that are elsewhere."""
+        return list(self._away)
+
+    def meet(self) -> None:
+        """Meets the nodes, waits a little for those that do not answer, and goes on with it behind."""
+        if not self._away:
+            return
+        until = self._clock.monotonic() + _FIRST_MEETING_S
+        self._round()
+        while not all(away.met or not away.address for away in self._away.values()):
+            if self._clock.monotonic() >= until or self._closed:
+                break
+            self._wake.wait(_SOON_S)
+            self._round()
+        self._thread = threading.Thread(target=self._run, name="city-chain-elsewhere", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something new to be told."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Ends the meetings."""
+        self._closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def tell(self, members: Members) -> None:
+        """Has those that answer know a candidate list; waits for it no longer than a quarter of a second."""
+        root = members.candidates.root
+        wanting = [away for away in self._away.values() if away.met is not None and root not in away.told]
+        if wanting:
+            until = self._clock.monotonic() + _TELL_S
+            body = messages.message("lists", [members.candidates.to_bytes()])
+            for away, parts in self._ask([(away, body) for away in wanting], "done", until).items():
+                if parts is not None:
+                    away.told.add(root)
+
+    def recipients(self, nodes: Sequence[bytes]) -> list[records.Recipient]:
+        """Where shares for some nodes may be sealed to, of those that are elsewhere and were met."""
+        found = [self._away[node].recipient for node in nodes if node in self._away]
+        return [recipient for recipient in found if recipient is not None]
+
+    def infos(self, founding: Founding) -> list[NodeInfo]:
+        """What is known of the nodes elsewhere; asks them."""
+        asked = [(away, messages.message("meet", [b"count"])) for away in self._away.values() if away.address]
+        answers = self._ask(asked, "met", self._clock.monotonic() + _MEET_S)
+        indexes = {node_identity(founding.master, index).id: index for index in founding.elsewhere}
+        infos = []
+        for away in self._away.values():
+            met = self._read(away, answers.get(away))
+            infos.append(
+                NodeInfo(
+                    id=away.node,
+                    domain=domain_of(founding.settings, indexes[away.node]),
+                    address=away.address,
+                    delegate=self._ledger.epoch.validators.position(away.node) is not None,
+                    votes=met is not None and met.votes,
+                    running=met is not None,
+                    fragments=0 if met is None else met.fragments,
+                )
+            )
+        return infos
+
+    # --- behind ------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._closed:
+            busy = True
+            try:
+                busy = self._round()
+            except (CityChainError, OSError) as error:
+                if not self._closed:
+                    _log.warning("keeping nodes elsewhere up to date failed: %s", error)
+            self._wake.wait(_SOON_S if busy else _LATER_S)
+            self._wake.clear()
+
+    def _round(self) -> bool:
+        """Meets all once and tells each what it lacks; whether another round should come soon."""
+        with self._lock:
+            meeting = [(away, messages.message("meet")) for away in self._away.values() if away.address]
+            answers = self._ask(meeting, "met", self._clock.monotonic() + _MEET_S)
+            busy = False
+            for away in self._away.values():
+                met = self._read(away, answers.get(away))
+                if met is None:
+                    away.met = None
+                    away.told.clear()
+                    busy = True
+                    continue
+                self._log_in(away, met)
+                away.met, away.recipient = met, met.recipient
+                busy |= self._tell_lists(away) | self._tell_keys(away, met) | self._teach(away, met)
+            return busy
+
+    def _read(self, away: _Away, parts: list[bytes] | None) -> Met | None:
+        if parts is None:
+            return None
+        try:
+            met = Met(parts, self._ledger.epoch.network)
+        except CityChainError as error:
+            _log.warning("who answers at %s for node %s: %s", away.address, away.node.hex()[:16], error)
+            return None
+        if met.record.node != away.node:
+            _log.warning(
+                "node %s answers at %s, not %s", met.record.node.hex()[:16], away.address, away.node.hex()[:16]
+            )
+            return None
+        return met
+
+    def _log_in(self, away: _Away, met: Met) -> None:
+        """Logs it in, or keeps it so: with its own signed record."""
+        now, record = self._clock.monotonic(), met.record
+        known = away.met is not None and away.met.record.sequence == record.sequence
+        if known:
+            try:
+                self._presence.renew(now, away.node, ttl=_LEASE_S)
+                return
+            except UnavailableError:
+                pass
+        entry = PresenceEntry(away.node, record.region, record.sequence, record.to_bytes())
+        try:
+            self._presence.register(now, entry, ttl=_LEASE_S)
+        except CityChainError as error:
+            _log.warning("node %s cannot be logged in: %s", away.node.hex()[:16], error)
+
+    def _tell_lists(self, away: _Away) -> bool:
+        """Tells a node the lists that it may not know: all, after it was away; whether that failed."""
+        lists = self._roster.lists() if not away.told else [self._roster.members().candidates]
+        unknown = [known for known in lists if known.root not in away.told]
+        until = self._clock.monotonic() + _TEACH_S
+        for some in batched(unknown, _LISTS_AT_ONCE):
+            body = messages.message("lists", [known.to_bytes() for known in some])
+            if self._ask([(away, body)], "done", until)[away] is None:
+                return True
+            away.told.update(known.root for known in some)
+        return False
+
+    def _tell_keys(self, away: _Away, met: Met) -> bool:
+        keys = self._keys()
+        if keys is None or met.keys == keys.digest:
+            return False
+        until = self._clock.monotonic() + _TELL_S
+        body = messages.message("keys", [keys.to_bytes()])
+        return self._ask([(away, body)], "done", until)[away] is not None
+
+    def _teach(self, away: _Away, met: Met) -> bool:
+        """Sends a node the next batches that it lacks; whether it lacks more."""
+        tip = self._ledger.tip.height
+        until = self._clock.monotonic() + _TEACH_S
+        for height in range(met.height + 1, min(tip, met.height + _TEACH_MAX) + 1):
+            committed = self._ledger.batch(height)
+            if committed is None or self._closed:
+                return False
+            evidence = self._ledger.evidence(committed.batch)
+            parts = [committed.batch.to_bytes(), committed.certificate.to_bytes()]
+            body = messages.message("append", [*parts, *(piece.to_bytes() for piece in evidence)])
+            answer = self._ask([(away, body)], "tip", until)[away]
+            if answer is None or messages.integer_of(b"".join(answer)[:8]) < height:
+                return True
+        return tip > met.height + _TEACH_MAX
+
+    def _ask(self, asked: Sequence[tuple[_Away, bytes]], kind: str, until: float) -> dict[_Away, list[bytes] | None]:
+        """Sends each its message; the parts of every right answer, None where there was none."""
+        found: dict[_Away, list[bytes] | None] = {away: None for away, _ in asked}
+        gather = self._transport.gather([Request(away.address, body) for away, body in asked], until)
+        for response in gather.take(until):
+            away = asked[response.ticket][0]
+            try:
+                if response.body is None:
+                    raise response.error or DeadlineError("no answer")
+                found[away] = messages.answer(response.body, kind)
+            except (CityChainError, OSError) as error:
+                _log.debug("node %s at %s: %s", away.node.hex()[:16], away.address, error)
+        return found
