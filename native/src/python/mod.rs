@@ -23,6 +23,7 @@ mod real;
 mod record;
 mod records;
 mod rvh;
+mod sc;
 mod session;
 mod signatures;
 mod tes;
@@ -40,6 +41,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     identity::register(module)?;
     ec::register(module)?;
     rvh::register(module)?;
+    sc::register(module)?;
     vrf::register(module)?;
     cbf::register(module)?;
     tnh::register(module)?;

@@ -94,12 +94,12 @@ impl Coordinator {
         self.outcome().is_some() && owners.iter().all(|shard| self.released.contains_key(shard))
     }
 
-    /// The shards that have keys of it, or are listed; the decider excepted.
+    /// The shards that are listed, or have keys of it now; not the decider, and not for the decider's own keys.
     fn targets(&self, layout: &Layout) -> BTreeSet<u16> {
-        let listed = self.manifest.shards.iter().copied().filter(|shard| layout.has(*shard));
-        let owners = self.manifest.entries().map(|(_, key)| layout.shard_of(&key));
-        let decider = layout.speaks_for(self.manifest.decider());
-        listed.chain(owners).filter(|shard| *shard != decider).collect()
+        let decider = self.manifest.decider();
+        let listed = self.manifest.shards.iter().copied().filter(|shard| *shard != decider && layout.has(*shard));
+        let others = self.manifest.entries().filter(|(shard, _)| *shard != decider);
+        listed.chain(others.map(|(_, key)| layout.shard_of(&key))).collect()
     }
 
     fn certificates(&self, of: impl Fn(u16) -> bool) -> Result<Certificates> {

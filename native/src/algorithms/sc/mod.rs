@@ -28,6 +28,8 @@ mod participant;
 mod reshard;
 mod rules;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use certificate::{
     CERTIFICATE_LEN_MAX, Certificate, Handover, HandoverCertificate, Signature, Signatures, Statement, Verdict,

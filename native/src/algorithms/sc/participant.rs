@@ -238,8 +238,10 @@ impl Participant {
     pub fn restate(&mut self) -> Result<()> {
         let open = self.state.open.values().map(|open| &open.manifest);
         let manifests = open.chain(self.state.decisions.values().map(|decision| &decision.manifest));
-        let statements: Vec<Statement> =
-            manifests.filter_map(|manifest| self.state.says(manifest).transpose()).collect::<Result<_>>()?;
+        let mut statements = Vec::new();
+        for manifest in manifests {
+            statements.extend(self.state.says_all(manifest)?);
+        }
         self.say_behind(statements)
     }
 
@@ -249,8 +251,8 @@ impl Participant {
     /// [`Error::Protocol`] if the manifest is of another chain or a later layout; [`Error::Unavailable`] if the outbox is
     /// full: drain it.
     pub fn ask(&mut self, manifest: &Manifest) -> Result<()> {
-        let statement = self.state.says(manifest)?;
-        self.say_behind(statement)
+        let statements = self.state.says_all(manifest)?;
+        self.say_behind(statements)
     }
 
     /// What rests on the state as it is comes out when all records of it are durable.

@@ -4,7 +4,7 @@ use super::certificate::{self, Certificate, Handover, Statement, Verdict, find};
 use super::command::Command;
 use super::manifest::Manifest;
 use super::participant::Event;
-use super::state::{Decision, End, Keys, Open, State};
+use super::state::{Decision, End, Keys, Open, State, Tombstone};
 use crate::crypto::hash::{Digest, hex};
 use crate::error::{Error, Result};
 use crate::primitives::mutant::mutant;
@@ -102,6 +102,22 @@ impl State {
             false => (self.shard, Verdict::Released),
         };
         Ok(Some(self.statement(shard, txid, manifest.session(), verdict)))
+    }
+
+    /// All that this shard says of a transaction: as the decider that it may be, and of the keys that it has.
+    pub(super) fn says_all(&self, manifest: &Manifest) -> Result<Vec<Statement>> {
+        let mut all: Vec<Statement> = self.says(manifest)?.into_iter().collect();
+        let txid = self.identify(manifest)?;
+        let others =
+            |(shard, key): (u16, Digest)| shard != manifest.decider() && self.layout().shard_of(&key) == self.shard;
+        if self.decisions.contains_key(&txid)
+            && !self.open.contains_key(&txid)
+            && !self.may_arrive(manifest)
+            && manifest.entries().any(others)
+        {
+            all.push(self.statement(self.shard, txid, manifest.session(), Verdict::Released));
+        }
+        Ok(all)
     }
 
     /// What this shard says of a transaction that it remembers; `None` outside if it does not.
@@ -259,11 +275,13 @@ impl State {
     fn judge_commit(&self, manifest: &Manifest, certificates: &[Certificate]) -> Result<Change> {
         let txid = self.identify(manifest)?;
         let ended = self.tombstones.get(&txid).map(|tombstone| tombstone.end);
-        if self.decisions.contains_key(&txid) || ended == Some(End::Committed) {
-            return Ok(Change::Nothing);
-        }
         if !self.open.contains_key(&txid) {
-            return Err(Error::protocol(format!("shards: {} is not open here", hex(&txid))));
+            let mut said = self.says_all(manifest)?.into_iter();
+            return match said.find(|statement| statement.verdict == Verdict::Released) {
+                Some(released) => Ok(Change::Say(released)),
+                None if self.decisions.contains_key(&txid) || ended == Some(End::Committed) => Ok(Change::Nothing),
+                None => Err(Error::protocol(format!("shards: {} is not open here", hex(&txid)))),
+            };
         }
         certificate::prepared(manifest, certificates, &certificate::needed(manifest), &self.known())?;
         Ok(self.releasing(txid, manifest, End::Committed))
@@ -274,6 +292,11 @@ impl State {
         let ended = self.tombstones.get(&txid).map(|tombstone| tombstone.end);
         if self.decisions.contains_key(&txid) || ended == Some(End::Committed) {
             return Err(Error::protocol(format!("shards: {} is committed here", hex(&txid))));
+        }
+        if !self.open.contains_key(&txid)
+            && let Some(statement) = self.says(manifest)?
+        {
+            return Ok(Change::Say(statement));
         }
         if ended.is_some() {
             return Ok(Change::Nothing);
@@ -297,19 +320,27 @@ impl State {
     }
 
     fn judge_expire(&self, manifest: &Manifest) -> Result<Change> {
-        self.identify(manifest)?;
         if !self.decides(manifest) {
             return Err(Error::protocol(format!("shards: shard {} decides, not {}", manifest.decider(), self.shard)));
         }
-        match self.says(manifest)? {
-            Some(statement) => Ok(Change::Say(statement)),
-            None => Err(Error::protocol(format!(
+        let (txid, decider) = (self.identify(manifest)?, manifest.decider());
+        let say = |verdict| Ok(Change::Say(self.statement(decider, txid, manifest.session(), verdict)));
+        if self.decisions.contains_key(&txid) {
+            return say(Verdict::Prepared);
+        }
+        let refused = |tombstone: &Tombstone| (tombstone.shard, tombstone.end) == (decider, End::Refused);
+        if self.tombstones.get(&txid).is_some_and(refused) {
+            return say(Verdict::Abort);
+        }
+        if self.may_arrive(manifest) || manifest.expiry >= self.height {
+            return Err(Error::protocol(format!(
                 "shards: it expires after height {}, this is {}, and {} parts are to arrive",
                 manifest.expiry,
                 self.height,
                 self.awaited.len()
-            ))),
+            )));
         }
+        say(Verdict::Expired)
     }
 
     fn judge_acknowledge(&self, manifest: &Manifest, certificate: &Certificate) -> Result<Change> {
