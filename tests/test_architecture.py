@@ -43,7 +43,7 @@ RANKS = {
     "__main__": 90,
 }
 LEAVES = {"errors": set[str](), "ports": {"errors"}, "composer": {"errors", "ports"}, "adapters": {"errors", "ports"}}
-FACADES = {"", "algorithms", "proofs", "records"}
+FACADES = {"", "algorithms", "proofs", "records", "sim"}
 ADAPTERS_FOR = {"adapters", "levels", "sim", "cli"}
 BANNED = {"asyncio", "trio", "anyio", "curio"}
 RUNTIME = {"orjson"}  # what the package may need beside the standard library, outside the adapters

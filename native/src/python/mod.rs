@@ -26,6 +26,7 @@ mod rvh;
 mod sc;
 mod session;
 mod signatures;
+mod sim;
 mod tes;
 mod text;
 mod tnh;
@@ -54,5 +55,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     session::register(module)?;
     audit::register(module)?;
     dpos::register(module)?;
+    sim::register(module)?;
     records::register(module)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::simulation::Simulation;
 use crate::crypto::hash::{Digest, hex};
 use crate::error::Error;
 
@@ -55,6 +56,7 @@ pub struct Decision {
 pub struct Agreement {
     slots: BTreeMap<u64, Decision>,
     of_node: BTreeMap<u16, BTreeMap<u64, u64>>,
+    total: u64,
     validity: Option<Validity>,
 }
 
@@ -78,8 +80,16 @@ impl Agreement {
                 first.at
             ));
         }
-        self.of_node.entry(node).or_default().entry(slot).or_insert(at);
+        self.of_node.entry(node).or_default().entry(slot).or_insert_with(|| {
+            self.total += 1;
+            at
+        });
         self.validity.as_mut().map_or(Ok(()), |valid| valid(node, slot, value))
+    }
+
+    /// How many decisions there were, each slot of each node once: what changes when a node gets on.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// What was decided, by slot.
@@ -95,5 +105,47 @@ impl Agreement {
     /// How many slots a node decided.
     pub fn count(&self, node: u16) -> usize {
         self.of_node.get(&node).map_or(0, BTreeMap::len)
+    }
+}
+
+/// Watches nodes on their way to a number of decisions.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    goals: Vec<(u16, usize)>,
+    total: Option<u64>,
+    reached: bool,
+}
+
+impl Watch {
+    /// Of each node, how many slots it is to decide.
+    pub fn new(goals: Vec<(u16, usize)>) -> Self {
+        Self { goals, total: None, reached: false }
+    }
+
+    /// Whether all are there. Cheap while nobody decides.
+    pub fn reached(&mut self, run: &Simulation) -> bool {
+        let total = Some(run.agreement().total());
+        if self.total != total {
+            self.total = total;
+            self.reached = self.late(run).is_none();
+        }
+        self.reached
+    }
+
+    fn late(&self, run: &Simulation) -> Option<(u16, usize)> {
+        self.goals.iter().find(|(node, goal)| run.agreement().count(*node) < *goal).copied()
+    }
+
+    /// Whether all are there, after they had `bound` µs.
+    ///
+    /// # Errors
+    /// Names one that is not.
+    pub fn check(&self, run: &Simulation, bound: u64) -> Result<(), Failure> {
+        self.late(run).map_or(Ok(()), |(node, goal)| {
+            let had = run.agreement().count(node);
+            Err(run.fail(format!(
+                "no progress: node {node} has decided {had} of {goal} slots in {bound} µs without faults"
+            )))
+        })
     }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use super::check::{Agreement, Failure, Validity};
+use super::check::{Agreement, Failure, Validity, Watch};
 use super::faults::{Crash, Faults, Moment, Point};
 use super::network::{Carried, Envelope, Fate, Network, Scheduler};
 use super::node::{MakeNode, Node, Step, Turn};
@@ -386,18 +386,15 @@ impl Simulation {
             return Err(self.fail("progress was asked for, but the network never becomes quiet"));
         }
         self.run(from)?;
-        let honest: Vec<u16> =
-            (0..self.nodes()).filter(|node| self.is_honest(*node) && self.comes_back(*node)).collect();
-        let goals: Vec<(u16, usize)> =
-            honest.iter().map(|node| (*node, self.agreement.count(*node).saturating_add(more))).collect();
-        let late = |run: &Self| goals.iter().find(|(node, goal)| run.agreement.count(*node) < *goal).copied();
-        self.run_while(from.saturating_add(bound), |run| late(run).is_some())?;
-        late(self).map_or(Ok(()), |(node, goal)| {
-            let had = self.agreement.count(node);
-            Err(self.fail(format!(
-                "no progress: node {node} has decided {had} of {goal} slots {bound} µs after the faults"
-            )))
-        })
+        let mut watch = Watch::new(self.goals(more));
+        self.run_while(from.saturating_add(bound), |run| !watch.reached(run))?;
+        watch.check(self, bound)
+    }
+
+    /// How many slots each honest node that is up, or comes back, has decided when it has decided `more` than now.
+    pub fn goals(&self, more: usize) -> Vec<(u16, usize)> {
+        let honest = (0..self.nodes()).filter(|node| self.is_honest(*node) && self.comes_back(*node));
+        honest.map(|node| (node, self.agreement.count(node).saturating_add(more))).collect()
     }
 
     /// Whether a node is up or is going to be.

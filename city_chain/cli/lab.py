@@ -1,0 +1,133 @@
+"""``city-chain lab engines|counts|replay``: the commit engines in the simulator, without any city."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from city_chain import sim
+from city_chain.cli.console import Console, size
+from city_chain.errors import CityChainError
+from city_chain.sim.engines import lab_network
+
+__all__ = ["run"]
+
+_COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("engine", "engine", str),
+    ("validators", "validators", str),
+    ("commits", "commits", str),
+    ("messages_per_commit", "messages/commit", lambda value: f"{value:,.1f}"),
+    ("bytes_per_commit", "bytes/commit", size),
+    ("rounds", "rounds", str),
+    ("virtual_us_per_commit", "virtual ms/commit", lambda value: f"{value / 1000:,.2f}"),
+    ("cpu_us_per_commit", "CPU ms/commit", lambda value: f"{value / 1000:,.2f}"),
+)
+_EVENT_KINDS_SHOWN = 40
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    """Does one of the three; 1 if a run broke a rule or a count is off."""
+    actions: dict[str, Callable[[argparse.Namespace, Console], int]]
+    actions = {"engines": _engines, "counts": _counts, "replay": _replay}
+    return actions[args.action](args, console)
+
+
+def _latency(args: argparse.Namespace) -> int:
+    latency_ms: float = args.latency_ms
+    return round(latency_ms * 1000)
+
+
+def _workload(args: argparse.Namespace) -> sim.Workload:
+    """What validators do; without --timeout-ms they wait 200 hops for a leader, and not below 100 ms."""
+    patience = max(100.0, args.latency_ms * 200) if args.timeout_ms is None else args.timeout_ms
+    return sim.Workload(batch=args.batch, slots=args.slots, timeout_us=round(patience * 1000))
+
+
+def _engines(args: argparse.Namespace, console: Console) -> int:
+    os.environ.setdefault("CITY_CHAIN_REMEMBER", "0")  # every validator checks what it would check alone
+    workload, latency = _workload(args), _latency(args)
+    rows, failed = [], 0
+    with console.progress("simulating", len(args.validators) * len(args.engines)) as progress:
+        for validators in args.validators:
+            for name in args.engines:
+                try:
+                    rows += sim.engines(args.seed, [validators], [name], workload=workload, latency_us=latency)
+                except CityChainError as error:
+                    failed += 1
+                    console.complain(f"{name} of {validators}: {error}")
+                progress.to(len(rows) + failed)
+    _table(rows, args.json, console, _COLUMNS)
+    return 1 if failed else 0
+
+
+def _counts(args: argparse.Namespace, console: Console) -> int:
+    with console.progress("counting", None) as progress:
+        rows = sim.counts(args.seed, args.validators, on_progress=progress.to)
+    columns: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+        ("what", "count", str),
+        ("validators", "validators", lambda value: str(value or "")),
+        ("expected", "expected", lambda value: f"{value:,.10g}"),
+        ("measured", "measured", lambda value: f"{value:,.10g}"),
+        ("tolerance", "tolerance", lambda value: f"{value:.0%}" if value else "exact"),
+        ("ok", "", lambda value: "ok" if value else "OFF"),
+    )
+    _table(rows, args.json, console, columns)
+    return 0 if all(row["ok"] for row in rows) else 1
+
+
+def _replay(args: argparse.Namespace, console: Console) -> int:
+    network = lab_network(_latency(args))
+    simulation = sim.Simulation(args.seed, args.validators, args.engine, workload=_workload(args), network=network)
+    failure = None
+    with console.if_long(1.0, "simulating"):
+        try:
+            simulation.run(3_600_000_000, decided=args.slots)
+        except CityChainError as error:
+            failure = error
+    events = simulation.events()
+    if args.json:
+        for row in events:
+            console.json(row)
+    else:
+        for row in events if args.events else ():
+            console.say(_event(row))
+        kinds: dict[str, int] = {}
+        for row in events:
+            kinds[row["kind"]] = kinds.get(row["kind"], 0) + 1
+        for kind, count in sorted(kinds.items())[:_EVENT_KINDS_SHOWN]:
+            console.say(f"{count:>10,}  {kind}")
+        digest = simulation.digest
+        console.say(f"{simulation.now / 1000:,.3f} ms  digest {digest.hex() if digest else ''}")
+    if failure is not None:
+        console.complain(str(failure))
+        return 1
+    return 0
+
+
+def _event(row: dict[str, Any]) -> str:
+    """One event on a line."""
+    peer = "" if row["peer"] is None else f" {'→' if row['kind'] == 'send' else '←'} {row['peer']}"
+    data = "" if row["digest"] is None else f"  {row['bytes']} B {row['digest']}"
+    return f"{row['at'] / 1000:>12,.3f} ms  node {row['node']}{peer}  {row['kind']} {row['number']}{data}"
+
+
+def _table(
+    rows: Sequence[dict[str, Any]],
+    as_json: bool,
+    console: Console,
+    columns: Sequence[tuple[str, str, Callable[[Any], str]]],
+) -> None:
+    """Rows as JSON, or as a table whose numbers stand to the right."""
+    if as_json:
+        for row in rows:
+            console.json(row)
+        return
+    cells = [[title for _, title, _ in columns]]
+    cells += [[shown(row[name]) for name, _, shown in columns] for row in rows]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
+    for line in cells if rows else ():
+        first = line[0].ljust(widths[0])
+        rest = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        console.say("  ".join([first, *rest]).rstrip())

@@ -1,0 +1,54 @@
+"""The simulator: nodes in virtual time over a network that goes wrong, replayed byte for byte from one seed.
+
+A `Simulation` runs the nodes of a protocol by its name, nodes of your own, or both. One seed makes all chance: the same
+seed gives the same run. A run that breaks a rule (two honest nodes decide different values in one slot, nobody gets on)
+raises an error that says how to replay it. What happened is a table: `Simulation.events` gives rows of plain values.
+
+- `Network`, `Partition`, `Slow`: latencies, loss, duplicates, reordering, cuts, slow nodes, disks.
+- `Faults`, `Crash`, `Storm`: crashes at any step or time, restarts, wiped disks.
+- `send`, `broadcast`, `persist`, `wake`, `decide`, `note`: what a node of your own returns from its turn.
+- `engines`, `counts`: the commit engines side by side, and their counts beside those that theory gives.
+
+Times are virtual microseconds from the start of the run.
+
+Example:
+    >>> run = Simulation(seed=7, nodes=4, protocol="dpos", faults=Faults([Crash(2, at_us=3_000, restart_us=9_000)]))
+    >>> run.run(decided=20)
+    'decided'
+    >>> [row["at"] for row in run.events() if row["kind"] == "restart"]
+    [12000]
+    >>> again = Simulation(seed=7, nodes=4, protocol="dpos", faults=Faults([Crash(2, at_us=3_000, restart_us=9_000)]))
+    >>> again.run(decided=20), again.digest == run.digest
+    ('decided', True)
+"""
+
+from city_chain.sim.actions import Behaviour, broadcast, decide, note, persist, send, wake
+from city_chain.sim.counts import counts
+from city_chain.sim.engines import ENGINES, engines
+from city_chain.sim.faults import Crash, Faults, Storm
+from city_chain.sim.network import Network, Partition, Slow
+from city_chain.sim.simulation import PROTOCOLS, Limits, Simulation, Workload, key
+
+__all__ = [
+    "ENGINES",
+    "PROTOCOLS",
+    "Behaviour",
+    "Crash",
+    "Faults",
+    "Limits",
+    "Network",
+    "Partition",
+    "Simulation",
+    "Slow",
+    "Storm",
+    "Workload",
+    "broadcast",
+    "counts",
+    "decide",
+    "engines",
+    "key",
+    "note",
+    "persist",
+    "send",
+    "wake",
+]

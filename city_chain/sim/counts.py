@@ -1,0 +1,110 @@
+"""The counts that theory gives, beside those that are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from city_chain.sim.network import Network, Partition
+from city_chain.sim.simulation import Limits, Simulation, Workload
+
+__all__ = ["counts"]
+
+_HOP_US = 1_000
+_BATCH = 64
+_HOTSTUFF_BYTES = {4: 1_900, 10: 7_900, 100: 468_000}
+"""Bytes of all messages of a block without its payload, with lists of Ed25519 signatures: the design's estimate."""
+_LIMITS = Limits(happenings=100_000_000, queue=10_000_000, rows=0, digest=False)
+
+
+def counts(
+    seed: int = 1, validators: Iterable[int] = (4, 7, 10), *, on_progress: Callable[[int], object] | None = None
+) -> list[dict[str, Any]]:
+    """Messages, hops and rounds, measured in calm runs in which each hop takes the same time, beside what theory gives.
+
+    Args:
+        seed: All chance of the runs.
+        validators: How many, for each run.
+        on_progress: Called with the number of groups of rows that are done.
+
+    Returns:
+        Rows of what, validators (0 where they do not matter), expected, measured, tolerance (a share of what is
+        expected), ok.
+
+    Example:
+        >>> [row["ok"] for row in counts(validators=[4]) if row["what"] == "dpos: messages a batch"]
+        [True]
+    """
+    rows: list[dict[str, Any]] = []
+    groups = 0
+    for count in validators:
+        for group in (_dpos,):
+            rows += group(seed, count)
+            groups += 1
+            if on_progress is not None:
+                on_progress(groups)
+    return rows
+
+
+def _row(what: str, validators: int, expected: float, measured: float, tolerance: float) -> dict[str, Any]:
+    return {
+        "what": what,
+        "validators": validators,
+        "expected": expected,
+        "measured": round(measured, 3),
+        "tolerance": tolerance,
+        "ok": abs(measured - expected) <= tolerance * expected + 1e-9,
+    }
+
+
+def _run(seed: int, validators: int, protocol: str, slots: int, cut_us: int = 0) -> Simulation:
+    """A calm run until all have decided; at its beginning nobody hears anybody for a while."""
+    workload = Workload(batch=_BATCH, slots=slots)
+    cuts = [Partition(0, cut_us, [])] if cut_us else []
+    network = replace(Network.exact(_HOP_US), partitions=cuts)
+    run = Simulation(seed, validators, protocol, workload=workload, network=network, limits=_LIMITS)
+    run.run(600_000_000, decided=slots)
+    return run
+
+
+def _slope(seed: int, validators: int, protocol: str) -> tuple[float, float]:
+    """Messages and bytes of one more slot: what the beginning and the end cost cancels out."""
+    few, many = (_run(seed, validators, protocol, slots) for slots in (10, 30))
+    differences = [
+        (sum(count[part] for count in many.messages.values()) - sum(count[part] for count in few.messages.values()))
+        / 20
+        for part in (0, 1)
+    ]
+    return differences[0], differences[1]
+
+
+def _hops(run: Simulation) -> float:
+    """How many hops after the start of the run the last one knew of the first slot."""
+    return max(run.decided(node)[1] for node in range(run.nodes)) / _HOP_US
+
+
+def _hotstuff(seed: int, validators: int) -> list[dict[str, Any]]:
+    """Timeouts are counted in a run whose first view fails, because nobody hears its proposal."""
+    others = validators - 1
+    messages, size = _slope(seed, validators, "hotstuff")
+    failed = _run(seed, validators, "hotstuff", 1, cut_us=Workload().timeout_us // 2)
+    rows = [
+        _row("hotstuff: messages a block", validators, 2 * others, messages, 0.0),
+        _row("hotstuff: hops to commit", validators, 5, _hops(_run(seed, validators, "hotstuff", 1)), 0.0),
+        _row("hotstuff, 3-chain: hops to commit", validators, 7, _hops(_run(seed, validators, "hotstuff-3", 1)), 0.0),
+        _row("hotstuff: timeouts a failed view", validators, validators * others, failed.messages["CCht"][0], 0.0),
+    ]
+    if validators in _HOTSTUFF_BYTES:
+        bare = size - _BATCH * others
+        rows.append(_row("hotstuff: bytes a block, bare", validators, _HOTSTUFF_BYTES[validators], bare, 0.25))
+    return rows
+
+
+def _dpos(seed: int, validators: int) -> list[dict[str, Any]]:
+    messages, _ = _slope(seed, validators, "dpos")
+    hops = _hops(_run(seed, validators, "dpos", 1))
+    return [
+        _row("dpos: messages a batch", validators, 3 * (validators - 1), messages, 0.0),
+        _row("dpos: hops until all know", validators, 3, hops, 0.0),
+    ]

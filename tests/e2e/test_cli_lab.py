@@ -1,0 +1,107 @@
+"""``city-chain lab``: engines compared, counts beside theory, one seed replayed, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from city_chain import sim
+from city_chain.cli import parser
+
+pytestmark = pytest.mark.e2e
+
+
+def rows(said: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def test_engines_side_by_side(cli: Any) -> None:
+    said = rows(cli.good("lab", "engines", "--validators", "4,7", "--seed", "5", "--slots", "4", "--json"))
+    assert [(row["validators"], row["engine"]) for row in said] == [(n, name) for n in (4, 7) for name in sim.ENGINES]
+    for row in said:
+        assert (row["commits"], row["seed"]) == (4, 5)
+        assert row["cpu_us_per_commit"] > 0
+    again = rows(cli.good("lab", "engines", "--validators", "4,7", "--seed", "5", "--slots", "4", "--json"))
+    assert [{**row, "cpu_us_per_commit": 0} for row in said] == [{**row, "cpu_us_per_commit": 0} for row in again]
+    same = sim.engines(5, [4], workload=sim.Workload(slots=4))
+    assert [row["digest"] for row in same] == [row["digest"] for row in said[: len(same)]]
+    table = cli.good("lab", "engines", "--validators", "4", "--seed", "5", "--slots", "4").splitlines()
+    assert table[0].split()[:3] == ["engine", "validators", "commits"]
+    assert [line.split()[:3] for line in table[1:]] == [[name, "4", "4"] for name in sim.ENGINES]
+    assert len({len(line) for line in table}) == 1
+
+
+def test_every_count_holds(cli: Any) -> None:
+    said = rows(cli.good("lab", "counts", "--validators", "4", "--json"))
+    assert all(row["ok"] for row in said)
+    assert any(row["expected"] == row["measured"] == 9 for row in said)
+    table = cli.good("lab", "counts", "--validators", "4").splitlines()
+    assert len(table) == len(said) + 1
+    assert all(line.endswith("  ok") for line in table[1:])
+
+
+@pytest.mark.parametrize("engine", sim.ENGINES)
+def test_a_seed_is_replayed(cli: Any, engine: str) -> None:
+    words = ["lab", "replay", "--engine", engine, "--seed", "5", "--slots", "4"]
+    [compared] = rows(cli.good("lab", "engines", "--engines", engine, "--validators", "4", *words[4:], "--json"))
+    said = cli.good(*words)
+    assert said.splitlines()[-1].split()[-1] == compared["digest"]
+    events = rows(cli.good(*words, "--json"))
+    shown = cli.good(*words, "--events")
+    assert shown.count("  decide ") == sum(row["kind"] == "decide" for row in events) >= 4 * 4
+    assert [row["at"] for row in events] == sorted(row["at"] for row in events)
+
+
+def test_help_teaches_and_loads_nothing(cli: Any) -> None:
+    for action in ("engines", "counts", "replay"):
+        said = cli.good("lab", action, "--help")
+        assert "Examples:" in said
+        assert f"city-chain lab {action}" in said
+    assert parser.ENGINES == sim.ENGINES
+    assert set(sim.ENGINES) <= set(sim.PROTOCOLS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["engines", "--engines", "paxos"],
+        ["engines", "--validators", "0"],
+        ["engines", "--validators", "4,,7"],
+        ["engines", "--validators", "4000"],
+        ["engines", "--seed", "-1"],
+        ["engines", "--seed", str(2**64)],
+        ["engines", "--slots", "0"],
+        ["engines", "--latency-ms", "nan"],
+        ["replay", "--engine", "sc"],
+        ["counts", "--validators", "x"],
+        [],
+    ],
+)
+def test_a_wrong_command_line_is_refused(cli: Any, words: list[str]) -> None:
+    done = cli("lab", *words)
+    assert done.returncode == 2
+    assert b"usage:" in done.stderr
+
+
+def test_what_cannot_run_is_told_of_and_the_others_go_on(cli: Any) -> None:
+    done = cli("lab", "engines", "--engines", "dpos", "--validators", "4", "--batch", "99999999")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"city-chain: dpos of 4: ")
+    assert done.stdout == b""
+
+
+def test_an_interrupt_ends_it_at_once(cli: Any) -> None:
+    running = cli.start("lab", "engines", "--engines", "dpos", "--validators", "100", "--slots", "100000")
+    time.sleep(2)
+    began = time.monotonic()
+    os.kill(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert (running.returncode, said) == (130, b"city-chain: interrupted\n")
+    assert time.monotonic() - began < 30
+    assert isinstance(running, subprocess.Popen)
