@@ -7,7 +7,7 @@ what it has missed.
 =======  ============================================================================
 prefix   what is under it
 =======  ============================================================================
-``c``    ``n`` index: digest of what a node was set up with; ``k``: the city's keys
+``c``    ``w``: the network; ``n`` index: a node that was set up, and whether it votes; ``k``: the city's keys
 ``h``    the nodes' spaces, the bodies voted on, the bound of all stamps
 ``k``    candidate lists by root
 ``l``    the ledger
@@ -239,7 +239,11 @@ class NodeHost:
 
     def _set_up(self, files: Sequence[NodeFile]) -> set[int]:
         """Takes in what the files bring, each once; the nodes that only observe."""
-        rows: dict[bytes, bytes] = {}
+        network = records.Epoch.from_bytes(files[0].first).network
+        (known,) = self._own.get_many([b"w"])
+        if known not in (None, network):
+            raise InputError("the storage is of another city's nodes")
+        rows: dict[bytes, bytes] = {} if known else {b"cw": network}
         observing = set()
         for file in files:
             key = b"n" + file.index.to_bytes(4, "big")
@@ -252,7 +256,7 @@ class NodeHost:
                     rows[b"k" + records.Candidates.from_bytes(encoding).root] = encoding
                 kept = rows[b"c" + key]
             if kept[:32] != file.identity.id:
-                raise InputError(f"node {file.index}: the storage is of another city's node")
+                raise InputError(f"node {file.index}: the storage has another node of that number")
             if kept[32:] == b"o":
                 observing.add(file.index)
         if rows:

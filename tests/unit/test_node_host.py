@@ -1,0 +1,238 @@
+"""A process of its own for nodes: what it is set up with, what it is told, and by whom. No sockets here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from city_chain import City, records
+from city_chain.adapters.storage.memory import MemoryStorage
+from city_chain.adapters.transport.inprocess import InProcessTransport
+from city_chain.errors import InputError, StorageError, UnavailableError
+from city_chain.levels import NodeHost
+from city_chain.levels.node_file import NodeFile, write_secret
+from city_chain.node.node import NODE_WEIGHT
+from city_chain.ports import Request
+from city_chain.stages import messages
+
+pytestmark = pytest.mark.unit
+
+
+class Process:
+    """A node that has moved out of a city, and the process that runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "node"
+        self.city = City.local(nodes=6, validators=4, k=2, n=4)
+        self.receipt = self.city.send(b"before it moved out")
+        self.node = next(node.id for node in self.city.nodes() if node.delegate)
+        self.index = self.city.move_out(self.node, self.path)
+        self.file = NodeFile.from_bytes(self.path.read_bytes())
+        self.storage = MemoryStorage()
+        self.transport = InProcessTransport()
+        self.host = self.opened(self.storage, self.transport)
+
+    def opened(self, storage: MemoryStorage, transport: InProcessTransport) -> NodeHost:
+        return NodeHost.open([self.path], listen="inproc:node", storage=storage, transport=transport)
+
+    def wiped(self) -> NodeHost:
+        """The process over a file of its own, which is empty at first."""
+        data = self.path.with_suffix(".db")
+        return NodeHost.open([self.path], data, listen="inproc:node", transport=InProcessTransport())
+
+    def ask(self, kind: str, parts: Sequence[bytes] = ()) -> records.Message:
+        (answer,) = self.host._handle([Request("inproc:node", messages.message(kind, parts))])
+        return messages.parse(answer)
+
+    def rows(self) -> dict[bytes, bytes]:
+        return dict(self.storage.scan(b""))
+
+    def append(self, height: int) -> records.Message:
+        ledger = self.city._city.ledger
+        committed = ledger.batch(height)
+        assert committed is not None
+        evidence = [piece.to_bytes() for piece in ledger.evidence(committed.batch)]
+        return self.ask("append", [committed.batch.to_bytes(), committed.certificate.to_bytes(), *evidence])
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    made = Process(tmp_path)
+    yield made
+    made.host.close()
+    made.city.close()
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_read_as_it_was_written(process: Process) -> None:
+    data = process.file.to_bytes()
+    assert NodeFile.from_bytes(data) == process.file
+    assert process.file.identity.id == process.node
+    assert process.file.rows
+    assert not process.file.observes
+    spent = NodeFile.from_bytes(process.path.read_bytes())  # it was set up above
+    assert spent == replace(process.file, rows={}, observes=True)
+    assert process.file.seed.hex() not in repr(process.file)
+
+
+def test_damaged_files_are_refused(process: Process) -> None:
+    data = process.file.to_bytes()
+    dice = random.Random(3)
+    for length in [*range(64), *dice.sample(range(len(data)), 100)]:
+        with pytest.raises(InputError, match="node file"):
+            NodeFile.from_bytes(data[:length])
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+        with pytest.raises(InputError, match="node file"):
+            NodeFile.from_bytes(bytes(damaged))
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_secret(tmp_path / "a", b"1")
+    write_secret(tmp_path / "a", b"2")
+    assert (tmp_path / "a").read_bytes() == b"2"
+    assert (tmp_path / "a").stat().st_mode & 0o077 == 0
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_secret(tmp_path / "nowhere" / "a", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_that_cannot_be_written_costs_the_votes_and_not_the_node(tmp_path: Path) -> None:
+    with City.local(nodes=6, validators=4, k=2, n=4) as city:
+        node = next(node.id for node in city.nodes() if node.delegate)
+        with pytest.raises(StorageError, match="cannot be written"):
+            city.move_out(node, tmp_path / "nowhere" / "file")
+        index = city.move_out(node, tmp_path / "file")
+        file = NodeFile.from_bytes((tmp_path / "file").read_bytes())
+        assert (file.index, file.identity.id) == (index, node)
+        city.send(b"three of four go on")
+
+
+def test_who_has_moved_out_does_not_run_here(process: Process) -> None:
+    with pytest.raises(InputError, match="there is no node"):
+        process.city.start_node(process.node)
+    (info,) = [node for node in process.city.nodes() if node.id == process.node]
+    assert not info.running
+    with pytest.raises(UnavailableError, match="processes of their own"):
+        process.city.elect(4)
+
+
+# --- votes are not forgotten -----------------------------------------------------------------------------------------
+
+
+def test_the_votes_come_along_once(process: Process) -> None:
+    voter = process.host._nodes[0].voter
+    assert voter is not None
+    assert [key for key in process.file.rows if key.startswith(b"d")]
+    process.host.close()
+    with process.opened(MemoryStorage(), InProcessTransport()) as wiped:
+        assert wiped._nodes[0].voter is None  # it may have voted since, and does not know
+
+
+def test_a_wiped_one_stays_an_observer(process: Process) -> None:
+    process.host.close()
+    process.host = process.wiped()
+    assert messages.integer_of(process.ask("meet").parts[5]) == 0
+    assert process.append(1).kind == "tip"
+    assert process.host.height == 1
+    process.host.close()
+    process.host = process.wiped()
+    assert process.host.height == 1
+    assert messages.integer_of(process.ask("meet").parts[5]) == 0
+    assert process.ask("prepare", [messages.integer(2), messages.integer(1)]).kind == "refused"
+
+
+def test_a_storage_of_another_node_is_refused(process: Process, tmp_path: Path) -> None:
+    other = Process.__new__(Process)
+    (tmp_path / "other").mkdir()
+    Process.__init__(other, tmp_path / "other")
+    other.host.close()
+    with pytest.raises(InputError, match="another city"):
+        NodeHost.open([other.path], listen="inproc:x", storage=process.storage, transport=InProcessTransport())
+    other.city.close()
+
+
+# --- what it is told -------------------------------------------------------------------------------------------------
+
+
+def test_it_says_who_it_is(process: Process) -> None:
+    met = process.ask("meet", [b"count"])
+    assert records.NodeRecord.from_bytes(met.parts[0]).node == process.node
+    assert records.Recipient.from_bytes(met.parts[1]).node == process.node
+    assert process.city.keys.digest == met.parts[3]
+    assert [messages.integer_of(met.parts[at]) for at in (2, 5)] == [0, 1]
+    held = sum(1 for key in process.file.rows if key.startswith(b"f"))
+    assert messages.integer_of(met.parts[4]) == held
+
+
+def test_it_is_taught_and_judges(process: Process) -> None:
+    second = process.city.send(b"after it moved out")
+    assert process.append(2).kind == "tip"
+    assert process.host.height == 0  # not the next one
+    assert process.append(1).parts == [messages.integer(1)]
+    unknown = process.append(2)  # drawn from a list that it has not been told
+    assert unknown.kind == "refused"
+    assert b"candidate list" in unknown.parts[0]
+    lists = [known.to_bytes() for known in process.city._city._roster.lists()]
+    assert process.ask("lists", lists).kind == "done"
+    assert process.append(2).parts == [messages.integer(2)]
+    assert process.host.ledger.receipt(second.tx_id) is not None
+
+
+def test_strangers_on_a_list_are_refused(process: Process) -> None:
+    network, name = process.city.network, process.city.settings.name
+    roll = list(process.file.roll.items())
+    right = [(node, NODE_WEIGHT, domain) for node, domain in roll]
+    stranger = records.Identity(bytes(32)).id
+    wrong = [
+        [*right, (stranger, NODE_WEIGHT, "district 1")],
+        [(roll[0][0], NODE_WEIGHT + 1, roll[0][1])],
+        [(roll[0][0], NODE_WEIGHT, "district 9")],
+    ]
+    before = process.rows()
+    for items in wrong:
+        body = records.Candidates(network, name, items).to_bytes()
+        good = records.Candidates(network, name, right[:4]).to_bytes()
+        assert process.ask("lists", [good, body]).kind == "refused"
+    for candidates in (records.Candidates(bytes(32), name, right), records.Candidates(network, "elsewhere", right)):
+        assert process.ask("lists", [candidates.to_bytes()]).kind == "refused"
+    assert process.ask("lists", [b"?"]).kind == "refused"
+    assert process.ask("lists", [records.Candidates(network, name, right[:4]).to_bytes()] * 257).kind == "refused"
+    assert process.rows() == before
+    assert process.ask("lists", [records.Candidates(network, name, right[:4]).to_bytes()]).kind == "done"
+
+
+def test_keys_are_taken_if_they_are_certified(process: Process, tmp_path: Path) -> None:
+    keys = process.city.keys.to_bytes()
+    before = process.rows()
+    with City.local(nodes=6, validators=4, k=2, n=4) as other:
+        for parts in ([], [keys, keys], [b""], [keys[:-1]], [other.keys.to_bytes()]):
+            assert process.ask("keys", parts).kind == "refused"
+    damaged = bytearray(keys)
+    damaged[len(keys) // 2] ^= 1
+    assert process.ask("keys", [bytes(damaged)]).kind == "refused"
+    assert process.rows() == before
+    assert process.ask("keys", [keys]).kind == "done"
+
+
+def test_hostile_messages_change_nothing(process: Process) -> None:
+    dice = random.Random(11)
+    kinds = ["meet", "lists", "keys", "append", "lead", "vote", "prepare", "adopt", "hold", "handover", "unknown"]
+    before = process.rows()
+    for _ in range(500):
+        parts = [dice.randbytes(dice.choice([0, 1, 8, 100])) for _ in range(dice.randrange(5))]
+        assert process.ask(dice.choice(kinds), parts).kind in {"refused", "met", "done", "held"}
+        (answer,) = process.host._handle([Request("inproc:node", dice.randbytes(dice.randrange(60)))])
+        assert messages.parse(answer).kind == "refused"
+    bounds = {b"hu0", b"hu1"}
+    after = process.rows()
+    assert {key: row for key, row in after.items() if key not in bounds} == {
+        key: row for key, row in before.items() if key not in bounds
+    }
