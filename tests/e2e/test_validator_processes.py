@@ -42,6 +42,7 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
+        self.started: list[int] = []
 
     def start(self, file: Path, data: Path, listen: str) -> tuple[int, str]:
         """Starts one that answers when this returns; its process id and its address."""
@@ -51,14 +52,32 @@ class Server:
         self.process.stdin.flush()
         said = self.process.stdout.readline().split()
         assert said[:1] == ["up"], said
+        self.started.append(int(said[1]))
         return int(said[1]), said[2]
 
     def close(self) -> None:
+        """Ends it; those that it started end with it, or have been killed."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait(60)
         self.process.stdout.close()
+        wait_for(lambda: not any(map(is_alive, self.started)))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +124,7 @@ class Town:
             os.kill(self.pids[index], signal.SIGKILL)
         for index in indexes:
             pid = self.pids.pop(index)
-            until = time.monotonic() + 20
-            while time.monotonic() < until:
-                try:
-                    os.kill(pid, 0)
-                except ProcessLookupError:
-                    break
-                time.sleep(0.002)
+            wait_for(lambda pid=pid: not is_alive(pid))  # type: ignore[misc]
 
     def open(self) -> City:
         return City.open(self.path, elsewhere=self.addresses)
@@ -159,13 +172,6 @@ def digests(path: Path) -> list[bytes]:
         return [records.Batch.from_bytes(messages.answer(row, "batch")[0]).digest for row in rows]
     finally:
         storage.close()
-
-
-def wait_for(what: Callable[[], bool], seconds: float = 30.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
 
 
 def height_of(city: City, index: int, town: Town) -> int:
@@ -253,6 +259,19 @@ def test_killed_while_nobody_waits_and_back_before_the_deadline(town: Town) -> N
         timer.start()
         assert town.burst(city, 20.0) == BURST
         timer.join()
+    town.check()
+
+
+def test_one_that_hangs_holds_up_nobody(town: Town) -> None:
+    with town.open() as city:
+        for index in town.files:
+            os.kill(town.pids[index], signal.SIGSTOP)
+            try:
+                for _ in range(2):
+                    assert town.burst(city) == BURST
+            finally:
+                os.kill(town.pids[index], signal.SIGCONT)
+        wait_for(lambda: all(height_of(city, index, town) >= city.height for index in town.files))
     town.check()
 
 
