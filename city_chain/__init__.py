@@ -1,24 +1,38 @@
 """city-chain: durable, verifiable, Byzantine-fault-tolerant dispersal and commitment of transactions in your process.
 
 A city disperses, commits, restores and proves transactions: `City.local(path="city.db")`. The algorithms are usable
-alone, as `from city_chain import ec, rvh, vrf, tes, cbf, tnh` and `from city_chain.proofs import poh, dpos`. What is
-named here loads when it is first used, so importing the package alone takes a few milliseconds.
+alone, as `from city_chain import ec, hs, rvh, vrf, tes, cbf, tnh` and `from city_chain.proofs import poh, dpos`. What
+is named here loads when it is first used, so importing the package alone takes a few milliseconds.
 """
 
 from city_chain import errors
 
 TYPE_CHECKING = False  # type checkers know the name; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
-    from city_chain.algorithms import cbf, ec, rvh, tes, tnh, vrf
+    from city_chain.algorithms import cbf, ec, hs, rvh, tes, tnh, vrf
     from city_chain.levels import City
     from city_chain.records import Receipt, Transaction, Trust
 
-__all__ = ["City", "Receipt", "Transaction", "Trust", "__version__", "cbf", "ec", "errors", "rvh", "tes", "tnh", "vrf"]
+__all__ = [
+    "City",
+    "Receipt",
+    "Transaction",
+    "Trust",
+    "__version__",
+    "cbf",
+    "ec",
+    "errors",
+    "hs",
+    "rvh",
+    "tes",
+    "tnh",
+    "vrf",
+]
 
 __version__: str
 
 # Public name -> the module that it is, or that it is in.
-_MODULES = {name: f"city_chain.algorithms.{name}" for name in ("cbf", "ec", "rvh", "tes", "tnh", "vrf")}
+_MODULES = {name: f"city_chain.algorithms.{name}" for name in ("cbf", "ec", "hs", "rvh", "tes", "tnh", "vrf")}
 _MEMBERS = {
     "City": "city_chain.levels",
     "Receipt": "city_chain.records",

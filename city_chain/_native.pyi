@@ -1011,6 +1011,98 @@ class SimulationRun:
 def simulation_key(protocol: str, seed: int, node: int) -> bytes: ...
 def simulation_protocols() -> list[str]: ...
 
+# --- hs --------------------------------------------------------------------------------------------------------------
+
+@final
+class HotStuff:
+    def __new__(
+        cls,
+        chain_id: Buffer,
+        epoch: int,
+        validators: Iterable[tuple[Buffer, int]],
+        key: Buffer | Identity,
+        genesis: Buffer,
+        *,
+        timeout_us: int = 100_000,
+        timeout_max_us: int = 10_000_000,
+        backoff_percent: int = 150,
+        commit_rule: int = 2,
+        history: int = 256,
+        leaders: Iterable[int] | None = None,
+    ) -> Self: ...
+    @staticmethod
+    def restore(
+        chain_id: Buffer,
+        epoch: int,
+        validators: Iterable[tuple[Buffer, int]],
+        key: Buffer | Identity,
+        genesis: Buffer,
+        records: Iterable[Buffer],
+        *,
+        amnesia: bool = False,
+        timeout_us: int = 100_000,
+        timeout_max_us: int = 10_000_000,
+        backoff_percent: int = 150,
+        commit_rule: int = 2,
+        history: int = 256,
+        leaders: Iterable[int] | None = None,
+    ) -> HotStuff: ...
+    def start(self, now: int) -> None: ...
+    def handle(self, sender: int, message: Buffer, now: int) -> None: ...
+    def tick(self, now: int) -> None: ...
+    def propose(self, payload: Buffer, now: int) -> None: ...
+    def payload_result(self, block: Buffer, ok: bool, now: int) -> None: ...
+    def resume(self, now: int) -> None: ...
+    def adopt(self, proof: Buffer, now: int) -> None: ...
+    def retire(self) -> None: ...
+    def drain(
+        self,
+    ) -> list[
+        tuple[
+            Literal[
+                "persist",
+                "send",
+                "broadcast",
+                "deadline",
+                "need_payload",
+                "validate",
+                "commit",
+                "evidence",
+                "round",
+            ],
+            int,
+            bytes,
+            bytes,
+            bytes,
+        ]
+    ]: ...
+    def durable(self, ticket: int) -> None: ...
+    def snapshot(self) -> bytes: ...
+    def leader_of(self, round: int) -> int: ...
+    @property
+    def me(self) -> int: ...
+    @property
+    def round(self) -> int: ...
+    @property
+    def committed(self) -> tuple[int, bytes]: ...
+    @property
+    def high_qc(self) -> tuple[int, bytes]: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def behind(self) -> bool: ...
+    @property
+    def silent(self) -> bool: ...
+
+def hs_verify_commit(
+    proof: Buffer, validators: Iterable[tuple[Buffer, int]], chain_id: Buffer, epoch: int
+) -> bytes: ...
+def hs_verify_evidence(
+    evidence: Buffer, validators: Iterable[tuple[Buffer, int]], chain_id: Buffer, epoch: int
+) -> int: ...
+def hs_commit_block(proof: Buffer) -> tuple[int, bytes, bytes]: ...
+def hs_payload_digest(payload: Buffer) -> bytes: ...
+
 # --- records ---------------------------------------------------------------------------------------------------------
 
 @final

@@ -9,12 +9,12 @@ from types import ModuleType
 
 import pytest
 
-from city_chain import cbf, ec, rvh, tes, tnh, vrf
+from city_chain import cbf, ec, hs, rvh, tes, tnh, vrf
 
 pytestmark = pytest.mark.ffi
 
 
-MODULES = [cbf, ec, rvh, tnh, vrf, *(getattr(tes, name) for name in tes.__all__)]
+MODULES = [cbf, ec, hs, rvh, tnh, vrf, *(getattr(tes, name) for name in tes.__all__)]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

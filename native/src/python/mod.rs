@@ -12,6 +12,7 @@ mod cbf;
 mod dpos;
 mod ec;
 mod error;
+mod hs;
 mod identity;
 mod int;
 mod kem;
@@ -46,6 +47,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     vrf::register(module)?;
     cbf::register(module)?;
     tnh::register(module)?;
+    hs::register(module)?;
     signatures::register(module)?;
     ml_dsa::register(module)?;
     kem::register(module)?;

@@ -64,7 +64,7 @@ pub struct HotStuff {
     /// Kinds of evidence given against each, so that each comes once.
     pub(super) accused: Vec<u8>,
     /// When each was last answered, and about which round.
-    pub(super) served: Vec<(u64, u64)>,
+    pub(super) served: Vec<Option<(u64, u64)>>,
     pub(super) next_peer: u16,
     own: VecDeque<(u64, Own)>,
     issued: u64,
@@ -134,7 +134,7 @@ impl HotStuff {
             now: 0,
             outbox: Outbox::default(),
             accused: vec![0; count],
-            served: vec![(0, 0); count],
+            served: vec![None; count],
             own: VecDeque::new(),
             issued: 0,
             durable: 0,

@@ -50,11 +50,12 @@ impl HotStuff {
     /// Whether a party may be answered now: once in half a round's time, and whenever it has come further.
     fn may_serve(&mut self, to: u16, round: u64) -> bool {
         let (now, pause) = (self.now, self.config.timeout_us / 2);
-        let Some(served) = self.served.get_mut(usize::from(to)) else { return false };
-        if to == self.state.me || (now < served.0.saturating_add(pause) && round <= served.1) {
+        let Some(served) = self.served.get_mut(usize::from(to)).filter(|_| to != self.state.me) else { return false };
+        let (at, highest) = served.unwrap_or((0, 0));
+        if served.is_some() && now < at.saturating_add(pause) && round <= highest {
             return false;
         }
-        *served = (now, served.1.max(round));
+        *served = Some((now, highest.max(round)));
         true
     }
 
