@@ -60,6 +60,7 @@ class Elsewhere:
         transport: Carries the messages.
         clock: Monotonic time.
         keys: The city's keys, if there are some.
+        handover: The handover to the epoch of a number, if there was one.
 
     Example:
         See `City.open`.
@@ -74,6 +75,7 @@ class Elsewhere:
         transport: Transport,
         clock: Clock,
         keys: Callable[[], records.CityKeys | None],
+        handover: Callable[[int], records.Handover | None],
     ) -> None:
         self._away = {node: _Away(node, address) for node, address in addresses.items()}
         self._ledger = ledger
@@ -82,6 +84,7 @@ class Elsewhere:
         self._transport = transport
         self._clock = clock
         self._keys = keys
+        self._handover = handover
         self._lock = threading.Lock()  # held for a round
         self._wake = threading.Event()
         self._closed = False
@@ -98,13 +101,20 @@ class Elsewhere:
             return
         until = self._clock.monotonic() + _FIRST_MEETING_S
         self._round()
-        while not all(away.met or not away.address for away in self._away.values()):
+        while not all(self._is_here(away) or not away.address for away in self._away.values()):
             if self._clock.monotonic() >= until or self._closed:
                 break
             self._wake.wait(_SOON_S)
             self._round()
         self._thread = threading.Thread(target=self._run, name="city-chain-elsewhere", daemon=True)
         self._thread.start()
+
+    def _is_here(self, away: _Away) -> bool:
+        return away.met is not None and away.met.epoch == self._ledger.epoch.number
+
+    def silent(self, nodes: Sequence[bytes]) -> list[bytes]:
+        """Those of some nodes that are elsewhere and do not answer."""
+        return [node for node in nodes if node in self._away and not self._is_here(self._away[node])]
 
     def wake(self) -> None:
         """There is something new to be told."""
@@ -135,7 +145,7 @@ class Elsewhere:
 
     def infos(self, founding: Founding) -> list[NodeInfo]:
         """What is known of the nodes elsewhere; asks them."""
-        asked = [(away, messages.message("meet", [b"count"])) for away in self._away.values() if away.address]
+        asked = [(away, self._meeting(b"count")) for away in self._away.values() if away.address]
         answers = self._ask(asked, "met", self._clock.monotonic() + _MEET_S)
         indexes = {node_identity(founding.master, index).id: index for index in founding.elsewhere}
         infos = []
@@ -170,7 +180,7 @@ class Elsewhere:
     def _round(self) -> bool:
         """Meets all once and tells each what it lacks; whether another round should come soon."""
         with self._lock:
-            meeting = [(away, messages.message("meet")) for away in self._away.values() if away.address]
+            meeting = [(away, self._meeting()) for away in self._away.values() if away.address]
             answers = self._ask(meeting, "met", self._clock.monotonic() + _MEET_S)
             busy = False
             for away in self._away.values():
@@ -184,6 +194,9 @@ class Elsewhere:
                 away.met, away.recipient = met, met.recipient
                 busy |= self._tell_lists(away) | self._tell_keys(away, met) | self._teach(away, met)
             return busy
+
+    def _meeting(self, *more: bytes) -> bytes:
+        return messages.message("meet", [messages.integer(self._ledger.epoch.number), *more])
 
     def _read(self, away: _Away, parts: list[bytes] | None) -> Met | None:
         if parts is None:
@@ -230,7 +243,7 @@ class Elsewhere:
 
     def _tell_keys(self, away: _Away, met: Met) -> bool:
         keys = self._keys()
-        if keys is None or met.keys == keys.digest:
+        if keys is None or met.keys == keys.digest or met.epoch != keys.epoch:
             return False
         until = self._clock.monotonic() + _TELL_S
         body = messages.message("keys", [keys.to_bytes()])
@@ -240,6 +253,12 @@ class Elsewhere:
         """Sends a node the next batches that it lacks; whether it lacks more."""
         tip = self._ledger.tip.height
         until = self._clock.monotonic() + _TEACH_S
+        handover = self._handover(met.epoch + 1)
+        if handover is not None:  # one epoch after the other
+            tip = handover.election.height
+            if met.height >= tip:
+                self._ask([(away, messages.message("epoch", [handover.to_bytes()]))], "done", until)
+                return True
         for height in range(met.height + 1, min(tip, met.height + _TEACH_MAX) + 1):
             committed = self._ledger.batch(height)
             if committed is None or self._closed:
@@ -250,7 +269,7 @@ class Elsewhere:
             answer = self._ask([(away, body)], "tip", until)[away]
             if answer is None or messages.integer_of(b"".join(answer)[:8]) < height:
                 return True
-        return tip > met.height + _TEACH_MAX
+        return handover is not None or tip > met.height + _TEACH_MAX
 
     def _ask(self, asked: Sequence[tuple[_Away, bytes]], kind: str, until: float) -> dict[_Away, list[bytes] | None]:
         """Sends each its message; the parts of every right answer, None where there was none."""

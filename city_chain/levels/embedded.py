@@ -37,12 +37,12 @@ from city_chain.levels.behind import Behind
 from city_chain.levels.checks import check_delegates
 from city_chain.levels.elsewhere import Elsewhere
 from city_chain.levels.journal import SendJournal
-from city_chain.levels.keys import OVER, KeyMaker
+from city_chain.levels.keys import OVER, KeyMaker, handover_key
 from city_chain.levels.moving import file_of, index_of, mark_moved, rows_of
 from city_chain.levels.node_file import write_secret
 from city_chain.levels.reports import NodeInfo
 from city_chain.levels.sent import SentIndex
-from city_chain.levels.settings import Founding, domain_of, node_identity, sender_identity
+from city_chain.levels.settings import STAKE, Founding, domain_of, node_identity, sender_identity
 from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
 from city_chain.node.node import OWN_DRIFT_MAX_MS
@@ -171,6 +171,7 @@ class Embedded:
             parts.transport,
             parts.clock,
             lambda: self.keys,
+            self._handover_to,
         )
         self._elsewhere.meet()
         if not self.sent.is_whole:
@@ -260,9 +261,13 @@ class Embedded:
         """
         if isinstance(validators, int):
             check_delegates(validators)
-            running = [(node.id, node.stake) for node in self._nodes.values() if node.id not in self._stopped]
+            running = [(node.id, STAKE) for node in self._nodes.values() if node.id not in self._stopped]
+            away = self._elsewhere.nodes
+            running += [(node, STAKE) for node in set(away) - set(self._elsewhere.silent(away))]
             return [key for key, _ in dpos.elect(self.epoch.number + 1, running, [], validators).items]
-        named = [self.node(node).id for node in validators]
+        named = list(validators)
+        for node in named:
+            index_of(self._founding, node)
         check_delegates(len(named))
         if len(set(named)) < len(named):
             raise InputError("elect: a node is named twice")
@@ -280,18 +285,16 @@ class Embedded:
             StorageError: The disk failed.
         """
         self._renew()
-        if self._elsewhere.nodes:
-            away = f"{len(self._elsewhere.nodes)} nodes run in processes of their own"
-            raise UnavailableError(f"elect: {away}, and an epoch can only be handed over with all nodes here", 0, 0)
-        silent = [node.hex()[:16] for node in delegates if node in self._stopped]
+        away = self._elsewhere.silent(delegates)
+        silent = [node.hex()[:16] for node in delegates if node in self._stopped or node in away]
         if silent:
             running = len(delegates) - len(silent)
-            raise UnavailableError(f"delegates-to-be that run (stopped: {', '.join(silent)})", len(delegates), running)
+            raise UnavailableError(f"delegates-to-be that run (not: {', '.join(silent)})", len(delegates), running)
         self.engine.recover(deadline)
         if self.journal.pending():
             raise UnavailableError("elect: sends are begun and not ended; open the city again to settle them", 0, 0)
         ledger = self.ledger
-        validators = dpos.ValidatorSet(ledger.epoch.number + 1, [(node, self.node(node).stake) for node in delegates])
+        validators = dpos.ValidatorSet(ledger.epoch.number + 1, [(node, STAKE) for node in delegates])
         tip = ledger.tip
         self._maker.hand_over(records.Election(self.sender.identity, ledger.epoch, tip.height, tip.digest, validators))
 
@@ -357,6 +360,10 @@ class Embedded:
     def _records_of(self, nodes: Sequence[bytes]) -> list[records.Recipient]:
         here = [self._nodes[node].keeper.recipient(self.epoch.network) for node in nodes if node in self._nodes]
         return here + self._elsewhere.recipients(nodes)
+
+    def _handover_to(self, number: int) -> records.Handover | None:
+        (row,) = self._own.get_many([handover_key(number)])
+        return None if row is None else records.Handover.from_bytes(row)
 
     def _members(self) -> Members:
         """The nodes logged in now, here and elsewhere; those elsewhere know the list."""

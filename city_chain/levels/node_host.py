@@ -7,7 +7,8 @@ what it has missed.
 =======  ============================================================================
 prefix   what is under it
 =======  ============================================================================
-``c``    ``w``: the network; ``n`` index: a node that was set up, and whether it votes; ``k``: the city's keys
+``c``    ``w``: the network; ``k``: the city's keys; ``o`` number: handovers; ``n`` index: a node that
+         was set up, and whether it votes or observes, until which epoch
 ``h``    the nodes' spaces, the bodies voted on, the bound of all stamps
 ``k``    candidate lists by root
 ``l``    the ledger
@@ -20,8 +21,9 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from city_chain import records
 from city_chain.adapters.clock import SystemClock
@@ -33,6 +35,7 @@ from city_chain.adapters.transport.tcp import TcpTransport
 from city_chain.errors import CityChainError, InputError, StorageError
 from city_chain.levels.checks import checked_path
 from city_chain.levels.embedded import node_space
+from city_chain.levels.keys import handover_key
 from city_chain.levels.node_file import NodeFile, write_secret
 from city_chain.levels.owner import Owner
 from city_chain.levels.settings import domain_of, follow
@@ -40,7 +43,7 @@ from city_chain.node import Host, Joining, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
 from city_chain.ports import Clock, Request, Storage, Transport
 from city_chain.stages import messages
-from city_chain.stages.model import Terms
+from city_chain.stages.model import Members, Terms
 from city_chain.stages.r1_ingress import Ingress
 
 __all__ = ["NodeHost"]
@@ -49,6 +52,9 @@ _log = logging.getLogger("city_chain")
 
 _LEASE_S = 3600.0
 _TIDY_S = 60.0
+_STOP_LOOK_S = 1.0
+_VOTES, _OBSERVES = b"v", b"o"
+_FOR_EVER = b"\xff" * 8
 _FILE_BYTES_MAX = 256 << 20
 
 
@@ -85,62 +91,69 @@ class NodeHost:
         self._transport = transport
         self._clock = clock
         self._owner = owner
-        self._ready = threading.Event()
+        self._files = files
+        self._changed = threading.Condition()  # guards the next three
+        self._host: Host | None = None
+        self._inside = 0  # bursts that the host is answering
+        self._closed = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._closed = False
-        self._host: Host | None = None
-        settings = files[0].settings
         self._own = NamespacedStorage(storage, b"c")
-        self._hosted = hosted = NamespacedStorage(storage, b"h")
-        observing = self._set_up(files)
+        self._hosted = NamespacedStorage(storage, b"h")
+        self._presence = MemoryPresence()
+        self._set_up()
         for path, file in found.items():
             if not file.observes:  # what it brought is kept here now, and older every moment there
                 write_secret(path, file.spent().to_bytes())
-        epoch, earlier, begins = follow(records.Epoch.from_bytes(files[0].first), files[0].handovers)
-        self._ledger = ledger = Ledger(NamespacedStorage(storage, b"l"), epoch, earlier, begins)
-        self._presence = MemoryPresence()
-        roster = Roster(self._presence, clock, settings.name, epoch, NamespacedStorage(storage, b"k"))
-        sender = files[0].sender
-        terms = Terms(settings.k, settings.n)
-        judge = Judge(ledger, roster, settings.name, terms, lambda key: key == sender, clock)
-        ingress = Ingress(epoch.network, lambda key: key == sender, clock)
-        host = Host(hosted, ledger, judge, ingress)
-        bounds = Bounds(hosted, clock, ledger.tip.hlc)
         self.addresses: dict[int, str] = {}
-        self.ids: dict[int, bytes] = {}
-        self._nodes: list[Node] = []
+        self.ids = {file.index: file.identity.id for file in files}
         for file in files:
             address = transport.serve(self._handle, listen if len(files) == 1 else f"{listen}/{file.index}")
             listen = address.partition("/")[0]
             self.addresses[file.index] = address
-            self.ids[file.index] = file.identity.id
-            space = node_space(file.index)
-            node = Node(
-                file.identity,
-                space,
-                NamespacedStorage(hosted, space),
-                ledger,
-                clock,
-                domain=domain_of(settings, file.index),
-                address=address,
-                bounds=bounds,
-                suite=settings.session,
-            )
-            if file.index in observing:
-                node.observe()
-            self._nodes.append(node)
-        self._region = settings.name
-        self._bounds = bounds
-        host.answer_also(Joining(ledger, roster, files[0].roll, self._use_keys).answers())
-        self._take_up_keys(files[0].keys)
-        Node.log_in(self._nodes, hosted, self._presence, self._region, _LEASE_S)
-        for node in self._nodes:
-            host.add(node)
-        self._host = host
+        self._build()
         self._thread = threading.Thread(target=self._tidy, name="city-chain-node-host", daemon=True)
         self._thread.start()
-        self._ready.set()
+
+    def _build(self) -> None:
+        """The insides in the epoch that the ledger has reached."""
+        first = self._files[0]
+        clock, hosted, settings = self._clock, self._hosted, first.settings
+        epoch, earlier, begins = follow(records.Epoch.from_bytes(first.first), self._reached())
+        self._ledger = ledger = Ledger(NamespacedStorage(self._storage, b"l"), epoch, earlier, begins)
+        roster = _Roll(first.roll, self._presence, clock, settings.name, epoch, NamespacedStorage(self._storage, b"k"))
+        sender, terms = first.sender, Terms(settings.k, settings.n)
+        judge = Judge(ledger, roster, settings.name, terms, lambda key: key == sender, clock)
+        ingress = Ingress(epoch.network, lambda key: key == sender, clock)
+        host = Host(hosted, ledger, judge, ingress)
+        self._bounds = Bounds(hosted, clock, ledger.tip.hlc)
+        self._nodes = [self._node(file) for file in self._files]
+        host.answer_also(Joining(ledger, roster, first.roll, self._use_keys, self._follow, self._met).answers())
+        self._take_up_keys(first.keys)
+        Node.log_in(self._nodes, hosted, self._presence, settings.name, _LEASE_S)
+        for node in self._nodes:
+            host.add(node)
+        with self._changed:
+            self._host = host
+            self._changed.notify_all()
+
+    def _node(self, file: NodeFile) -> Node:
+        space = node_space(file.index)
+        node = Node(
+            file.identity,
+            space,
+            NamespacedStorage(self._hosted, space),
+            self._ledger,
+            self._clock,
+            domain=domain_of(file.settings, file.index),
+            address=self.addresses[file.index],
+            bounds=self._bounds,
+            suite=file.settings.session,
+        )
+        (row,) = self._own.get_many([_node_key(file.index)])
+        if row is not None and row[32:33] == _OBSERVES and row[33:] >= self._ledger.epoch.number.to_bytes(8, "big"):
+            node.observe()
+        return node
 
     @classmethod
     def open(
@@ -216,7 +229,8 @@ class NodeHost:
             return
         self._closed = True
         self._stop.set()
-        self._ready.set()
+        with self._changed:
+            self._changed.notify_all()
         self._transport.close()
         if self._thread is not None:
             self._thread.join()
@@ -237,38 +251,83 @@ class NodeHost:
 
     # --- setting up --------------------------------------------------------------------------------------------------
 
-    def _set_up(self, files: Sequence[NodeFile]) -> set[int]:
-        """Takes in what the files bring, each once; the nodes that only observe."""
-        network = records.Epoch.from_bytes(files[0].first).network
+    def _set_up(self) -> None:
+        """Takes in what the files bring, each once."""
+        network = records.Epoch.from_bytes(self._files[0].first).network
         (known,) = self._own.get_many([b"w"])
         if known not in (None, network):
             raise InputError("the storage is of another city's nodes")
         rows: dict[bytes, bytes] = {} if known else {b"cw": network}
-        observing = set()
-        for file in files:
-            key = b"n" + file.index.to_bytes(4, "big")
+        for file in self._files:
+            key = _node_key(file.index)
             (kept,) = self._own.get_many([key])
             if kept is None:
                 space = node_space(file.index)
-                rows[b"c" + key] = file.identity.id + (b"o" if file.observes else b"v")
+                kept = rows[b"c" + key] = file.identity.id + (_OBSERVES + _FOR_EVER if file.observes else _VOTES)
                 rows.update((b"h" + space + name, row) for name, row in file.rows.items())
                 for encoding in file.lists:
                     rows[b"k" + records.Candidates.from_bytes(encoding).root] = encoding
-                kept = rows[b"c" + key]
+                for encoding in file.handovers:
+                    rows[b"c" + handover_key(records.Handover.from_bytes(encoding).election.next.number)] = encoding
             if kept[:32] != file.identity.id:
                 raise InputError(f"node {file.index}: the storage has another node of that number")
-            if kept[32:] == b"o":
-                observing.add(file.index)
         if rows:
             self._storage.put_many(rows)
-        return observing
+
+    def _met(self, number: int) -> None:
+        """The city is in that epoch: who may have forgotten votes of it observes until it is over."""
+        for file, node in zip(self._files, self._nodes, strict=True):
+            key = _node_key(file.index)
+            (row,) = self._own.get_many([key])
+            if row is not None and row[32:] == _OBSERVES + _FOR_EVER:
+                until = max(number, self._ledger.epoch.number)
+                self._own.put_many({key: row[:33] + until.to_bytes(8, "big")})
+                _log.warning("node %s votes for nothing before epoch %d", node.id.hex()[:16], until + 1)
+
+    # --- epochs ------------------------------------------------------------------------------------------------------
+
+    def _reached(self) -> list[bytes]:
+        """The handovers after which the ledger has come, in their order."""
+        height = Ledger(
+            NamespacedStorage(self._storage, b"l"), records.Epoch.from_bytes(self._files[0].first)
+        ).tip.height
+        rows = [row for _, row in self._own.scan(b"o")]
+        return [row for row in rows if records.Handover.from_bytes(row).election.height <= height]
+
+    def _follow(self, handover: records.Handover) -> None:
+        """Keeps the handover to the next epoch, which begins here once the ledger has come so far."""
+        handover.verify(self._ledger.epoch)
+        self._own.put_many({handover_key(handover.election.next.number): handover.to_bytes()})
+
+    def _is_due(self) -> bool:
+        """Whether the next epoch begins after the ledger's last batch."""
+        (row,) = self._own.get_many([handover_key(self._ledger.epoch.number + 1)])
+        return row is not None and records.Handover.from_bytes(row).election.height <= self._ledger.tip.height
+
+    def _enter_next(self) -> None:
+        """Goes on in the next epoch, once nobody is answered in the one before."""
+        with self._changed:
+            if self._host is None or not self._is_due():
+                return
+            self._host = None
+            while self._inside:
+                self._changed.wait()
+        self._bounds.close()
+        self._build()
+        keep = [self._ledger.epoch.root]
+        stale = [node.space + key for node in self._nodes for key in node.keeper.stale(keep)]
+        if stale:
+            self._hosted.delete_many(stale)
+
+    # --- keys --------------------------------------------------------------------------------------------------------
 
     def _take_up_keys(self, brought: bytes) -> None:
+        """Works under the keys of the epoch, if they are here."""
         (kept,) = self._own.get_many([b"k"])
         try:
-            for row in (kept, brought):
-                if row:
-                    keys = records.CityKeys.from_bytes(row)
+            for row in filter(None, (kept, brought)):
+                keys = records.CityKeys.from_bytes(row)
+                if keys.epoch == self._ledger.epoch.number:
                     keys.verify(self._ledger.epoch)
                     self._use_keys(keys)
                     return
@@ -284,10 +343,21 @@ class NodeHost:
     # --- running -----------------------------------------------------------------------------------------------------
 
     def _handle(self, requests: Sequence[Request]) -> list[bytes]:
-        self._ready.wait()
-        if self._host is None or self._closed:
-            return [messages.refused("this process is closing")] * len(requests)
-        return self._host.handle(requests)
+        with self._changed:
+            while self._host is None and not self._closed:
+                self._changed.wait(_STOP_LOOK_S)
+            host = self._host
+            if host is None or self._closed:
+                return [messages.refused("this process is closing")] * len(requests)
+            self._inside += 1
+        try:
+            return host.handle(requests)
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify_all()
+            if self._is_due():
+                self._enter_next()
 
     def _tidy(self) -> None:
         """Lets leases of fragments end, and stays logged in to itself."""
@@ -310,3 +380,24 @@ def _read(path: Path) -> NodeFile:
         return NodeFile.from_bytes(data)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _node_key(index: int) -> bytes:
+    return b"n" + index.to_bytes(4, "big")
+
+
+class _Roll(Roster):
+    """A roster of a process that is told candidate lists; whom elections may name are all nodes of the city.
+
+    Args:
+        roll: All nodes of the city.
+        rest: As `Roster`.
+    """
+
+    def __init__(self, roll: Mapping[bytes, str], *rest: Any) -> None:
+        super().__init__(*rest)
+        self._roll = roll
+
+    def members(self) -> Members:
+        """This process's own nodes, with all nodes of the city as addresses that are not known."""
+        return replace(super().members(), addresses=dict.fromkeys(self._roll, ""))

@@ -29,6 +29,7 @@ from city_chain.proofs import dpos, poh
 __all__ = [
     "NODES_MAX",
     "NODE_LABEL",
+    "STAKE",
     "VERSION",
     "Founding",
     "Settings",
@@ -53,7 +54,8 @@ NODE_LABEL = b"node"
 
 _DELEGATES_MAX = 128
 _SUITES = ("x-wing", "sntrup761-x25519")
-_STAKE = 1
+STAKE = 1
+"""The stake of every node of an embedded city."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def found(storage: Storage, settings: Settings, entropy: Entropy) -> Founding:
         StorageError: There is a city already.
     """
     master = entropy.bytes(32)
-    stakes = [(node_identity(master, index).id, _STAKE) for index in range(settings.nodes)]
+    stakes = [(node_identity(master, index).id, STAKE) for index in range(settings.nodes)]
     validators = dpos.elect(0, stakes, [], settings.validators)
     epoch = records.Epoch.first(settings.name, entropy.bytes(32), validators)
     row = orjson.dumps({"version": VERSION, **asdict(settings), **_prints(master, epoch)})

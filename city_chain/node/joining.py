@@ -3,10 +3,12 @@
 =============  ====================================  ==================================================================
 kind           parts                                 answer
 =============  ====================================  ==================================================================
-``meet``       none, or anything to have it count    ``met``: node record, recipient, height of the ledger, digest of
-                                                     the city's keys or nothing, fragments held, whether it votes
+``meet``       the city's epoch, and anything more   ``met``: node record, recipient, height of the ledger, digest of
+               to have it count                      the city's keys or nothing, fragments held or 0, whether it votes,
+                                                     epoch
 ``lists``      candidate list, …                     ``done``
 ``keys``       the city's certified threshold keys   ``done``
+``epoch``      the handover to the next epoch        ``done``
 =============  ====================================  ==================================================================
 
 Whoever reaches the process may say these. A list is taken if all on it are nodes of the city as the process was told
@@ -47,14 +49,15 @@ class Met:
     """
 
     def __init__(self, parts: Sequence[bytes], network: bytes) -> None:
-        if len(parts) != 6:
-            raise ProtocolError(f"met: {len(parts)} parts, 6 are needed")
+        if len(parts) != 7:
+            raise ProtocolError(f"met: {len(parts)} parts, 7 are needed")
         self.record = records.NodeRecord.from_bytes(parts[0])
         self.recipient = records.Recipient.from_bytes(parts[1])
         self.height = messages.integer_of(parts[2])
         self.keys = parts[3]
         self.fragments = messages.integer_of(parts[4])
         self.votes = messages.integer_of(parts[5]) != 0
+        self.epoch = messages.integer_of(parts[6])
         if (self.record.network, self.recipient.network) != (network, network):
             raise VerificationError("met: a node of another network")
         if self.record.node != self.recipient.node:
@@ -71,19 +74,34 @@ class Joining:
         roster: Keeps candidate lists.
         roll: All nodes of the city, each with its failure domain.
         use: Keeps the city's keys and has the nodes work under them.
+        follow: Keeps the handover to the next epoch; raises if it is not certified.
+        met: Is told in which epoch the city is.
     """
 
     def __init__(
-        self, ledger: Ledger, roster: Roster, roll: Mapping[bytes, str], use: Callable[[records.CityKeys], None]
+        self,
+        ledger: Ledger,
+        roster: Roster,
+        roll: Mapping[bytes, str],
+        use: Callable[[records.CityKeys], None],
+        follow: Callable[[records.Handover], None],
+        met: Callable[[int], None],
     ) -> None:
         self._ledger = ledger
         self._roster = roster
         self._roll = roll
         self._use = use
+        self._follow = follow
+        self._met = met
 
     def answers(self) -> dict[str, Callable[[Sequence[_Item], list[bytes]], None]]:
         """By kind, what answers it."""
-        return {"meet": self._each(self._meet), "lists": self._each(self._lists), "keys": self._each(self._keys)}
+        return {
+            "meet": self._each(self._meet),
+            "lists": self._each(self._lists),
+            "keys": self._each(self._keys),
+            "epoch": self._each(self._epoch),
+        }
 
     def _each(self, answer: Callable[[Node, Sequence[bytes]], bytes]) -> Callable[[Sequence[_Item], list[bytes]], None]:
         def whole(items: Sequence[_Item], answers: list[bytes]) -> None:
@@ -96,14 +114,18 @@ class Joining:
         return whole
 
     def _meet(self, node: Node, asked: Sequence[bytes]) -> bytes:
+        if not asked:
+            raise ProtocolError("meet: the city's epoch is needed")
+        self._met(messages.integer_of(asked[0]))
         keys = node.keeper.keys
         parts = [
             node.record,
             node.keeper.recipient(self._ledger.epoch.network).to_bytes(),
             messages.integer(self._ledger.tip.height),
             b"" if keys is None else keys.digest,
-            messages.integer(node.holder.count() if asked else 0),  # to count is work
+            messages.integer(node.holder.count() if asked[1:] else 0),  # to count is work
             messages.integer(int(node.voter is not None)),
+            messages.integer(self._ledger.epoch.number),
         ]
         return messages.message("met", parts)
 
@@ -131,4 +153,13 @@ class Joining:
             self._use(keys)
         except InputError as error:
             raise ProtocolError(str(error)) from error
+        return messages.message("done")
+
+    def _epoch(self, _: Node, parts: Sequence[bytes]) -> bytes:
+        if len(parts) != 1:
+            raise ProtocolError(f"epoch: {len(parts)} parts, 1 is needed")
+        handover = records.Handover.from_bytes(parts[0])
+        if handover.election.next.number != self._ledger.epoch.number + 1:
+            raise ProtocolError(f"epoch: {handover.election.next.number}, {self._ledger.epoch.number} is in force here")
+        self._follow(handover)
         return messages.message("done")

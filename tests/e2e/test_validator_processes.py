@@ -181,6 +181,10 @@ def height_of(city: City, index: int, town: Town) -> int:
     return -1 if met is None else met.height
 
 
+def node_of(city: City, index: int, town: Town) -> bytes:
+    return next(node.id for node in city.nodes() if node.address == town.addresses[index])
+
+
 @pytest.fixture(params=ENGINES)
 def town(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Iterator[Town]:
     made = Town(tmp_path, server, request.param)
@@ -306,6 +310,35 @@ def test_a_wiped_one_rejoins_and_only_observes(town: Town) -> None:
         town.kill(max(town.files))
         assert town.burst(city, 1.0) == 0  # two of four vote: too few
         town.start(max(town.files))
+        assert town.burst(city) == BURST
+    town.check()
+
+
+def test_the_next_epoch_begins_everywhere(town: Town) -> None:
+    """Delegates in processes hand over; one that is absent, and one whose votes are lost, come along and vote again."""
+    absent, wiped, *_ = sorted(town.files)
+    with town.open() as city:
+        delegates = [node.id for node in city.nodes() if node.delegate]
+        assert town.burst(city) == BURST
+        town.kill(wiped)
+        for beside in town.folder.glob(f"node{wiped}.db*"):
+            beside.unlink()
+        town.start(wiped)
+        wait_for(lambda: height_of(city, wiped, town) >= city.height)
+        assert [node.votes for node in city.nodes() if node.delegate].count(False) == 1
+        town.kill(absent)
+        with pytest.raises(UnavailableError):
+            city.elect(delegates)  # one of them does not run
+        town.start(absent)
+        wait_for(lambda: height_of(city, absent, town) >= city.height)
+        assert city.elect(delegates).number == 1
+        wait_for(lambda: [node.votes for node in city.nodes() if node.delegate].count(False) == 0)
+        assert town.burst(city) == BURST
+        town.kill(absent)
+        assert town.burst(city) == BURST  # with the vote of the one that was wiped
+        assert city.elect([key for key in delegates if key != node_of(city, absent, town)]).number == 2
+        town.start(absent)
+        wait_for(lambda: height_of(city, absent, town) >= city.height)
         assert town.burst(city) == BURST
     town.check()
 

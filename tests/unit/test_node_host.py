@@ -120,8 +120,8 @@ def test_who_has_moved_out_does_not_run_here(process: Process) -> None:
         process.city.start_node(process.node)
     (info,) = [node for node in process.city.nodes() if node.id == process.node]
     assert not info.running
-    with pytest.raises(UnavailableError, match="processes of their own"):
-        process.city.elect(4)
+    with pytest.raises(UnavailableError, match="delegates-to-be"):
+        process.city.elect([node.id for node in process.city.nodes() if node.delegate])
 
 
 # --- votes are not forgotten -----------------------------------------------------------------------------------------
@@ -139,13 +139,13 @@ def test_the_votes_come_along_once(process: Process) -> None:
 def test_a_wiped_one_stays_an_observer(process: Process) -> None:
     process.host.close()
     process.host = process.wiped()
-    assert messages.integer_of(process.ask("meet").parts[5]) == 0
+    assert messages.integer_of(process.ask("meet", [messages.integer(0)]).parts[5]) == 0
     assert process.append(1).kind == "tip"
     assert process.host.height == 1
     process.host.close()
     process.host = process.wiped()
     assert process.host.height == 1
-    assert messages.integer_of(process.ask("meet").parts[5]) == 0
+    assert messages.integer_of(process.ask("meet", [messages.integer(0)]).parts[5]) == 0
     assert process.ask("prepare", [messages.integer(2), messages.integer(1)]).kind == "refused"
 
 
@@ -163,11 +163,11 @@ def test_a_storage_of_another_node_is_refused(process: Process, tmp_path: Path) 
 
 
 def test_it_says_who_it_is(process: Process) -> None:
-    met = process.ask("meet", [b"count"])
+    met = process.ask("meet", [messages.integer(0), b"count"])
     assert records.NodeRecord.from_bytes(met.parts[0]).node == process.node
     assert records.Recipient.from_bytes(met.parts[1]).node == process.node
     assert process.city.keys.digest == met.parts[3]
-    assert [messages.integer_of(met.parts[at]) for at in (2, 5)] == [0, 1]
+    assert [messages.integer_of(met.parts[at]) for at in (2, 5, 6)] == [0, 1, 0]
     held = sum(1 for key in process.file.rows if key.startswith(b"f"))
     assert messages.integer_of(met.parts[4]) == held
 
@@ -222,9 +222,62 @@ def test_keys_are_taken_if_they_are_certified(process: Process, tmp_path: Path) 
     assert process.ask("keys", [keys]).kind == "done"
 
 
+def test_epochs_follow_each_other(process: Process) -> None:
+    """The next epoch begins after the last batch of the one before, and only if its handover is certified."""
+    process.city.send(b"the last of epoch 0")
+    process.city.elect(4)
+    handover = process.city._city._handover_to(1)
+    assert handover is not None
+    for parts in ([], [b""], [handover.to_bytes(), b""], [handover.to_bytes()[:-1]]):
+        assert process.ask("epoch", parts).kind == "refused"
+    damaged = bytearray(handover.to_bytes())
+    damaged[-1] ^= 1
+    assert process.ask("epoch", [bytes(damaged)]).kind == "refused"
+    lists = [known.to_bytes() for known in process.city._city._roster.lists()]
+    assert process.ask("lists", lists).kind == "done"
+    assert process.append(1).kind == "tip"
+    assert process.ask("epoch", [handover.to_bytes()]).kind == "done"
+    assert process.host.ledger.epoch.number == 0  # it ends after height 2
+    assert process.append(2).parts == [messages.integer(2)]
+    assert process.host.ledger.epoch.number == 1
+    assert process.ask("epoch", [handover.to_bytes()]).kind == "refused"
+    process.city.send(b"the first of epoch 1")
+    assert process.ask("lists", [known.to_bytes() for known in process.city._city._roster.lists()]).kind == "done"
+    assert process.append(3).parts == [messages.integer(3)]
+    assert process.ask("keys", [process.city.keys.to_bytes()]).kind == "done"
+
+
+def test_who_moves_out_late_comes_through_all_epochs(tmp_path: Path) -> None:
+    with City.local(nodes=6, validators=4, k=2, n=4) as city:
+        city.send(b"in epoch 0")
+        city.elect(4)
+        city.send(b"in epoch 1")
+        city.elect(4)
+        node = next(node.id for node in city.nodes() if node.delegate)
+        city.move_out(node, tmp_path / "node")
+        city.send(b"in epoch 2")
+        ledger = city._city.ledger
+        transport = InProcessTransport()
+        with NodeHost.open([tmp_path / "node"], listen="inproc:node", transport=transport) as host:
+            lists = [known.to_bytes() for known in city._city._roster.lists()]
+            bodies = [messages.message("lists", lists)]
+            for height in range(1, 4):
+                committed = ledger.batch(height)
+                assert committed is not None
+                evidence = [piece.to_bytes() for piece in ledger.evidence(committed.batch)]
+                parts = [committed.batch.to_bytes(), committed.certificate.to_bytes(), *evidence]
+                bodies.append(messages.message("append", parts))
+            for body in bodies:
+                (answer,) = host._handle([Request("inproc:node", body)])
+                assert messages.parse(answer).kind in {"done", "tip"}
+            assert (host.height, host.ledger.epoch.number) == (3, 2)
+            assert host._nodes[0].voter is not None
+            assert host._nodes[0].keeper.keys is not None
+
+
 def test_hostile_messages_change_nothing(process: Process) -> None:
     dice = random.Random(11)
-    kinds = ["meet", "lists", "keys", "append", "lead", "vote", "prepare", "adopt", "hold", "handover", "unknown"]
+    kinds = ["lists", "keys", "epoch", "append", "lead", "vote", "prepare", "adopt", "hold", "handover", "unknown"]
     before = process.rows()
     for _ in range(500):
         parts = [dice.randbytes(dice.choice([0, 1, 8, 100])) for _ in range(dice.randrange(5))]
