@@ -15,6 +15,7 @@
 //! | [`check`] | agreement across restarts, validity, progress; a [`Failure`] carries its seed and how to replay it |
 //! | [`many`] | many seeds on all cores |
 //! | [`protocols`] | nodes by the name of their protocol: [`dpos`] |
+//! | [`sc`] | shards and coordinators, with transactions across shards |
 //!
 //! Nodes that a [`MakeNode`] does not call honest are adversaries: they may hold real keys, and no checker looks at what
 //! they decide.
@@ -27,6 +28,7 @@ pub mod network;
 pub mod node;
 pub mod protocols;
 mod rng;
+pub mod sc;
 mod simulation;
 pub mod trace;
 
