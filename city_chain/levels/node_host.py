@@ -96,6 +96,7 @@ class NodeHost:
         self._host: Host | None = None
         self._inside = 0  # bursts that the host is answering
         self._closed = False
+        self._failed = ""  # why it answers nobody any more
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._own = NamespacedStorage(storage, b"c")
@@ -312,8 +313,15 @@ class NodeHost:
             self._host = None
             while self._inside:
                 self._changed.wait()
-        self._bounds.close()
-        self._build()
+        try:
+            self._bounds.close()
+            self._build()
+        except CityChainError as error:
+            _log.error("going on in the next epoch failed, start this process again: %s", error)
+            with self._changed:
+                self._failed = str(error)
+                self._changed.notify_all()
+            return
         keep = [self._ledger.epoch.root]
         stale = [node.space + key for node in self._nodes for key in node.keeper.stale(keep)]
         if stale:
@@ -344,11 +352,11 @@ class NodeHost:
 
     def _handle(self, requests: Sequence[Request]) -> list[bytes]:
         with self._changed:
-            while self._host is None and not self._closed:
+            while self._host is None and not (self._closed or self._failed):
                 self._changed.wait(_STOP_LOOK_S)
             host = self._host
             if host is None or self._closed:
-                return [messages.refused("this process is closing")] * len(requests)
+                return [messages.refused(self._failed or "this process is closing")] * len(requests)
             self._inside += 1
         try:
             return host.handle(requests)

@@ -247,6 +247,25 @@ def test_epochs_follow_each_other(process: Process) -> None:
     assert process.ask("keys", [process.city.keys.to_bytes()]).kind == "done"
 
 
+def test_a_disk_that_fails_between_epochs_costs_no_more_than_a_restart(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.city.elect(4)
+    handover = process.city._city._handover_to(1)
+    assert handover is not None
+
+    def fail() -> None:
+        raise StorageError("the disk is full")
+
+    assert process.append(1).kind == "tip"
+    monkeypatch.setattr(process.host, "_build", fail)
+    assert process.ask("epoch", [handover.to_bytes()]).kind == "done"
+    assert process.ask("meet", [messages.integer(1)]).parts == [b"the disk is full"]
+    process.host._transport.close()
+    with process.opened(process.storage, InProcessTransport()) as again:
+        assert (again.height, again.ledger.epoch.number) == (1, 1)
+
+
 def test_who_moves_out_late_comes_through_all_epochs(tmp_path: Path) -> None:
     with City.local(nodes=6, validators=4, k=2, n=4) as city:
         city.send(b"in epoch 0")
