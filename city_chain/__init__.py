@@ -10,7 +10,7 @@ from city_chain import errors
 TYPE_CHECKING = False  # type checkers know the name; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
     from city_chain.algorithms import cbf, ec, hs, rvh, tes, tnh, vrf
-    from city_chain.levels import City
+    from city_chain.levels import City, World
     from city_chain.records import Receipt, Transaction, Trust
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Receipt",
     "Transaction",
     "Trust",
+    "World",
     "__version__",
     "cbf",
     "ec",
@@ -38,6 +39,7 @@ _MEMBERS = {
     "Receipt": "city_chain.records",
     "Transaction": "city_chain.records",
     "Trust": "city_chain.records",
+    "World": "city_chain.levels",
     "__version__": "city_chain._native",
 }
 

@@ -1,8 +1,29 @@
-"""The levels. Here the first: the city."""
+"""The levels. Here the first, the city, and several of them together: the world."""
 
 from city_chain.levels.city import City
+from city_chain.levels.cross_receipt import AbortedError, CrossReceipt, WorldTrust
+from city_chain.levels.crossing import Step
 from city_chain.levels.node_host import NodeHost
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
 from city_chain.levels.settings import Settings
+from city_chain.levels.world import World
+from city_chain.levels.world_reports import CityState, WorldHealth, WorldRecovery
 
-__all__ = ["City", "Health", "NodeHost", "NodeInfo", "Recovery", "RepairReport", "Settings", "TransactionHealth"]
+__all__ = [
+    "AbortedError",
+    "City",
+    "CityState",
+    "CrossReceipt",
+    "Health",
+    "NodeHost",
+    "NodeInfo",
+    "Recovery",
+    "RepairReport",
+    "Settings",
+    "Step",
+    "TransactionHealth",
+    "World",
+    "WorldHealth",
+    "WorldRecovery",
+    "WorldTrust",
+]

@@ -9,6 +9,7 @@ prefix   what is under it
 ``k``    candidate lists by root
 ``l``    the ledger
 ``q``    the sender's index
+``w``    what the city knows as a member of a world
 =======  =========================================
 
 All of it is one storage, and in-process transport carries nothing out of the process, so all nodes and the sender are
@@ -46,6 +47,7 @@ from city_chain.levels.settings import STAKE, Founding, domain_of, node_identity
 from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
 from city_chain.node.node import OWN_DRIFT_MAX_MS
+from city_chain.node.sharding import Membership, Shard
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 from city_chain.proofs import dpos
 from city_chain.stages.countersigning import countersign
@@ -152,10 +154,10 @@ class Embedded:
         def authorised(key: bytes) -> bool:
             return key == self.sender.identity.id
 
-        judge = Judge(self.ledger, self._roster, region, self.sender.terms, authorised, parts.clock)
-        self._judge = judge
-        ingress = Ingress(founding.epoch.network, authorised, parts.clock)
-        self._host = Host(hosted, self.ledger, judge, ingress, put)
+        self.shard = Shard.of(NamespacedStorage(self.storage, b"w"), self.ledger)
+        judge = Judge(self.ledger, self._roster, region, self.sender.terms, authorised, parts.clock, self.shard)
+        door = Ingress(founding.epoch.network, authorised, parts.clock)
+        self._judge, self._host = judge, Host(hosted, self.ledger, judge, door, put)
         self._nodes = self._make_nodes(founding, hosted)
         self._stopped = set(founding.stopped)
         for node in self._nodes.values():
@@ -225,6 +227,28 @@ class Embedded:
             nodes[node.id] = node
         return nodes
 
+    # --- a world -----------------------------------------------------------------------------------------------------
+
+    def members(self) -> Members:
+        """The nodes that are there."""
+        self._renew()
+        return self._roster.members()
+
+    @property
+    def transport(self) -> Transport:
+        """What carries messages to the nodes."""
+        return self._transport
+
+    def join(self, membership: Membership) -> Shard:
+        """Makes the city a member of a world, for good.
+
+        Raises:
+            InputError: It is a member of another one.
+        """
+        self.shard = Shard.join(NamespacedStorage(self.storage, b"w"), self.ledger, membership)
+        self._judge.shard = self.shard
+        return self.shard
+
     # --- threshold keys ----------------------------------------------------------------------------------------------
 
     def need_keys(self) -> records.CityKeys:
@@ -251,6 +275,11 @@ class Embedded:
             return receipt
         self._renew()
         return receipt.with_certificate(self._maker.compress(receipt.certificate))
+
+    def compressed(self, certificate: records.CommitCertificate) -> records.CommitCertificate:
+        """A certificate of a batch that is committed, compressed to one signature of the city."""
+        self._renew()
+        return self._maker.compress(certificate)
 
     def chosen(self, validators: int | Iterable[bytes]) -> list[bytes]:
         """The delegates of the next epoch: those named, or so many elected of the nodes that run.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError, UnavailableError
+from city_chain.node.attesting import Attesting
 from city_chain.node.holder import fragment_keys, leased
 from city_chain.node.inventory import Inventory, taking_in
 from city_chain.node.judge import Case, Judge
@@ -100,6 +101,7 @@ class Host:
             "announce": self._announce,
             "append": self._append,
             **Keeping(ledger, judge, self._put, self._voting).answers(),
+            **Attesting(ledger, judge).answers(),
         }
 
     def answer_also(self, answers: Mapping[str, Callable[[Sequence[_Item], list[bytes]], None]]) -> None:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from city_chain import records
+from city_chain.algorithms import sc
 from city_chain.errors import (
     CityChainError,
     InputError,
@@ -122,6 +123,14 @@ class Node:
     def stamp(self) -> int:
         """The node's next stamp."""
         return self._hlc.now()
+
+    def attest(self, statement: bytes) -> bytes:
+        """Signs what its city ruled about a transaction of several cities, once the ledger has committed it.
+
+        Raises:
+            InputError: It is no statement.
+        """
+        return sc.Statement.from_bytes(statement).sign(self._identity)
 
     def countersign(self, request: records.RepairRequest, parts: Sequence[bytes]) -> bytes:
         """Answers a message ``countersign`` (see `stages.messages`).

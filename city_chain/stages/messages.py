@@ -21,6 +21,7 @@ kind             parts                                           answer
 ``body``         digest                                          ``body``: batch, evidence…
 ``announce``     height                                          ``tip``: height of the node's ledger
 ``append``       batch, certificate, evidence…                   ``tip``
+``attest``       subject of a ruling, its digest                 ``attested``: the delegate's signature
 ``deal``, …      what makes and uses the city's threshold keys   see `city_chain.node.keeping`
 any              what it cannot or will not do                   ``refused``: the reason
 ===============  ==============================================  ====================================================

@@ -1,0 +1,154 @@
+"""What a crossing leaves behind: a receipt that verifies offline, or the error that says which city refused it."""
+
+from __future__ import annotations
+
+from collections.abc import Buffer, Mapping, Sequence
+from dataclasses import dataclass
+
+from city_chain import records
+from city_chain.algorithms import sc
+from city_chain.errors import CityChainError, InputError, ProtocolError, VerificationError
+from city_chain.stages import messages
+
+__all__ = ["AbortedError", "CrossReceipt", "WorldTrust"]
+
+
+class AbortedError(CityChainError):
+    """A transaction of several cities is done in none of them; it may be sent again as another one.
+
+    Args:
+        tx_id: The transaction; it is committed in its home city as bytes, and has no effect.
+        city: The name of the city that refused it.
+        why: Why.
+
+    Example:
+        >>> AbortedError(bytes(32), "north", "a key is locked").city
+        'north'
+    """
+
+    tx_id: bytes
+    city: str
+    why: str
+
+    def __init__(self, tx_id: bytes, city: str, why: str) -> None:
+        super().__init__(f"crossing {tx_id.hex()} is aborted in every city: {city!r}: {why}")
+        self.tx_id, self.city, self.why = tx_id, city, why
+
+    def __reduce__(self) -> tuple[type[AbortedError], tuple[bytes, str, str]]:
+        return type(self), (self.tx_id, self.city, self.why)
+
+
+@dataclass(frozen=True, slots=True)
+class WorldTrust:
+    """What a verifier must know beforehand to check a world's receipts.
+
+    Args:
+        chain: The world's id, 32 bytes.
+        names: Its cities; a city's place is its number as a shard.
+        layouts: The layouts of the epochs that are trusted, encoded: each has the committees of all cities.
+        homes: The trust in each city by itself, by name.
+    """
+
+    chain: bytes
+    names: Sequence[str]
+    layouts: Sequence[bytes]
+    homes: Mapping[str, records.Trust]
+
+    def to_bytes(self) -> bytes:
+        """As it is handed on."""
+        parts: list[bytes] = [self.chain, messages.integer(len(self.names)), *(name.encode() for name in self.names)]
+        parts += [self.homes[name].to_bytes() for name in self.names]
+        return messages.message("worldtrust", [*parts, *self.layouts])
+
+    @classmethod
+    def from_bytes(cls, data: Buffer) -> WorldTrust:
+        """Reads what `to_bytes` gave.
+
+        Raises:
+            InputError: It is something else.
+        """
+        try:
+            chain, count, *rest = messages.answer(bytes(data), "worldtrust")
+            cities = messages.integer_of(count)
+            if len(chain) != 32 or not 0 < cities <= len(rest) // 2:
+                raise ValueError(f"{len(rest)} parts for {cities} cities")
+            names = [name.decode() for name in rest[:cities]]
+            homes = [records.Trust.from_bytes(part) for part in rest[cities : 2 * cities]]
+            layouts = [sc.Layout.from_bytes(part).to_bytes() for part in rest[2 * cities :]]
+        except (ProtocolError, ValueError) as error:
+            raise InputError(f"trust in a world: {error}") from None
+        return cls(chain, tuple(names), tuple(layouts), dict(zip(names, homes, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class CrossReceipt:
+    """Proof that a transaction was dispersed, and that every city that it touches has committed it.
+
+    Args:
+        home: The city in which it was dispersed.
+        receipt: The receipt of that city.
+        manifest: What it touches, encoded.
+        certificates: The word of every city that it touches, encoded, in the order of the manifest's shards.
+    """
+
+    home: str
+    receipt: records.Receipt
+    manifest: bytes
+    certificates: Sequence[bytes]
+
+    @property
+    def tx_id(self) -> bytes:
+        """The transaction, 32 bytes."""
+        return self.receipt.tx_id
+
+    def verify(self, trust: WorldTrust) -> None:
+        """Checks everything against what the verifier believes beforehand. Needs no network.
+
+        Args:
+            trust: What is believed.
+
+        Raises:
+            VerificationError: Something in it is wrong, missing, or of another world or epoch.
+            InputError: It holds bytes that are no manifest or certificate.
+        """
+        home = trust.homes.get(self.home)
+        if home is None:
+            raise VerificationError(f"crossing: city {self.home!r} is not among the trusted ones")
+        self.receipt.verify(home)
+        manifest = sc.Manifest.from_bytes(self.manifest)
+        if manifest.chain_id != trust.chain:
+            raise VerificationError(
+                f"crossing: of world {manifest.chain_id.hex()[:16]}, not of {trust.chain.hex()[:16]}"
+            )
+        if manifest.body != self.receipt.tx_id:
+            raise VerificationError("crossing: its manifest is of another transaction")
+        layouts = [sc.Layout.from_bytes(layout) for layout in trust.layouts]
+        certificates = [sc.Certificate.from_bytes(certificate) for certificate in self.certificates]
+        spoken = [certificate.statement.shard for certificate in certificates]
+        if spoken != list(manifest.shards):
+            raise VerificationError(f"crossing: shards {list(manifest.shards)} are touched, {spoken} have spoken")
+        due = ("prepared", manifest.txid, manifest.session)
+        for certificate in certificates:
+            said = certificate.statement
+            if (said.verdict, said.txid, said.session) != due:
+                raise VerificationError(f"crossing: the word of shard {said.shard} is not that it is prepared")
+            certificate.verify(layouts)
+
+    def to_bytes(self) -> bytes:
+        """As it is kept and handed on."""
+        return messages.message(
+            "crossed", [self.home.encode(), self.receipt.to_bytes(), self.manifest, *self.certificates]
+        )
+
+    @classmethod
+    def from_bytes(cls, data: Buffer) -> CrossReceipt:
+        """Reads what `to_bytes` gave. No signature is checked here.
+
+        Raises:
+            InputError: It is something else.
+        """
+        try:
+            home, receipt, manifest, *certificates = messages.answer(bytes(data), "crossed")
+            return cls(home.decode(), records.Receipt.from_bytes(receipt), manifest, tuple(certificates))
+        except (ProtocolError, ValueError) as error:
+            raise InputError(f"receipt of a crossing: {error}") from None

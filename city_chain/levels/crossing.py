@@ -1,0 +1,402 @@
+"""Crossings: transactions that touch keys of several cities, and are done in all of them or in none.
+
+=========  ===========================================================================================================
+step       what is done
+=========  ===========================================================================================================
+``begin``  transaction and manifest are written down
+``home``   the transaction is dispersed and committed in its home city
+``vote``   a city rules: prepared, which locks its keys, or abort; in ascending order, so that of two transactions that
+           want each other's keys one wins; the last city decides, with the word of all others before it
+``end``    the outcome is known for certain, and written down
+``close``  a city is told the outcome: its keys are free, their versions have advanced
+``tell``   the city that decided is told that another one has let go
+``done``   nothing is left to do
+=========  ===========================================================================================================
+
+Every step can be done again with the same result, by whoever holds the manifest: whoever drives remembers nothing that
+could not be asked of the cities again. A city that is silent until the expiry ends it: the last city then says whether
+it was committed before.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from city_chain import records
+from city_chain.algorithms import sc
+from city_chain.errors import DeadlineError, InputError, ProtocolError, UnavailableError
+from city_chain.levels.city import City
+from city_chain.levels.cross_receipt import AbortedError, CrossReceipt, WorldTrust
+from city_chain.levels.rulings import certify, need_shard, rule
+from city_chain.levels.world_store import Begun, WorldStore
+from city_chain.node.sharding import SILENT, Membership, key_digest
+from city_chain.ports import Clock
+
+__all__ = ["Crossings", "Step"]
+
+_PAUSE_S = 0.02
+_log = logging.getLogger("city_chain")
+_KEY_BYTES_MAX = 64
+
+
+class Step(NamedTuple):
+    """A step that is about to be taken.
+
+    Args:
+        tx_id: The transaction.
+        name: The step, see above.
+        city: The city that is asked; empty for what the world does itself.
+    """
+
+    tx_id: bytes
+    name: str
+    city: str = ""
+
+
+class Crossings:
+    """Drives the crossings of one world.
+
+    Args:
+        chain: The world's id.
+        names: Its cities; a city's place is its number as a shard.
+        store: Where what is begun is written down.
+        running: Gives a city that runs.
+        clock: Physical and monotonic time.
+    """
+
+    def __init__(
+        self,
+        chain: bytes,
+        names: Sequence[str],
+        store: WorldStore,
+        running: Callable[[str], City],
+        clock: Clock,
+    ) -> None:
+        self._chain = chain
+        self.names = tuple(names)
+        self._store = store
+        self._running = running
+        self._clock = clock
+        self._first: sc.Layout | None = None
+        self.on_step: Callable[[Step], None] | None = None
+
+    # --- cities and keys ---------------------------------------------------------------------------------------------
+
+    def lay_out(self, cities: Mapping[str, City]) -> bytes:
+        """The layout that the world begins with: every city with its delegates."""
+        committees = [(at, cities[name].epoch.validators.items) for at, name in enumerate(self.names)]
+        return sc.Layout(self._chain, 0, committees).to_bytes()
+
+    def join(self, name: str, city: City, layout: bytes) -> None:
+        """Makes a city a member of the world, or sees that it is one."""
+        self._first = sc.Layout.from_bytes(layout)
+        city._city.join(Membership(self._chain, self.names.index(name), layout))
+        self.witness(city)
+
+    def witness(self, city: City) -> None:
+        """Lets a city look up the others' delegates; again after its insides have changed."""
+        need_shard(city._city).witness = self.delegates
+
+    @property
+    def first(self) -> sc.Layout:
+        """The layout that the world began with."""
+        if self._first is None:
+            raise UnavailableError("no city of the world runs", 1, 0)
+        return self._first
+
+    def delegates(self, shard: int) -> list[tuple[bytes, int]] | None:
+        """The delegates of a city as its own certified handovers have them; None if it does not run."""
+        try:
+            return self._running(self.names[shard]).epoch.validators.items
+        except (UnavailableError, IndexError):
+            return None
+
+    def align(self, deadline: float) -> sc.Layout:
+        """Brings every running city to one layout, which has the delegates that are in office.
+
+        Raises:
+            UnavailableError: Too few delegates voted.
+            DeadlineError: The time was up.
+        """
+        newest = self.layout()
+        self._cross(newest, deadline)
+        seated = [(at, self.delegates(at) or newest.members(at)) for at in newest.shards]
+        if any(members != newest.members(at) for at, members in seated):
+            newest = newest.next(seated)
+            self._cross(newest, deadline)
+        return newest
+
+    def _cross(self, layout: sc.Layout, deadline: float) -> None:
+        """Has every running city that is behind begin the epoch of a layout."""
+        command = sc.Command.boundary(layout, bytes(32)).to_bytes()
+        for name in self.names:
+            with suppress(UnavailableError):
+                city = self._running(name)
+                self.witness(city)
+                if need_shard(city._city).layouts[-1].epoch + 1 == layout.epoch:
+                    self.step(self._chain, "epoch", name)
+                    rule(city, command, deadline)
+
+    def layout(self) -> sc.Layout:
+        """The newest layout that a running city knows."""
+        return self.layouts()[-1]
+
+    def digest(self, key: bytes, name: str | None) -> bytes:
+        """What a key is called between cities."""
+        if not isinstance(key, bytes):
+            raise TypeError(f"a key must be bytes, not {type(key).__name__}")
+        if not 0 < len(key) <= _KEY_BYTES_MAX:
+            raise InputError(f"a key of {len(key)} bytes: 1 to {_KEY_BYTES_MAX} are allowed")
+        return key_digest(key, self.first, None if name is None else self.names.index(name))
+
+    def city_of(self, digest: bytes) -> str:
+        """The name of the city that has a key now."""
+        return self.names[self.layout().shard_of(digest)]
+
+    def trust(self) -> WorldTrust:
+        """What a verifier must know beforehand."""
+        homes = {name: self._running(name).trust for name in self.names}
+        return WorldTrust(self._chain, self.names, [layout.to_bytes() for layout in self.layouts()], homes)
+
+    # --- one crossing ------------------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        make: Callable[[], records.Transaction],
+        home: str,
+        inputs: Iterable[bytes],
+        outputs: Iterable[bytes],
+        expires_s: float,
+    ) -> Begun:
+        """Writes a crossing down, before anything of it is sent.
+
+        Args:
+            make: Makes the transaction that says what is to be done, once it is known that it can be begun.
+            home: Where it is dispersed.
+            inputs: Digests of the keys that it reads and writes.
+            outputs: Digests of the keys that it writes whatever is there.
+            expires_s: When it is given up, seconds from now.
+
+        Raises:
+            InputError: There are no keys or too many, or one is there twice.
+            UnavailableError: A city that it touches does not run.
+        """
+        layout = self.layout()
+        reads = [(layout.shard_of(digest), digest, self.version(digest)) for digest in inputs]
+        writes = [(layout.shard_of(digest), digest) for digest in outputs]
+        expiry = self._clock.now_ms() + math.ceil(expires_s * 1000)
+
+        def manifest(body: bytes) -> sc.Manifest:
+            return sc.Manifest(self._chain, layout.since, body, expiry, reads, writes)
+
+        manifest(bytes(32))  # what cannot be done takes no number of the sender's
+        transaction = make()
+        begun = Begun(home, transaction, manifest(transaction.tx_id).to_bytes())
+        self.step(begun.tx_id, "begin")
+        self._store.begin(begun)
+        return begun
+
+    def version(self, digest: bytes) -> int:
+        """The version of a key, as the city says that has it."""
+        return need_shard(self._running(self.city_of(digest))._city).version(digest)
+
+    def drive(self, begun: Begun, deadline: float) -> CrossReceipt:
+        """Drives a crossing to its end, from wherever it is.
+
+        Args:
+            begun: What was begun.
+            deadline: When to give up for now, on the monotonic clock.
+
+        Returns:
+            Its receipt. A city that could not be told yet is told by `World.resume`.
+
+        Raises:
+            AbortedError: It is aborted.
+            UnavailableError: A city or too many of its delegates are silent; it is not ended.
+            DeadlineError: The time was up; it is not ended.
+        """
+        self.step(begun.tx_id, "home", begun.home)
+        receipt = self._running(begun.home).send(begun.transaction, deadline_s=self._left(deadline))
+        drive = _Drive(self, begun)
+        drive.decide(deadline)
+        self.step(begun.tx_id, "end")
+        if drive.coordinator.outcome == "committed":
+            words = tuple(word.to_bytes() for word in drive.votes)
+            crossed = CrossReceipt(begun.home, receipt, begun.manifest, words)
+            self._store.end(begun.tx_id, crossed.to_bytes())
+            drive.close(deadline)
+            return crossed
+        ending = drive.words[-1].statement
+        aborted = AbortedError(begun.tx_id, self.names[ending.shard], self._why(drive.manifest, ending))
+        self._store.fail(begun.tx_id, aborted.city, aborted.why)
+        drive.close(deadline)
+        raise aborted
+
+    def close(self, begun: Begun) -> None:
+        """Nothing is left to do for a crossing."""
+        self.step(begun.tx_id, "done")
+        self._store.forget(begun.tx_id)
+
+    def word(self, shard: int, command: sc.Command, deadline: float, *, again: bool = False) -> sc.Certificate | None:
+        """A city's certificate of what it says to a command; None if it says nothing."""
+        city = self._running(self.names[shard])
+        ruling = rule(city, command.to_bytes(), deadline, again=again)
+        if ruling is None or ruling.statement == SILENT:
+            return None
+        return sc.Certificate.from_bytes(certify(city, ruling, deadline))
+
+    def _why(self, manifest: sc.Manifest, ending: sc.Statement) -> str:
+        """Why a city has refused a crossing, as far as its state tells now."""
+        if ending.verdict == "expired":
+            return "it expired before every city was prepared"
+        shard = ending.shard
+        try:
+            there = need_shard(self._running(self.names[shard])._city)
+        except UnavailableError:
+            return "it says abort, and does not run any more"
+        for of, digest, seen in manifest.inputs:
+            version = there.version(digest)
+            if of == shard and version != seen:
+                return f"key {digest.hex()[:16]} is at version {version}, the transaction saw {seen}"
+        for of, digest in [(of, digest) for of, digest, _ in manifest.inputs] + list(manifest.outputs):
+            holder = there.holder(digest)
+            if of == shard and holder is not None and holder != manifest.txid:
+                return f"key {digest.hex()[:16]} is locked by crossing {holder.hex()[:16]}"
+        return "it had refused it before, or had expired"
+
+    def expires_at(self, manifest: sc.Manifest) -> float:
+        """When a crossing expires, on the monotonic clock."""
+        return self._clock.monotonic() + max(self.left_ms(manifest), 0) / 1000 + _PAUSE_S
+
+    def layouts(self) -> list[sc.Layout]:
+        """The layouts that the running cities know, ascending by epoch."""
+        known = {self.first.epoch: self.first}
+        for name in self.names:
+            with suppress(UnavailableError):
+                shard = need_shard(self._running(name)._city)
+                known.update((layout.epoch, layout) for layout in shard.layouts)
+        return [known[epoch] for epoch in sorted(known)]
+
+    def left_ms(self, manifest: sc.Manifest) -> int:
+        """How long a crossing may still be prepared, milliseconds."""
+        return manifest.expiry - self._clock.now_ms()
+
+    def is_up(self, deadline: float) -> bool:
+        """Whether there is no time for another try."""
+        return self._clock.monotonic() + _PAUSE_S >= deadline
+
+    def _left(self, deadline: float) -> float:
+        left_s = deadline - self._clock.monotonic()
+        if left_s <= 0:
+            raise DeadlineError("the time for the crossing is up; World.resume goes on with it")
+        return left_s
+
+    def step(self, tx_id: bytes, name: str, city: str = "") -> None:
+        """Says that a step is about to be taken."""
+        if self.on_step is not None:
+            self.on_step(Step(tx_id, name, city))
+
+
+class _Drive:
+    """One crossing on its way."""
+
+    def __init__(self, crossings: Crossings, begun: Begun) -> None:
+        self.manifest = sc.Manifest.from_bytes(begun.manifest)
+        self.words: list[sc.Certificate] = []
+        self._crossings = crossings
+        self._begun = begun
+        self._pause = threading.Event()
+
+    @property
+    def coordinator(self) -> sc.Coordinator:
+        """What the cities' words tell."""
+        return sc.Coordinator(self.manifest, self.words, self._crossings.layouts())
+
+    @property
+    def votes(self) -> list[sc.Certificate]:
+        """The Prepared of every city, in the order of the manifest's shards."""
+        said = [(word.statement, word) for word in self.words]
+        prepared = {statement.shard: word for statement, word in said if statement.verdict == "prepared"}
+        return [prepared[shard] for shard in self.manifest.shards]
+
+    @property
+    def _is_decided(self) -> bool:
+        """Whether the last city is known to have committed it, so that all others have been prepared."""
+        return any(
+            (word.statement.verdict, word.statement.shard) == ("prepared", self.manifest.decider) for word in self.words
+        )
+
+    def decide(self, deadline: float) -> None:
+        """Asks the cities until the outcome is known.
+
+        Raises:
+            UnavailableError: Somebody is silent.
+            DeadlineError: The time was up.
+        """
+        while self.coordinator.outcome is None:
+            layout = self._crossings.layout()
+            expired = self._crossings.left_ms(self.manifest) < 0 and not self._is_decided
+            todo = [self.coordinator.expire()] if expired else self.coordinator.next(in_order=True)
+            try:
+                for shard, command in todo:
+                    self._ask("vote", shard, command, deadline)
+            except ProtocolError as error:
+                self._refused(error, layout, deadline)
+            except (UnavailableError, DeadlineError):
+                if self._crossings.is_up(deadline):
+                    raise
+                self._pause.wait(_PAUSE_S)
+
+    def _refused(self, error: ProtocolError, layout: sc.Layout, deadline: float) -> None:
+        """A city that will not vote, because of the time or of another layout: the one that decides may end it."""
+        if self._crossings.is_up(deadline):
+            why = f"crossing {self._begun.tx_id.hex()} is not decided yet: {error}"
+            raise UnavailableError(why, 1, 0) from error
+        if self.manifest.layout < layout.since:
+            with suppress(ProtocolError):
+                decider = self.coordinator.expire()[0]
+                self._ask("vote", decider, sc.Command.prepare(self.manifest, self.words), deadline)
+        self._pause.wait(_PAUSE_S)
+
+    def close(self, deadline: float) -> None:
+        """Tells every city the outcome, and the one that decided who has let go; who is silent is told later."""
+        told: set[tuple[int, bytes]] = set()
+        whole = True
+        while True:
+            todo = [
+                (shard, command)
+                for shard, command in self.coordinator.next(in_order=True)
+                if (shard, command.to_bytes()) not in told
+            ]
+            if not todo:
+                break
+            for shard, command in todo:
+                told.add((shard, command.to_bytes()))
+                try:
+                    self._ask("tell" if command.kind == "acknowledge" else "close", shard, command, deadline)
+                except ProtocolError as error:
+                    _log.debug("crossing %s: shard %d: %s", self._begun.tx_id.hex(), shard, error)
+                except (UnavailableError, DeadlineError):
+                    whole = False
+        if whole:
+            self._crossings.close(self._begun)
+
+    def _ask(self, step: str, shard: int, command: sc.Command, deadline: float) -> None:
+        """Has a city rule about a command, and takes in what it says."""
+        self._crossings.step(self._begun.tx_id, step, self._crossings.names[shard])
+        word = self._crossings.word(shard, command, self._until(command, deadline))
+        if word is None and command.kind == "commit":  # it was told before, and says so when it is asked again
+            word = self._crossings.word(shard, sc.Command.prepare(self.manifest), deadline, again=True)
+        if word is not None:
+            self.words.append(word)
+
+    def _until(self, command: sc.Command, deadline: float) -> float:
+        """A city is waited for until the crossing expires, and no longer."""
+        if command.kind != "prepare":
+            return deadline
+        return min(deadline, self._crossings.expires_at(self.manifest))

@@ -1,0 +1,556 @@
+"""The world: several cities in one process, and transactions that several of them commit or none.
+
+Each city has its own nodes, storage, engine, ledger and delegates. A transaction that touches keys of several cities is
+dispersed and committed in its home city like any other; then every city that it touches rules about it through its own
+engine: first whether it is prepared, then that it is committed or aborted (`city_chain.algorithms.sc`). The world only
+carries certificates from one city to the next. It is trusted with nothing, and whoever opens it after a crash drives on
+what was begun.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Buffer, Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Self
+
+from city_chain.composer.checks import shown
+from city_chain.errors import CityChainError, DeadlineError, InputError, StorageError, UnavailableError
+from city_chain.levels.checks import check_callback, check_deadline, checked_id
+from city_chain.levels.city import City
+from city_chain.levels.committees import check_committee, failure_log2, next_delegates
+from city_chain.levels.cross_receipt import AbortedError, CrossReceipt, WorldTrust
+from city_chain.levels.crossing import Crossings, Step
+from city_chain.levels.embedded import Parts
+from city_chain.levels.opening import opened
+from city_chain.levels.owner import Owner
+from city_chain.levels.rulings import need_shard
+from city_chain.levels.settings import Founding, Settings, found, load
+from city_chain.levels.world_place import WorldPlace
+from city_chain.levels.world_reports import CityState, WorldHealth, WorldRecovery
+from city_chain.levels.world_store import WorldFounding, WorldStore
+from city_chain.node.sharding import EXPIRES_MAX_MS
+from city_chain.ports import Clock, Entropy, Storage
+
+__all__ = ["World"]
+
+_DEADLINE_S = 10.0
+_EXPIRES_S = 60.0
+_CITIES_MAX = 64
+_log = logging.getLogger("city_chain")
+
+type Touches = Iterable[bytes] | Mapping[str, Iterable[bytes]]
+"""Keys, by the city that is to have them or just so."""
+
+
+class World:
+    """Several cities. Made by `local` or `open`; safe to use from several threads; a context manager.
+
+    Example:
+        >>> with World.local(["north", "south"], nodes=8, k=2, n=4) as world:
+        ...     receipt = world.send(b"10 from a to b", {"north": [b"a"], "south": [b"b"]})
+        ...     receipt.verify(world.trust)
+        ...     world.version(b"b", city="south")
+        1
+    """
+
+    def __init__(self, store: Storage, founding: WorldFounding, place: WorldPlace, owner: Owner | None) -> None:
+        """Use `local` or `open`."""
+        self._owner = owner
+        self._storage = store
+        self._store = WorldStore(store)
+        self._founding = founding
+        self._place = place
+        self._lock = threading.RLock()
+        self._cities: dict[str, City] = {}
+        self._down: dict[str, CityChainError | None] = {}
+        self._closed = False
+        self._crossings = Crossings(founding.chain, founding.cities, self._store, self._running, place.clock)
+        try:
+            self._open_cities()
+            self._align()
+            self._recovery = self.resume()
+        except BaseException:
+            self.close()
+            raise
+
+    # --- making and opening ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def local(
+        cls,
+        cities: Iterable[str] | Mapping[str, Mapping[str, Any]],
+        path: str | os.PathLike[str] | None = None,
+        *,
+        failure_max: float | None = None,
+        faulty_share: float = 0.2,
+        storage: Callable[[str], Storage] | None = None,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Opens the world in the folder `path`, making it first if there is none; without a path it lives in memory.
+
+        Args:
+            cities: The names of its cities, 1 to 64, or what each has of its own among the settings, by name.
+            path: The folder: ``world.db``, and a file for every city. It is made for its owner only.
+            failure_max: The most chance, above 0 and below 1, that a city's delegates may have to be unsafe (a third
+                of them faulty) where `faulty_share` of its nodes are; a city over it is refused with the number of
+                delegates that would do. None: any.
+            faulty_share: What share of a city's nodes may be faulty, 0 to 1/3.
+            storage: Gives the storage of a city by its name, and the world's own by ``""``, instead of `path`.
+            clock: Physical and monotonic time (default: the system's).
+            entropy: Where secrets come from (default: the system's).
+            **settings: What all cities have in common, see `City.local`.
+
+        Raises:
+            InputError: A setting is out of range, a city's delegates are too few for `failure_max`, or the world that
+                is there was made with others.
+            StorageError: The folder cannot be opened or made, or another process has it open.
+
+        Example:
+            >>> World.local(["a", "b"], failure_max=1e-6)  # doctest: +IGNORE_EXCEPTION_DETAIL
+            Traceback (most recent call last):
+            ...
+            city_chain.errors.InputError: city 'a': 4 of 20 nodes are delegates; …
+        """
+        named = cities if isinstance(cities, Mapping) else {name: {} for name in _names(cities)}
+        wanted = {name: Settings(**{**settings, **dict(own), "name": name}) for name, own in named.items()}
+        if not 1 <= len(wanted) <= _CITIES_MAX:
+            raise InputError(f"{len(wanted)} cities: 1 to {_CITIES_MAX} is allowed")
+        terms = {"failure_max": failure_max, "faulty_share": faulty_share}
+        for name, own in wanted.items():
+            check_committee(name, own.nodes, own.validators, faulty_share, failure_max)
+        place = WorldPlace.of(path, storage, clock, entropy)
+
+        def founding(store: WorldStore) -> WorldFounding:
+            there = store.founding()
+            made = {name: asdict(own) for name, own in wanted.items()}
+            if there is None:
+                there = WorldFounding(place.entropy.bytes(32), tuple(wanted), made, terms)
+                store.found(there)
+            elif (dict(there.settings), dict(there.terms)) != (made, terms):
+                raise InputError(
+                    f"the world that is there has {dict(there.settings)} and {dict(there.terms)}, not {made} and "
+                    f"{terms}; open it with World.open"
+                )
+            return there
+
+        return cls._opened(place, founding, create=True)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Opens the world in the folder `path`, and drives on what a crash had cut off (see `recovery`).
+
+        A city whose file cannot be opened is down (see `health`); the others work.
+
+        Raises:
+            StorageError: There is no world, it is damaged or of a newer version, or another process has it open.
+
+        Example:
+            >>> World.open("/nowhere")  # doctest: +IGNORE_EXCEPTION_DETAIL
+            Traceback (most recent call last):
+            ...
+            city_chain.errors.StorageError: ...
+        """
+        place = WorldPlace.of(path, None, None, None)
+
+        def founding(store: WorldStore) -> WorldFounding:
+            there = store.founding()
+            if there is None:
+                raise StorageError(f"{place.folder} holds no world; make one with World.local")
+            return there
+
+        return cls._opened(place, founding, create=False)
+
+    @classmethod
+    def _opened(cls, place: WorldPlace, founding: Callable[[WorldStore], WorldFounding], *, create: bool) -> Self:
+        owner, storage = None, None
+        try:
+            owner, storage = place.own(create=create)
+            return cls(storage, founding(WorldStore(storage)), place, owner)
+        except BaseException:
+            if storage is not None:
+                storage.close()
+            if owner is not None:
+                owner.close()
+            raise
+
+    def _open_cities(self) -> None:
+        """Opens every city; those of a world that is not laid out yet are made, and then all are joined."""
+        laid_out = self._store.layout()
+        for name in self._founding.cities:
+            try:
+                self._cities[name] = self._open_city(name, create=laid_out is None)
+            except StorageError as error:
+                if laid_out is None:
+                    raise
+                self._down[name] = error
+        if laid_out is None:
+            laid_out = self._crossings.lay_out(self._cities)
+            self._store.lay_out(laid_out)
+        for name, city in self._cities.items():
+            self._crossings.join(name, city, laid_out)
+
+    def _open_city(self, name: str, *, create: bool) -> City:
+        wanted = Settings(**self._founding.settings[name])
+        place = self._place
+
+        def founding(storage: Storage, entropy: Entropy) -> Founding:
+            there = load(storage)
+            if there is None and not create:
+                raise StorageError(f"city {name!r} of the world is gone from its storage")
+            return there or found(storage, wanted, entropy)
+
+        index = self._founding.cities.index(name)
+        storage = place.storage_of(name) if place.folder is None else None
+        given = Parts(storage, None, None, place.clock, place.entropy)
+        return opened(place.file_of(index), given, founding, City, create=create)
+
+    def close(self) -> None:
+        """Closes all cities. Closing twice is allowed."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for city in self._cities.values():
+                city.close()
+            self._storage.close()
+            if self._owner is not None:
+                self._owner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<World chain={self.chain.hex()[:16]} cities={list(self._founding.cities)}>"
+
+    # --- cities ------------------------------------------------------------------------------------------------------
+
+    def stop(self, name: str) -> None:
+        """Closes one of its cities, as if it were lost for a while; `start` brings it back.
+
+        Raises:
+            InputError: There is no such city.
+        """
+        self._check_open()
+        self._check_name(name)
+        with self._lock:
+            city = self._cities.pop(name, None)
+            if city is not None:
+                self._down[name] = None
+                city.close()
+
+    def start(self, name: str) -> WorldRecovery:
+        """Opens a city again that is down, and drives on what waited for it.
+
+        Returns:
+            What became of the transactions that are not ended.
+
+        Raises:
+            InputError: There is no such city.
+            StorageError: It cannot be opened.
+        """
+        self._check_open()
+        self._check_name(name)
+        with self._lock:
+            if name not in self._cities:
+                city = self._open_city(name, create=False)
+                layout = self._store.layout()
+                if layout is not None:
+                    self._crossings.join(name, city, layout)
+                self._cities[name] = city
+                self._down.pop(name, None)
+            self._align()
+        return self.resume()
+
+    def _align(self) -> None:
+        """Ends a change of epochs that was cut off; what cannot be ended now is tried again by the next opening."""
+        try:
+            self._crossings.align(self._place.clock.monotonic() + _DEADLINE_S)
+        except (UnavailableError, DeadlineError) as error:
+            _log.warning("the cities of the world are not all in one epoch: %s", error)
+
+    def health(self) -> WorldHealth:
+        """How its cities are, and which transactions are not ended.
+
+        Example:
+            >>> with World.local(["north", "south"], nodes=8, k=2, n=4) as world:
+            ...     print(world.health())
+            city   running  height  delegates  unsafe  locked
+            north  yes      0       4          2^-inf  0
+            south  yes      0       4          2^-inf  0
+            0 not ended
+        """
+        self._check_open()
+        return WorldHealth([self._state_of(name) for name in self.names], self.pending())
+
+    def _state_of(self, name: str) -> CityState:
+        with self._lock:
+            city = self._cities.get(name)
+        if city is None:
+            return CityState(name, False, why=self._down.get(name))
+        delegates = len(city.epoch.validators.items)
+        share = float(self._founding.terms["faulty_share"])
+        locked = need_shard(city._city).open()
+        chance = failure_log2(city.settings.nodes, delegates, share)
+        return CityState(name, True, city.height, delegates, chance, locked)
+
+    def elect(
+        self, validators: int | None = None, *, moves_max: int | None = None, deadline_s: float = _DEADLINE_S
+    ) -> int:
+        """Elects new delegates in every city, and begins an epoch of the world in which they speak for their cities.
+
+        Each city hands over as in `City.elect`; then every city rules that the new layout is in force. A transaction
+        that is under way goes on in the new epoch. A crash in between is made good by the next opening.
+
+        Args:
+            validators: How many delegates each city has from now on; None: as many as before.
+            moves_max: How many of a city's delegates may be new at most; None: any.
+            deadline_s: How long to wait for each city, seconds.
+
+        Returns:
+            The number of the world's epoch.
+
+        Raises:
+            InputError: A city has not so many nodes, they are too few for `failure_max`, or `moves_max` is too small.
+            UnavailableError: A city does not run, is at work, or too few of its delegates take part.
+            DeadlineError: The time was up.
+        """
+        self._check_open()
+        check_deadline(deadline_s)
+        cities = {name: self._running(name) for name in self.names}
+        terms = self._founding.terms
+        chosen = {}
+        for name, city in cities.items():
+            count = len(city.epoch.validators.items) if validators is None else validators
+            check_committee(name, city.settings.nodes, count, float(terms["faulty_share"]), terms["failure_max"])
+            chosen[name] = next_delegates(city, count, moves_max)
+        for name, city in cities.items():
+            city.elect(chosen[name], deadline_s=deadline_s)
+            self._crossings.witness(city)
+        return self._crossings.align(self._place.clock.monotonic() + deadline_s).epoch
+
+    # --- what it is --------------------------------------------------------------------------------------------------
+
+    @property
+    def chain(self) -> bytes:
+        """The world's id, 32 bytes."""
+        return self._founding.chain
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its cities."""
+        return self._founding.cities
+
+    def city(self, name: str) -> City:
+        """One of its cities, to send and receive within it. Do not close it: see `stop`.
+
+        Raises:
+            InputError: There is no such city.
+            UnavailableError: It does not run.
+        """
+        self._check_open()
+        return self._running(name)
+
+    @property
+    def trust(self) -> WorldTrust:
+        """What a verifier must know beforehand to check receipts of this world.
+
+        Raises:
+            UnavailableError: A city does not run.
+        """
+        self._check_open()
+        return self._crossings.trust()
+
+    @property
+    def recovery(self) -> WorldRecovery:
+        """What opening found unfinished, and what became of it."""
+        return self._recovery
+
+    def _running(self, name: str) -> City:
+        self._check_name(name)
+        with self._lock:
+            found = self._cities.get(name)
+        if found is None:
+            why = self._down.get(name)
+            raise UnavailableError(f"city {name!r} does not run" + (f": {why}" if why is not None else ""), 1, 0)
+        return found
+
+    def _check_name(self, name: object) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"a city's name must be str, not {type(name).__name__}")
+        if name not in self._founding.cities:
+            raise InputError(f"there is no city {shown(name)} here; there are {', '.join(self._founding.cities)}")
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError("the world is closed; open it again")
+
+    # --- keys --------------------------------------------------------------------------------------------------------
+
+    def city_of(self, key: bytes, *, city: str | None = None) -> str:
+        """The name of the city that has a key now.
+
+        Args:
+            key: The key, 1 to 64 bytes.
+            city: The city for which the key was named (see `send`); None: for none.
+        """
+        self._check_open()
+        return self._crossings.city_of(self._digest(key, city))
+
+    def version(self, key: bytes, *, city: str | None = None) -> int:
+        """The version of a key: it rises whenever a transaction that touches the key ends, be it done or aborted.
+
+        Args:
+            key: The key, 1 to 64 bytes.
+            city: The city for which the key was named (see `send`); None: for none.
+
+        Raises:
+            UnavailableError: The city that has it does not run.
+        """
+        self._check_open()
+        return self._crossings.version(self._digest(key, city))
+
+    def locked_by(self, key: bytes, *, city: str | None = None) -> bytes | None:
+        """The transaction that has a key locked, by the id of its manifest; None if none has."""
+        self._check_open()
+        digest = self._digest(key, city)
+        return need_shard(self._running(self._crossings.city_of(digest))._city).holder(digest)
+
+    def _digest(self, key: bytes, city: str | None) -> bytes:
+        if city is not None:
+            self._check_name(city)
+        return self._crossings.digest(key, city)
+
+    def _digests(self, touches: Touches) -> list[bytes]:
+        if isinstance(touches, Mapping):
+            return [self._digest(key, name) for name, keys in touches.items() for key in keys]
+        return [self._digest(key, None) for key in touches]
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        payload: Buffer,
+        touches: Touches,
+        *,
+        writes: Touches = (),
+        home: str | None = None,
+        expires_s: float = _EXPIRES_S,
+        seal: str | Iterable[bytes] | None = None,
+        deadline_s: float = _DEADLINE_S,
+    ) -> CrossReceipt:
+        """Disperses and commits a transaction in its home city, and has every city that it touches do it, or none.
+
+        Args:
+            payload: Any bytes, at most 64 MiB.
+            touches: Keys that it reads and writes: by the name of a city that is to have them, or just keys, whose
+                cities follow from them. It is aborted where one has changed meanwhile. At most 64.
+            writes: Keys that it writes whatever is there, likewise. No more than 64 of both together.
+            home: Where it is dispersed; None: in the first of the cities that it touches.
+            expires_s: When it is aborted if not every city is prepared, seconds from now, at most a day.
+            seal: To whom the payload is sealed, see `City.send`.
+            deadline_s: When to give up for now, seconds.
+
+        Returns:
+            The receipt of the home city and the word of every city that it touches; it proves everything offline.
+
+        Raises:
+            AbortedError: It is done in no city: `city` and `why` say who refused it.
+            InputError: It touches nothing, too much, or a key twice.
+            UnavailableError: A city does not run, or too few of its nodes or delegates answer. If the transaction has
+                begun, it is `pending`, and `resume` ends it.
+            DeadlineError: The time was up; likewise.
+        """
+        self._check_open()
+        check_deadline(deadline_s)
+        if not isinstance(expires_s, int | float) or isinstance(expires_s, bool):
+            raise TypeError(f"expires_s must be a number of seconds, not {type(expires_s).__name__}")
+        if not 0 < expires_s <= EXPIRES_MAX_MS / 1000:
+            raise InputError(
+                f"expires_s = {shown(expires_s)}: above 0, and at most {EXPIRES_MAX_MS // 1000}, is needed"
+            )
+        deadline = self._place.clock.monotonic() + deadline_s
+        inputs, outputs = self._digests(touches), self._digests(writes)
+        if not inputs and not outputs:
+            raise InputError("a transaction of several cities touches one key at least")
+        where = home or self._crossings.city_of((inputs or outputs)[0])
+        city, touched = self.city(where), sorted({*inputs, *outputs})
+        begun = self._crossings.begin(
+            lambda: city.transaction(payload, touched=touched, seal=seal), where, inputs, outputs, expires_s
+        )
+        return self._crossings.drive(begun, deadline)
+
+    def receive(self, receipt: CrossReceipt, *, deadline_s: float = _DEADLINE_S) -> bytes:
+        """Restores the payload of a transaction from its home city (see `City.receive`)."""
+        return self.city(receipt.home).receive(receipt.tx_id, deadline_s=deadline_s)
+
+    def receipt(self, tx_id: bytes) -> CrossReceipt:
+        """The receipt of a transaction of several cities that is committed.
+
+        Raises:
+            AbortedError: It is aborted.
+            UnavailableError: It is not ended.
+            InputError: No such transaction was begun here.
+        """
+        self._check_open()
+        row = self._store.receipt(checked_id(tx_id))
+        if row is not None:
+            return CrossReceipt.from_bytes(row)
+        failure = self._store.failure(tx_id)
+        if failure is not None:
+            raise AbortedError(tx_id, *failure)
+        if tx_id in self.pending():
+            raise UnavailableError(f"transaction {tx_id.hex()} is not ended; World.resume goes on with it", 1, 0)
+        raise InputError(f"no transaction {tx_id.hex()} of several cities was begun here")
+
+    def pending(self) -> list[bytes]:
+        """The ids of transactions that are not ended in every city, ascending."""
+        self._check_open()
+        return [begun.transaction.tx_id for begun in self._store.begun()]
+
+    def resume(self, *, deadline_s: float = _DEADLINE_S) -> WorldRecovery:
+        """Drives on what is not ended: after a crash, or when a city is back.
+
+        Args:
+            deadline_s: When to give up each of them for now, seconds.
+        """
+        self._check_open()
+        check_deadline(deadline_s)
+        committed: list[bytes] = []
+        aborted: dict[bytes, CityChainError] = {}
+        pending: dict[bytes, CityChainError] = {}
+        for begun in list(self._store.begun()):
+            tx_id = begun.transaction.tx_id
+            try:
+                self._crossings.drive(begun, self._place.clock.monotonic() + deadline_s)
+                committed.append(tx_id)
+            except AbortedError as error:
+                aborted[tx_id] = error
+            except (UnavailableError, DeadlineError) as error:
+                pending[tx_id] = error
+        return WorldRecovery(committed, aborted, pending)
+
+    def watch(self, on_step: Callable[[Step], None] | None) -> None:
+        """Calls `on_step` before every step of a transaction from now on; None ends it.
+
+        What it raises comes out of `send`, and leaves the transaction as it is: `resume` goes on with it.
+        """
+        check_callback("on_step", on_step)
+        self._crossings.on_step = on_step
+
+
+def _names(cities: Iterable[str]) -> list[str]:
+    """The names of cities, each once."""
+    if isinstance(cities, str):
+        raise TypeError("cities must be several names, not one str")
+    names = list(cities)
+    if len(set(names)) < len(names):
+        raise InputError("a city is named twice")
+    return names

@@ -1,0 +1,190 @@
+"""What a world keeps of itself: its cities, its layout, and the crossings that are not ended.
+
+==============  ====================================================================
+key             value
+==============  ====================================================================
+``world``       version, chain id, names of the cities, settings (JSON)
+``layout``      the layout that the world began with
+``p`` tx_id     message ``crossing``: home, transaction, manifest — begun, not ended
+``d`` tx_id     message ``crossed``: the receipt of one that is committed
+``f`` tx_id     message ``failed``: the city that refused one that is aborted, and why
+==============  ====================================================================
+
+A world coordinates and is trusted with nothing: all that it keeps could be asked of its cities again, but for the list
+of what is not ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from city_chain import records
+from city_chain.errors import CityChainError, StorageError
+from city_chain.ports import Storage
+from city_chain.stages import messages
+
+__all__ = ["VERSION", "Begun", "WorldFounding", "WorldStore"]
+
+VERSION = 1
+"""The version of what is kept; one that is higher belongs to a newer city-chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorldFounding:
+    """What a world was made with.
+
+    Args:
+        chain: Its id, 32 bytes.
+        cities: The names of its cities, in the order in which they were named.
+        settings: Each city's settings, by name.
+        terms: What else it was made with.
+    """
+
+    chain: bytes
+    cities: tuple[str, ...]
+    settings: Mapping[str, Mapping[str, Any]]
+    terms: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A crossing that was begun.
+
+    Args:
+        home: The city in which its transaction is dispersed.
+        transaction: The transaction.
+        manifest: What it touches, encoded.
+    """
+
+    home: str
+    transaction: records.Transaction
+    manifest: bytes
+
+    @property
+    def tx_id(self) -> bytes:
+        """The transaction's id."""
+        return self.transaction.tx_id
+
+
+class WorldStore:
+    """A world's rows.
+
+    Args:
+        storage: Where they are kept; nothing else may write there.
+
+    Example:
+        >>> from city_chain.adapters.storage.memory import MemoryStorage
+        >>> store = WorldStore(MemoryStorage())
+        >>> store.found(WorldFounding(bytes(32), ("north",), {"north": {}}, {}))
+        >>> store.founding().cities
+        ('north',)
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def founding(self) -> WorldFounding | None:
+        """What the world was made with; None if there is none.
+
+        Raises:
+            StorageError: It is of a newer version, or damaged.
+        """
+        (row,) = self._storage.get_many([b"world"])
+        if row is None:
+            return None
+        try:
+            kept = orjson.loads(row)
+            version = int(kept["version"])
+            if version > VERSION:
+                raise StorageError(
+                    f"the world is of version {version}; this city-chain knows up to {VERSION}: use a newer city-chain"
+                )
+            chain = bytes.fromhex(kept["chain"])
+            cities = tuple(map(str, kept["cities"]))
+            if len(chain) != 32 or set(cities) != set(kept["settings"]):
+                raise StorageError("the world is damaged: its row does not hold together")
+            return WorldFounding(chain, cities, dict(kept["settings"]), dict(kept["terms"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"the world is damaged: {error}") from error
+
+    def found(self, founding: WorldFounding) -> None:
+        """Writes down what the world is made with."""
+        row = {
+            "version": VERSION,
+            "chain": founding.chain.hex(),
+            "cities": list(founding.cities),
+            "settings": {name: dict(settings) for name, settings in founding.settings.items()},
+            "terms": dict(founding.terms),
+        }
+        self._storage.put_many({b"world": orjson.dumps(row)})
+
+    def layout(self) -> bytes | None:
+        """The layout that the world began with; None if its cities are not joined yet."""
+        return self._storage.get_many([b"layout"])[0]
+
+    def lay_out(self, layout: bytes) -> None:
+        """Writes down the layout that the world begins with."""
+        self._storage.put_many({b"layout": layout})
+
+    # --- crossings ---------------------------------------------------------------------------------------------------
+
+    def begin(self, begun: Begun) -> None:
+        """A crossing, before anything of it is sent; durable when it returns."""
+        parts = [begun.home.encode(), begun.transaction.to_bytes(), begun.manifest]
+        self._storage.put_many({b"p" + begun.transaction.tx_id: messages.message("crossing", parts)})
+
+    def begun(self) -> Iterator[Begun]:
+        """The crossings that are not ended, ascending by id.
+
+        Raises:
+            StorageError: A row is damaged.
+        """
+        for key, row in self._storage.scan(b"p"):
+            yield _begun(key[1:], row)
+
+    def forget(self, tx_id: bytes) -> None:
+        """A crossing for which nothing is left to do."""
+        self._storage.delete_many([b"p" + tx_id])
+
+    def end(self, tx_id: bytes, receipt: bytes) -> None:
+        """A crossing is committed; cities may still have to be told."""
+        self._storage.put_many({b"d" + tx_id: receipt})
+
+    def fail(self, tx_id: bytes, city: str, why: str) -> None:
+        """A crossing is aborted; cities may still have to be told."""
+        row = messages.message("failed", [city.encode(), why.encode(errors="replace")[:2000]])
+        self._storage.put_many({b"f" + tx_id: row})
+
+    def receipt(self, tx_id: bytes) -> bytes | None:
+        """The receipt of a crossing that is committed."""
+        return self._storage.get_many([b"d" + tx_id])[0]
+
+    def failure(self, tx_id: bytes) -> tuple[str, str] | None:
+        """The city that refused a crossing, and why.
+
+        Raises:
+            StorageError: The row is damaged.
+        """
+        (row,) = self._storage.get_many([b"f" + tx_id])
+        if row is None:
+            return None
+        try:
+            city, why = messages.answer(row, "failed", 2)
+            return city.decode(), why.decode(errors="replace")
+        except (CityChainError, UnicodeDecodeError) as error:
+            raise StorageError(f"world: the end of crossing {tx_id.hex()} cannot be read: {error}") from error
+
+
+def _begun(tx_id: bytes, row: bytes) -> Begun:
+    try:
+        home, transaction, manifest = messages.answer(row, "crossing", 3)
+        begun = Begun(home.decode(), records.Transaction.from_bytes(transaction), manifest)
+    except (CityChainError, UnicodeDecodeError) as error:
+        raise StorageError(f"world: crossing {tx_id.hex()} cannot be read, the row is damaged: {error}") from error
+    if begun.transaction.tx_id != tx_id:
+        raise StorageError(f"world: the row of crossing {tx_id.hex()} is of {begun.transaction.tx_id.hex()}")
+    return begun
