@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.py"))
-ALONE = ("ec", "rvh", "vrf", "tes", "bls", "tdh2", "city_keys", "post_quantum", "cbf", "tnh", "poh", "dpos")
+ALONE = ("ec", "rvh", "vrf", "tes", "bls", "tdh2", "city_keys", "post_quantum", "cbf", "tnh", "poh", "dpos", "hotstuff")
 MUST_BE_THERE = {"send_and_receive", "sealed_send", "own_stage", "own_pipeline"} | {f"{name}_alone" for name in ALONE}
 
 

@@ -1,16 +1,22 @@
 //! Tests of the machine: a small network without time, and one file per kind of rule.
 
 mod agreement;
+mod durable;
+mod hostile;
+mod rules;
 
 use std::collections::VecDeque;
 
-use super::message::payload_digest;
+use super::message::{
+    Block, Header, PAYLOAD_MAX, Proposal, Qc, SyncRequest, SyncResponse, Tc, Timeout, TimeoutVote, Vote,
+    payload_digest, vote_message,
+};
 use super::*;
 use crate::crypto::ed25519::SigningKey;
 use crate::primitives::committee::Member;
 use crate::primitives::machine::{Action, Machine};
 use crate::primitives::outbox::Effect;
-use crate::primitives::wire;
+use crate::primitives::wire::{self, Bytes, List};
 
 pub(super) const CHAIN: Digest = [0xc1; 32];
 pub(super) const EPOCH: u64 = 5;
