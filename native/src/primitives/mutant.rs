@@ -4,7 +4,6 @@
 //! the calling thread is inside [`with`]. Without the feature it is the constant `false`, and nothing is left of it.
 
 /// Whether the named fault is switched on here.
-#[allow(unused_macros)]
 macro_rules! mutant {
     ($name:literal) => {{
         #[cfg(feature = "mutants")]
@@ -14,7 +13,6 @@ macro_rules! mutant {
         on
     }};
 }
-#[allow(unused_imports)]
 pub(crate) use mutant;
 
 #[cfg(feature = "mutants")]

@@ -31,6 +31,7 @@ mod sim;
 mod tes;
 mod text;
 mod tnh;
+mod twins;
 mod vrf;
 
 use pyo3::prelude::*;
@@ -58,5 +59,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     audit::register(module)?;
     dpos::register(module)?;
     sim::register(module)?;
+    twins::register(module)?;
     records::register(module)
 }

@@ -14,8 +14,9 @@
 //! | [`trace`] | the table of events, counters, and the digest that two runs are compared by |
 //! | [`check`] | agreement across restarts, validity, progress; a [`Failure`] carries its seed and how to replay it |
 //! | [`many`] | many seeds on all cores |
-//! | [`protocols`] | nodes by the name of their protocol: [`dpos`] |
+//! | [`protocols`] | nodes by the name of their protocol: [`dpos`], [`hotstuff`] |
 //! | [`sc`] | shards and coordinators, with transactions across shards |
+//! | [`twins`] | scenarios of HotStuff with validators that run twice |
 //!
 //! Nodes that a [`MakeNode`] does not call honest are adversaries: they may hold real keys, and no checker looks at what
 //! they decide.
@@ -23,6 +24,7 @@
 pub mod check;
 pub mod dpos;
 pub mod faults;
+pub mod hotstuff;
 pub mod many;
 pub mod network;
 pub mod node;
@@ -31,6 +33,7 @@ mod rng;
 pub mod sc;
 mod simulation;
 pub mod trace;
+pub mod twins;
 
 pub use check::Failure;
 pub use faults::{Crash, Faults, Moment, Point, Storm};

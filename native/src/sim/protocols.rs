@@ -1,7 +1,11 @@
 //! The protocols that a run can be asked for by name, with one workload for all of them.
 
+use std::collections::BTreeMap;
+
 use super::dpos::{self, Delegates};
+use super::hotstuff::{self, Validators};
 use super::node::MakeNode;
+use crate::algorithms::hs;
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
 
@@ -22,8 +26,8 @@ impl Default for Workload {
     }
 }
 
-/// The names.
-pub const NAMES: [&str; 1] = ["dpos"];
+/// The names. `hotstuff-3` commits by three blocks of consecutive rounds, for comparison.
+pub const NAMES: [&str; 3] = ["dpos", "hotstuff", "hotstuff-3"];
 
 /// Nodes of a protocol, with keys made from the seed.
 ///
@@ -33,6 +37,13 @@ pub fn protocol(name: &str, seed: u64, nodes: u16, workload: &Workload) -> Resul
     let Workload { batch, slots, timeout } = *workload;
     match name {
         "dpos" => Ok(Box::new(Delegates::new(seed, nodes, dpos::Config { batch, slots, timeout })?)),
+        "hotstuff" | "hotstuff-3" => {
+            let commit_rule = if name == "hotstuff" { 2 } else { 3 };
+            let timeout_max_us = hs::Config::default().timeout_max_us.max(timeout);
+            let machine = hs::Config { timeout_us: timeout, timeout_max_us, commit_rule, ..hs::Config::default() };
+            let config = hotstuff::Config { batch, slots, machine };
+            Ok(Box::new(Validators::new(seed, nodes, config, BTreeMap::new())?))
+        }
         _ => Err(unknown(name)),
     }
 }
@@ -44,6 +55,7 @@ pub fn protocol(name: &str, seed: u64, nodes: u16, workload: &Workload) -> Resul
 pub fn key(name: &str, seed: u64, node: u16) -> Result<Digest> {
     match name {
         "dpos" => Ok(dpos::key(seed, node)),
+        "hotstuff" | "hotstuff-3" => Ok(hotstuff::key(node)),
         _ => Err(unknown(name)),
     }
 }

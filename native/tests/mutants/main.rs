@@ -51,9 +51,9 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 /// What a scenario says: an error of it or the text of its panic.
 fn outcome(scenario: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     hush();
-    QUIET.set(true);
+    let before = QUIET.replace(true);
     let said = panic::catch_unwind(AssertUnwindSafe(scenario));
-    QUIET.set(false);
+    QUIET.set(before);
     said.unwrap_or_else(|panic| Err(text_of(&*panic)))
 }
 

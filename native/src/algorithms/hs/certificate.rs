@@ -8,6 +8,7 @@ use crate::crypto::hash::{self, Digest};
 use crate::crypto::remembered;
 use crate::error::{Error, Result};
 use crate::primitives::committee::{Committee, MEMBERS_MAX, Tally};
+use crate::primitives::mutant::mutant;
 use crate::primitives::wire::{self, Bytes, List, Record};
 
 const CONTEXT_TC: &str = "city-chain v1 hotstuff timeout certificate";
@@ -151,7 +152,8 @@ impl Tc {
     /// # Errors
     /// [`Error::Verification`] with what is wrong.
     pub fn verify(&self, domain: Domain<'_>) -> Result<()> {
-        if !self.votes.windows(2).all(|pair| pair[0].voter < pair[1].voter) {
+        let rise = self.votes.windows(2).all(|pair| pair[0].voter < pair[1].voter);
+        if !rise && !mutant!("hs.tc-distinct") {
             return Err(Error::verification("timeout certificate: the places do not rise"));
         }
         if let Some(vote) = self.votes.iter().find(|vote| vote.qc_round >= self.round) {
@@ -161,14 +163,16 @@ impl Tc {
             )));
         }
         let highest = self.votes.iter().map(|vote| vote.qc_round).max().unwrap_or_default();
-        if self.high_qc.round != highest {
+        if self.high_qc.round != highest && !mutant!("hs.tc-high-qc") {
             return Err(Error::verification(format!(
                 "timeout certificate: with the certificate of round {}, but {highest} was the highest",
                 self.high_qc.round
             )));
         }
         let places: Vec<u16> = self.votes.iter().map(|vote| vote.voter).collect();
-        check_quorum(Self::NAME, domain.committee, &places)?;
+        if !mutant!("hs.tc-distinct") {
+            check_quorum(Self::NAME, domain.committee, &places)?;
+        }
         let signed = |vote: &TimeoutVote| timeout_message(domain.chain, domain.epoch, self.round, vote.qc_round);
         let messages: Vec<Digest> = self.votes.iter().map(signed).collect();
         let signatures: Vec<[u8; 64]> = self.votes.iter().map(|vote| vote.signature).collect();
@@ -183,7 +187,8 @@ fn check_quorum(what: &str, committee: &Committee, places: &[u16]) -> Result<()>
     if let Some(place) = places.iter().find(|place| !tally.add(committee, **place)) {
         return Err(Error::verification(format!("{what}: place {place} stands twice or is none")));
     }
-    if !tally.is_quorum(committee) {
+    let enough = if mutant!("hs.quorum") { tally.has_honest(committee) } else { tally.is_quorum(committee) };
+    if !enough {
         return Err(Error::verification(format!(
             "{what}: signed by a weight of {}, {} is needed",
             tally.weight(),

@@ -15,6 +15,7 @@ use crate::crypto::hash::{Digest, hex};
 use crate::error::{Error, Result};
 use crate::primitives::committee::Committee;
 use crate::primitives::machine::{Action, Machine};
+use crate::primitives::mutant::mutant;
 use crate::primitives::outbox::{Effect, Outbox};
 use crate::primitives::wire;
 
@@ -332,7 +333,7 @@ impl HotStuff {
 
     /// Whether it only watches: its journal was lost, or it is retired.
     pub fn is_silent(&self) -> bool {
-        self.state.observer || self.retired
+        (self.state.observer && !mutant!("hs.amnesia")) || self.retired
     }
 
     pub(super) fn domain(&self) -> Domain<'_> {
@@ -373,9 +374,15 @@ impl HotStuff {
 
     /// Journals a state with the new blocks, takes it, and has `outputs` wait for it.
     pub(super) fn persist(&mut self, next: State, outputs: Vec<Action<Event>>) -> Result<()> {
-        let record = Entry::encode(&next, false, self.tree.take_new())?;
+        let mut written = next.clone();
+        if mutant!("hs.last-voted") {
+            (written.last_voted, written.vote) = (self.state.last_voted.min(written.locked), None);
+        }
+        let record = Entry::encode(&written, false, self.tree.take_new())?;
         self.state = next;
         self.issued += 1;
+        let (early, outputs) = if mutant!("hs.persist-first") { (outputs, Vec::new()) } else { (Vec::new(), outputs) };
+        early.into_iter().for_each(|output| self.outbox.push(output));
         self.outbox.push_behind(record, outputs);
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::crypto::hash::{self, Digest, Hasher, hex};
 use crate::crypto::remembered;
 use crate::error::{Error, Result};
 use crate::primitives::committee::{Committee, MEMBERS_MAX};
+use crate::primitives::mutant::mutant;
 use crate::primitives::wire::{self, Bytes, List, Record};
 
 /// The most bytes a block may carry.
@@ -44,6 +45,7 @@ pub fn payload_digest(payload: &[u8]) -> Digest {
 
 /// What is signed to vote for a block.
 pub fn vote_message(chain: &Digest, epoch: u64, round: u64, block: &Digest) -> Digest {
+    let epoch = if mutant!("hs.vote-epoch") { 0 } else { epoch };
     Hasher::new(CONTEXT_VOTE).fixed(chain).u64(epoch).u64(round).fixed(block).finish()
 }
 
@@ -193,7 +195,7 @@ impl Proposal {
             Some(tc) if tc.round.checked_add(1) != Some(round) || self.qc.round >= tc.round => Err(Error::protocol(
                 format!("hotstuff proposal: round {round} does not follow the timeout of round {}", tc.round),
             )),
-            Some(tc) if self.qc.round < tc.high_qc.round => Err(Error::protocol(format!(
+            Some(tc) if self.qc.round < tc.high_qc.round && !mutant!("hs.tc-rule") => Err(Error::protocol(format!(
                 "hotstuff proposal: certificate of round {}, but round {} was reported certified",
                 self.qc.round, tc.high_qc.round
             ))),

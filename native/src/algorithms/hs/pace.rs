@@ -10,6 +10,7 @@ use super::message::Timeout;
 use crate::error::{Error, Result};
 use crate::primitives::committee::Tally;
 use crate::primitives::machine::Action;
+use crate::primitives::mutant::mutant;
 use crate::primitives::wire::{self, List};
 
 /// Evidence of two timeouts.
@@ -72,9 +73,11 @@ impl HotStuff {
         if high_qc.round < state.locked || !follows(tc.as_ref().map_or(high_qc.round, |tc| tc.round)) {
             return Ok(false);
         }
+        let high_qc = if mutant!("hs.lock") { Qc::genesis(state.genesis) } else { high_qc };
         let timeout = Timeout::new(&self.key, (state.chain, state.epoch, round), high_qc, tc, state.me);
         let message = wire::encode(&timeout)?;
-        let next = State { last_voted: round, timeout: Some(timeout.clone()), ..state.clone() };
+        let last_voted = if mutant!("hs.vote-after-timeout") { state.last_voted } else { round };
+        let next = State { last_voted, timeout: Some(timeout.clone()), ..state.clone() };
         self.persist(next, vec![Action::Broadcast { message }])?;
         self.asked = None;
         self.say_own(Own::Timeout(timeout));
@@ -93,8 +96,13 @@ impl HotStuff {
             self.outbox.push(Action::Broadcast { message });
         }
         self.resend_vote();
-        let timeout = self.state.timeout.as_ref().filter(|timeout| timeout.round == self.round);
-        if let Some(Ok(message)) = timeout.map(wire::encode) {
+        let mut timeout = self.state.timeout.clone().filter(|timeout| timeout.round == self.round);
+        if mutant!("hs.same-bytes")
+            && let Some(Timeout { chain, epoch, round, tc, voter, .. }) = timeout
+        {
+            timeout = Some(Timeout::new(&self.key, (chain, epoch, round), self.state.high_qc.clone(), tc, voter));
+        }
+        if let Some(Ok(message)) = timeout.as_ref().map(wire::encode) {
             self.outbox.push(Action::Broadcast { message });
         }
     }
@@ -126,7 +134,9 @@ impl HotStuff {
                 return Ok(());
             }
         }
-        timeout.verify_signature(&self.committee)?;
+        if !mutant!("hs.timeout-signature") {
+            timeout.verify_signature(&self.committee)?;
+        }
         if timeout.round < self.round {
             self.help(sender);
             return Ok(());
@@ -174,7 +184,7 @@ impl HotStuff {
         if let Some(high_qc) = high_qc.filter(|_| tally.is_quorum(&self.committee)) {
             let votes = List::new("timeout certificate: votes", votes)?;
             self.on_tc(&Tc { round, high_qc: Arc::unwrap_or_clone(high_qc), votes }, sender);
-        } else if tally.has_honest(&self.committee) && round == self.round {
+        } else if tally.has_honest(&self.committee) && round == self.round && !mutant!("hs.join") {
             self.give_up()?;
         }
         Ok(())

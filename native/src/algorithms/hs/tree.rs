@@ -202,6 +202,11 @@ impl Tree {
         all
     }
 
+    /// A block of the round before.
+    pub fn before(&self, round: u64) -> Option<Arc<Proposal>> {
+        self.by_round().into_iter().find(|proposal| proposal.round().checked_add(1) == Some(round))
+    }
+
     /// The blocks that no journal record holds yet, lower rounds first.
     pub fn take_new(&mut self) -> Vec<Proposal> {
         let fresh = |proposal: &Arc<Proposal>| self.nodes.get(&proposal.id()).is_some_and(|node| !node.journalled);

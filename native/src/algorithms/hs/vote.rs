@@ -14,6 +14,7 @@ use crate::crypto::hash::{Digest, hex};
 use crate::error::{Error, Result};
 use crate::primitives::committee::Tally;
 use crate::primitives::machine::Action;
+use crate::primitives::mutant::mutant;
 use crate::primitives::wire::{self, Bytes, List, Record};
 
 /// Evidence of two proposals.
@@ -92,7 +93,7 @@ impl HotStuff {
     pub(super) fn on_proposal(&mut self, proposal: Proposal, sender: u16) -> Result<()> {
         let header = proposal.block.header;
         let leader = self.leader_of(header.round);
-        if header.proposer != leader {
+        if header.proposer != leader && !mutant!("hs.leader") {
             return Err(Error::protocol(format!(
                 "hotstuff proposal: by place {}, but place {leader} leads round {}",
                 header.proposer, header.round
@@ -121,7 +122,7 @@ impl HotStuff {
     pub(super) fn check_parent(&self, proposal: &Proposal) -> Result<()> {
         let Header { parent, qc_round, .. } = &proposal.block.header;
         match self.tree.round_of(parent) {
-            Some(round) if round != *qc_round => Err(Error::protocol(format!(
+            Some(round) if round != *qc_round && !mutant!("hs.qc-round") => Err(Error::protocol(format!(
                 "hotstuff proposal: certificate of round {qc_round} for {}, which is of round {round}",
                 hex(parent)
             ))),
@@ -184,7 +185,7 @@ impl HotStuff {
     pub(super) fn retry(&mut self) {
         let Some(proposal) = self.seen.clone().filter(|_| self.waits) else { return };
         let header = proposal.block.header;
-        if !self.tree.knows(&header.parent) {
+        if !self.tree.knows(&header.parent) && !mutant!("hs.unknown-parent") {
             return;
         }
         self.waits = false;
@@ -236,7 +237,7 @@ impl HotStuff {
                 )));
             }
             Some(first) if first.round == vote.round && first.block == vote.block => return Ok(()),
-            Some(first) if first.round == vote.round => {
+            Some(first) if first.round == vote.round && !mutant!("hs.first-vote") => {
                 vote.verify(&self.committee)?;
                 return self.accuse(vote.voter, VOTED_TWICE, &Evidence::Votes([first, vote]));
             }
@@ -287,14 +288,22 @@ impl HotStuff {
         let Some(mut child) = self.tree.get(&qc.block).cloned() else { return };
         let mut tail = vec![child.block.header];
         for _ in 1..self.config.commit_rule {
-            let Some(parent) = self.tree.get(&child.block.header.parent).cloned() else { return };
-            if parent.round().checked_add(1) != Some(child.round()) {
+            let direct = self.tree.get(&child.block.header.parent).cloned();
+            let parent = if mutant!("hs.direct-parent") { self.tree.before(child.round()) } else { direct };
+            let Some(parent) = parent else { return };
+            if parent.round().checked_add(1) != Some(child.round()) && !mutant!("hs.consecutive") {
                 return;
             }
             tail.push(parent.block.header);
             child = parent;
         }
-        let path = self.tree.path(&child.id());
+        let mut path = self.tree.path(&child.id());
+        if mutant!("hs.commit-order") {
+            path.reverse();
+        }
+        if mutant!("hs.commit-ancestors") {
+            path = path.split_off(path.len() - 1);
+        }
         let mut headers: Vec<Header> = path.iter().map(|proposal| proposal.block.header).collect();
         headers.extend(tail.iter().rev().skip(1));
         for (at, proposal) in path.iter().enumerate() {
@@ -304,6 +313,8 @@ impl HotStuff {
             self.outbox.push(Action::Event(Event::Commit { block, payload, proof }));
         }
         self.state.committed = (child.round(), child.id());
-        self.tree.commit(&child.id());
+        if !mutant!("hs.commit-once") {
+            self.tree.commit(&child.id());
+        }
     }
 }
