@@ -16,7 +16,10 @@ bench     the benchmarks (with ``-- --benchmark-disable``: each runs once, untim
 report    benchmarks, peers and rival, and their tables into docs/benchmarks.md; wants a quiet machine
 counts    instructions of the hot calls beside the baseline (``-- --renew`` writes it); needs valgrind
 gate      the latency gates: fails when a stage, a pipeline or a call breaks its budget
-soak      the tests of memory with a million sends and calls of each kind: about an hour (``-- N`` for another number)
+hostile   agreement under attack: a million inputs for each fuzz target of a machine, every seeded mutant is killed
+          (``-- N`` for another number of inputs)
+soak      the tests of memory with a million sends and calls of each kind: about an hour; ten million Twins scenarios
+          for 4 and for 7 validators: hours (``-- N SCENARIOS`` for other numbers)
 docs      the pages and the reference as a site, into .nox/docs/site; a warning is an error
 fuzz      each fuzz target for a while (``-- 60`` = seconds for each)
 
@@ -44,6 +47,8 @@ UV_HOME = ROOT / ".nox" / "uv"
 BUILD_NOTICE = "building the Rust core with full optimisation: 1 to 3 minutes the first time, seconds afterwards"
 VERSIONS = ("3.12", "3.13")
 FUZZ_SECONDS = 30
+HOSTILE_TARGETS = ("hotstuff", "abba", "sharding")
+HOSTILE_INPUTS = 1_000_000
 ELSEWHERE = ("--ignore=tests/test_wheel.py",)  # the task `wheel` builds what these look at
 
 
@@ -332,12 +337,36 @@ def gate(session: nox.Session) -> None:
     session.run("pytest", "benches", "-m", "gate", *session.posargs)
 
 
+@nox.session(venv_backend="none")
+def hostile(session: nox.Session) -> None:
+    """A million hostile inputs for each machine of agreement, and its seeded mutants; `-- N` for another number."""
+    # One build for both. Only the crate itself is optimised anew: its dependencies are those of the other tests.
+    package = "profile.dev.package.city-chain-native"
+    options = ("--config", f"{package}.opt-level=1", "--config", f"{package}.debug=false", "--features", "mutants")
+    command = ("cargo", "test", "-p", "city-chain-native", "--locked", "--quiet", *options)
+    inputs = session.posargs[0] if session.posargs else str(HOSTILE_INPUTS)
+    session.run(*command, "--test", "mutants", external=True)
+    manifest = tomllib.loads((ROOT / "native" / "fuzz" / "Cargo.toml").read_text(encoding="utf-8"))
+    known = {target["name"] for target in manifest["bin"]}
+    for target in sorted(set(HOSTILE_TARGETS) - known):
+        session.warn(f"{target}: there is no such fuzz target, nothing runs for it")
+    targets = [f"fuzzing::{target}" for target in HOSTILE_TARGETS if target in known]
+    if not targets:
+        return
+    run = (*command, "--test", "public", "--", "--exact", *targets)
+    listed = str(session.run(*run, "--list", external=True, silent=True))
+    if missing := [target for target in targets if f"{target}: test" not in listed]:
+        session.error(f"fuzz targets that no test drives: {', '.join(missing)}")
+    session.run(*run, external=True, env={"CITY_CHAIN_FUZZ_INPUTS": inputs})
+
+
 @nox.session
 def soak(session: nox.Session) -> None:
-    """The tests of memory with a million repetitions, or as many as the argument says."""
+    """The tests of memory with a million repetitions, Twins with ten million scenarios, or as the arguments say."""
     sync(session, "test")
-    count = session.posargs[0] if session.posargs else "1000000"
+    count, scenarios = [*session.posargs, *("1000000", "10000000")[len(session.posargs) :]][:2]
     session.run("pytest", "-q", "tests/e2e/test_memory.py", env={"CITY_CHAIN_SOAK": count})
+    session.run("pytest", "-q", "tests/ffi/test_twins.py", env={"CITY_CHAIN_TWINS": scenarios})
 
 
 @nox.session

@@ -7,6 +7,7 @@ raises an error that says how to replay it. What happened is a table: `Simulatio
 - `Network`, `Partition`, `Slow`: latencies, loss, duplicates, reordering, cuts, slow nodes, disks.
 - `Faults`, `Crash`, `Storm`: crashes at any step or time, restarts, wiped disks.
 - `send`, `broadcast`, `persist`, `wake`, `decide`, `note`: what a node of your own returns from its turn.
+- `twins`: HotStuff with validators that run twice, in a hundred thousand scenarios.
 - `engines`, `counts`: the commit engines side by side, and their counts beside those that theory gives.
 
 Times are virtual microseconds from the start of the run.
@@ -28,6 +29,7 @@ from city_chain.sim.engines import ENGINES, engines
 from city_chain.sim.faults import Crash, Faults, Storm
 from city_chain.sim.network import Network, Partition, Slow
 from city_chain.sim.simulation import PROTOCOLS, Limits, Simulation, Workload, key
+from city_chain.sim.twins import TwinsReport, twins
 
 __all__ = [
     "ENGINES",
@@ -41,6 +43,7 @@ __all__ = [
     "Simulation",
     "Slow",
     "Storm",
+    "TwinsReport",
     "Workload",
     "broadcast",
     "counts",
@@ -50,5 +53,6 @@ __all__ = [
     "note",
     "persist",
     "send",
+    "twins",
     "wake",
 ]

@@ -31,6 +31,7 @@ from city_chain.sim import (
     note,
     persist,
     send,
+    twins,
     wake,
 )
 
@@ -406,6 +407,8 @@ def test_poisons_into_methods() -> None:
         lambda p: key(p, 0, 0),
         lambda p: key("dpos", p, 0),
         lambda p: key("dpos", 0, p),
+        lambda p: twins(p, 1),
+        lambda p: twins(4, 1, p),
         lambda p: engines(p, [4], ["dpos"]),
         lambda p: engines(1, p, ["dpos"]),
         lambda p: engines(1, [4], p),

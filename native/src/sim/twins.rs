@@ -2,8 +2,8 @@
 //!
 //! f of n validators run twice, with the same key: two honest machines that know nothing of each other are one validator that
 //! equivocates, votes twice and forgets. A scenario says for each of its rounds who leads it and into which groups the
-//! network is cut; a message gets through within a group only, by the round that its sender is in. After the scenario's
-//! rounds the network is whole.
+//! network is cut; a message gets through within a group only, by the round that its sender is in, until the sender has
+//! waited for the round's end twice: no round holds up those after it. After the scenario's rounds the network is whole.
 //!
 //! A scenario is a number: the phases of a round (leader × partition of all machines into at most three groups) are
 //! numbered, and rounds are the digits. If there are more than are asked for, they are drawn: of four phases three are of
@@ -214,7 +214,17 @@ struct Instance {
     honest: bool,
     machine: HotStuff,
     deadline: u64,
+    /// A round, and how often it has waited for the end of that in vain.
+    waited: (u64, u32),
     last: (Digest, u64),
+}
+
+impl Instance {
+    /// Its time is up once more.
+    fn waits(&mut self) {
+        let round = self.machine.round();
+        self.waited = if self.waited.0 == round { (round, self.waited.1 + 1) } else { (round, 1) };
+    }
 }
 
 /// A message on its way: from and to which machine.
@@ -244,7 +254,7 @@ impl<'a> World<'a> {
             let (key, committee) = (twins.keys[usize::from(*place)].clone(), twins.committee.clone());
             let machine = HotStuff::new(CHAIN, EPOCH, committee, key, GENESIS, config.clone())?;
             let honest = *place >= twins.faulty;
-            Ok(Instance { place: *place, honest, machine, deadline: u64::MAX, last: (GENESIS, 0) })
+            Ok(Instance { place: *place, honest, machine, deadline: u64::MAX, waited: (0, 0), last: (GENESIS, 0) })
         };
         let instances = twins.places.iter().map(instance).collect::<Result<Vec<_>>>()?;
         let report = Report { scenarios: 1, ..Report::default() };
@@ -282,6 +292,7 @@ impl<'a> World<'a> {
             self.now = next.unwrap_or(self.now).max(self.now + 1);
             for at in 0..self.instances.len() {
                 if self.instances[at].deadline <= self.now {
+                    self.instances[at].waits();
                     self.instances[at].machine.tick(self.now)?;
                     self.settle(at)?;
                 }
@@ -292,6 +303,7 @@ impl<'a> World<'a> {
 
     /// After the scenario's rounds the network is whole: every honest machine commits more.
     fn heal(&mut self) -> Result<()> {
+        self.phases = &[];
         let goals: Vec<u64> = self.honest().map(|instance| instance.last.1 + PROGRESS).collect();
         let done = |world: &Self| world.honest().zip(&goals).all(|(instance, goal)| instance.last.1 >= *goal);
         self.go(done, 400)?;
@@ -325,7 +337,8 @@ impl<'a> World<'a> {
     /// Sends to both machines of a validator, or of all others, as far as they are in the sender's group.
     fn post(&mut self, from: usize, to: Option<u16>, message: Vec<u8>) {
         let round = self.instances[from].machine.round();
-        let phase = round.checked_sub(1).and_then(|at| self.phases.get(usize::try_from(at).ok()?));
+        let cut = self.instances[from].waited < (round, 2);
+        let phase = round.checked_sub(1).filter(|_| cut).and_then(|at| self.phases.get(usize::try_from(at).ok()?));
         let (message, me) = (Arc::new(message), self.instances[from].place);
         for (at, other) in self.instances.iter().enumerate() {
             let addressed = to.map_or(other.place != me, |to| to == other.place);
