@@ -22,7 +22,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Buffer, Iterable, Mapping
+from collections.abc import Buffer, Iterable
 from typing import NamedTuple
 
 from city_chain import _native
@@ -79,7 +79,7 @@ def assign(
     nodes: Iterable[Buffer],
     shards: int,
     *,
-    previous: Mapping[bytes, int] | None = None,
+    previous: dict[bytes, int] | None = None,
     moves_max: int = 0,
 ) -> list[int]:
     """Deals nodes to shards by a seeded permutation, with a cap on how many of those with a seat move.
@@ -88,7 +88,7 @@ def assign(
         seed: The epoch's seed, 32 bytes, which nobody could bend: an output of the threshold coin.
         nodes: Their ids, 32 bytes each, distinct; at least one for each shard, at most 1,048,576.
         shards: How many shards, 1 to 65,535: they are numbered from 0.
-        previous: The shards of those who had a seat. A dict.
+        previous: The shards of those who had a seat.
         moves_max: How many of them may move. With as many as there are nodes all are dealt anew.
 
     Returns:
@@ -101,8 +101,7 @@ def assign(
         >>> sorted(assign(bytes(32), [bytes([at] * 32) for at in range(6)], 3))
         [0, 0, 1, 1, 2, 2]
     """
-    known = None if previous is None else dict(previous)
-    return _native.sc_assign(seed, nodes, shards, previous=known, moves_max=moves_max)
+    return _native.sc_assign(seed, nodes, shards, previous=previous, moves_max=moves_max)
 
 
 def failure_log2(population: int, faulty: int, members: int) -> float:
