@@ -175,7 +175,7 @@ def _summary(record: object) -> dict[str, Any]:
         "epoch": record.epoch.number,
         "height": record.header.height,
         "sealed": {None: "no", "city": "to the city", "readers": "to readers"}.get(cipher, cipher),
-        "compressed": record.certificate.engine != "dpos",
+        "compressed": record.certificate.engine == "bls",
     }
 
 

@@ -36,7 +36,7 @@ from city_chain.levels.opening import opened
 from city_chain.levels.owner import Owner
 from city_chain.levels.reads import Reads
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
-from city_chain.levels.sends import Outcome, Payload, Sends
+from city_chain.levels.sends import Outcome, Payload, Sends, size_of
 from city_chain.levels.settings import Founding, Settings, found, load, located
 from city_chain.pipelines import HEALTH, OPENING, RECEIVING, REPAIRING, SENDING
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
@@ -82,7 +82,7 @@ class City:
         k: int = 6,
         n: int = 10,
         districts: int = 3,
-        engine: str = "dpos",
+        engine: str = "hotstuff",
         session: str = "x-wing",
         storage: Storage | None = None,
         presence: Presence | None = None,
@@ -100,7 +100,7 @@ class City:
             k: Fragments that restore a transaction.
             n: Fragments there are.
             districts: Failure domains that the nodes are spread over.
-            engine: The commit engine.
+            engine: The commit engine: ``"hotstuff"``, ``"abba"`` or ``"dpos"`` (see the page on engines).
             session: The KEM suite to which fragments are sealed on their way to nodes.
             storage: Where to keep the city instead of `path`.
             presence: The list of nodes (default: in memory).
@@ -391,7 +391,7 @@ class City:
                 "a transaction is signed and cannot be sealed any more; make it with transaction(…, seal=…)"
             )
         outcomes: list[Outcome] = []
-        for burst in bursts([(item, _size(item)) for item in items], batch):
+        for burst in bursts([(item, size_of(item)) for item in items], batch):
             done = self._sends.send(burst, deadline_s, to)
             for outcome in done:
                 if on_outcome is not None:
@@ -668,6 +668,11 @@ class City:
             self._enter_next()
         return self._city.epoch
 
+    def misbehaviour(self) -> list[tuple[bytes, bytes]]:
+        """(node, evidence of two things signed that exclude each other): see `city_chain.algorithms.hs`."""
+        self._check_open()
+        return self._city.misbehaviour()
+
     def _enter_next(self) -> None:
         self._city = self._next()
         self._sends.move(self._city)
@@ -690,7 +695,3 @@ class City:
 def _transactions(run: Mapping[str, Any]) -> list[records.Transaction | CityChainError]:
     lost = UnavailableError("it was not restored", 1, 0)
     return [result.transaction or result.error or lost for result in run["restored"]]
-
-
-def _size(payload: Payload) -> int:
-    return len(payload.payload) if isinstance(payload, records.Transaction) else memoryview(payload).nbytes

@@ -115,5 +115,5 @@ def _seed(city: City) -> bytes:
     certificate = city._city.ledger.certificate(city.height)
     if certificate is None:
         return city.epoch.seed
-    compressed = city._city.compressed(certificate)
+    compressed = city._city.compressed(certificate, city.height)
     return hashlib.blake2b(compressed.to_bytes(), digest_size=32, person=b"city-chain seed").digest()

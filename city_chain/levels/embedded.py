@@ -32,6 +32,7 @@ from typing import Any
 from city_chain import records
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
+from city_chain.algorithms import hs
 from city_chain.composer import StageEvent
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
 from city_chain.levels.behind import Behind
@@ -48,6 +49,7 @@ from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
 from city_chain.node.node import OWN_DRIFT_MAX_MS
 from city_chain.node.sharding import Membership, Shard
+from city_chain.node.validator import evidence_in
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 from city_chain.proofs import dpos
 from city_chain.stages.countersigning import countersign
@@ -159,6 +161,7 @@ class Embedded:
         door = Ingress(founding.epoch.network, authorised, parts.clock)
         self._judge, self._host = judge, Host(hosted, self.ledger, judge, door, put)
         self._nodes = self._make_nodes(founding, hosted)
+        self._host.make_ready(list(self._nodes.values()))
         self._stopped = set(founding.stopped)
         for node in self._nodes.values():
             if node.id not in self._stopped:
@@ -189,8 +192,9 @@ class Embedded:
         )
         self._erase_over()
         self._open_keys()
-        make = ENGINES[founding.settings.engine]
-        self.engine = make(self.ledger, judge, self._roster, parts.transport, parts.clock, region)
+        self.engine = ENGINES[founding.settings.engine](
+            self.ledger, judge, self._roster, parts.transport, parts.clock, region
+        )
 
     def _make_sender(self, founding: Founding, entropy: Entropy) -> Sender:
         identity = sender_identity(founding.master)
@@ -223,6 +227,7 @@ class Embedded:
                 address=f"inproc:{identity.id.hex()[:16]}",
                 bounds=self._bounds,
                 suite=founding.settings.session,
+                engine=founding.settings.engine,
             )
             nodes[node.id] = node
         return nodes
@@ -274,12 +279,12 @@ class Embedded:
         if receipt.certificate.engine == "bls":
             return receipt
         self._renew()
-        return receipt.with_certificate(self._maker.compress(receipt.certificate))
+        return receipt.with_certificate(self._maker.compress(receipt.certificate, receipt.header.height))
 
-    def compressed(self, certificate: records.CommitCertificate) -> records.CommitCertificate:
-        """A certificate of a batch that is committed, compressed to one signature of the city."""
+    def compressed(self, certificate: records.CommitCertificate, height: int) -> records.CommitCertificate:
+        """The certificate of the batch committed at a height, compressed to one signature of the city."""
         self._renew()
-        return self._maker.compress(certificate)
+        return self._maker.compress(certificate, height)
 
     def chosen(self, validators: int | Iterable[bytes]) -> list[bytes]:
         """The delegates of the next epoch: those named, or so many elected of the nodes that run.
@@ -293,6 +298,8 @@ class Embedded:
             running = [(node.id, STAKE) for node in self._nodes.values() if node.id not in self._stopped]
             away = self._elsewhere.nodes
             running += [(node, STAKE) for node in set(away) - set(self._elsewhere.silent(away))]
+            guilty = {node for node, _ in self.misbehaviour()}
+            running = [(node, stake) for node, stake in running if node not in guilty]
             return [key for key, _ in dpos.elect(self.epoch.number + 1, running, [], validators).items]
         named = list(validators)
         for node in named:
@@ -301,6 +308,20 @@ class Embedded:
         if len(set(named)) < len(named):
             raise InputError("elect: a node is named twice")
         return named
+
+    def misbehaviour(self) -> list[tuple[bytes, bytes]]:
+        """(node, evidence) of delegates that signed two things that exclude each other (see `City.misbehaviour`)."""
+        found: dict[tuple[int, bytes], bytes] = {}
+        for node in self._nodes.values():
+            for number, evidence in evidence_in(NamespacedStorage(self._hosted, node.space)):
+                try:
+                    epoch = self.ledger.epoch_of(number)
+                    members = epoch.validators.items
+                    place = hs.verify_evidence(evidence, members, epoch.network, number)
+                except CityChainError:
+                    continue  # damaged, or of an epoch that never was
+                found.setdefault((number, members[place][0]), evidence)
+        return [(node, evidence) for (_, node), evidence in sorted(found.items())]
 
     def hand_over(self, delegates: Sequence[bytes], deadline: float) -> None:
         """Has the delegates elected and the keys handed on to them; the next opening is in the next epoch.

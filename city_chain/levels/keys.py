@@ -206,8 +206,8 @@ class KeyMaker:
 
     # --- using them --------------------------------------------------------------------------------------------------
 
-    def compress(self, certificate: records.CommitCertificate) -> records.CommitCertificate:
-        """A full certificate, compressed to one signature of the city.
+    def compress(self, certificate: records.CommitCertificate, height: int) -> records.CommitCertificate:
+        """A full certificate of the batch at a height, compressed to one signature of the city.
 
         Raises:
             UnavailableError: Too few delegates gave a right share.
@@ -215,7 +215,7 @@ class KeyMaker:
         """
         keys = self.make()
         delegates = keys.delegates
-        body = [certificate.to_bytes()]
+        body = [certificate.to_bytes(), messages.integer(height)]
         first = self._ask(delegates, "endorse", body, "share", lambda answers: len(answers) >= keys.threshold)
         try:
             return certificate.compressed(keys, _shares(keys, first))[0]

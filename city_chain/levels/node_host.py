@@ -132,6 +132,7 @@ class NodeHost:
         host.answer_also(Joining(ledger, roster, first.roll, self._use_keys, self._follow, self._met).answers())
         self._take_up_keys(first.keys)
         Node.log_in(self._nodes, hosted, self._presence, settings.name, _LEASE_S)
+        host.make_ready(self._nodes)
         for node in self._nodes:
             host.add(node)
         with self._changed:
@@ -150,6 +151,7 @@ class NodeHost:
             address=self.addresses[file.index],
             bounds=self._bounds,
             suite=file.settings.session,
+            engine=file.settings.engine,
         )
         (row,) = self._own.get_many([_node_key(file.index)])
         if row is not None and row[32:33] == _OBSERVES and row[33:] >= self._ledger.epoch.number.to_bytes(8, "big"):

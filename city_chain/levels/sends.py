@@ -18,7 +18,7 @@ from city_chain.pipelines import RESUMING, SENDING
 from city_chain.stages.s2_seal import Seal, s2_seal
 from city_chain.stages.s5_commit import commit
 
-__all__ = ["Outcome", "Payload", "Sends"]
+__all__ = ["Outcome", "Payload", "Sends", "size_of"]
 
 type Outcome = records.Receipt | CityChainError
 type Payload = Buffer | records.Transaction
@@ -287,3 +287,8 @@ class Sends:
             failed={tx_id: error for tx_id, error in errors.items() if not self._city.journal.is_open(tx_id)},
             pending={tx_id: error for tx_id, error in errors.items() if self._city.journal.is_open(tx_id)},
         )
+
+
+def size_of(payload: Payload) -> int:
+    """The bytes of what is to be sent."""
+    return len(payload.payload) if isinstance(payload, records.Transaction) else memoryview(payload).nbytes

@@ -69,7 +69,7 @@ class Settings:
         k: Fragments that restore a transaction.
         n: Fragments there are; k ≤ n ≤ 1024, and enough nodes for the write quorum.
         districts: Failure domains that the nodes are spread over.
-        engine: The commit engine, ``"dpos"``.
+        engine: The commit engine, ``"hotstuff"``, ``"abba"`` or ``"dpos"``.
         session: The KEM suite of the nodes' keys, to which senders seal: ``"x-wing"`` or ``"sntrup761-x25519"``.
 
     Raises:
@@ -83,7 +83,7 @@ class Settings:
     k: int = 6
     n: int = 10
     districts: int = 3
-    engine: str = "dpos"
+    engine: str = "hotstuff"
     session: str = "x-wing"
 
     def __post_init__(self) -> None:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError, UnavailableError
+from city_chain.node.agreeing import Agreeing, Party, Shelf
 from city_chain.node.attesting import Attesting
+from city_chain.node.bodies import LED, VOTED, Bodies
 from city_chain.node.holder import fragment_keys, leased
 from city_chain.node.inventory import Inventory, taking_in
 from city_chain.node.judge import Case, Judge
@@ -29,10 +31,6 @@ from city_chain.stages.r1_ingress import Ingress
 __all__ = ["Host"]
 
 type _Item = tuple[int, Node, records.Message]
-
-_LED, _VOTED = b"v", b"w"
-"""Prefixes of the rows that keep what was led and voted on until it is committed: batch and evidence under the batch's
-digest. Two copies, because what a delegate accepted must be carried on, and nothing can make it anew."""
 
 
 @dataclass(slots=True)
@@ -79,13 +77,18 @@ class Host:
         self._ledger = ledger
         self._judge = judge
         self._ingress = ingress
-        self._right: tuple[bytes, bytes] | None = None
         self._nodes: dict[str, Node] = {}
         self._inventories: dict[bytes, Inventory] = {}
         self._voting = threading.RLock()
-        kept = (key for prefix in (_LED, _VOTED) for key, _ in storage.scan(prefix))
-        self._bodies = dict.fromkeys(kept, ledger.tip.height + 1)
-        self._owed: dict[bytes, bytes] = {}
+        self._bodies = Bodies(storage, ledger, judge, self._put)
+        self._agreeing: Agreeing[Node] = Agreeing(
+            Shelf(ledger, self._bodies),
+            judge.clock,
+            self._voting,
+            _party,
+            lambda node: node.space,
+            lambda node: node.keeper.is_resting(ledger.epoch.number + 1, ledger.tip.height),
+        )
         self._answers: dict[str, Callable[[Sequence[_Item], list[bytes]], None]] = {
             "hold": self._hold,
             "fetch": self._fetch,
@@ -102,6 +105,7 @@ class Host:
             "append": self._append,
             **Keeping(ledger, judge, self._put, self._voting).answers(),
             **Attesting(ledger, judge).answers(),
+            **self._agreeing.answers(),
         }
 
     def answer_also(self, answers: Mapping[str, Callable[[Sequence[_Item], list[bytes]], None]]) -> None:
@@ -112,6 +116,10 @@ class Host:
         """Takes a node in under its address."""
         self._inventories[node.space] = node.holder.inventory
         self._nodes[node.address] = node
+
+    def make_ready(self, nodes: Sequence[Node]) -> None:
+        """Writes down for some nodes that they stand ready in the epoch, before any of them says anything."""
+        self._agreeing.make_ready([node for node in nodes if not isinstance(node.voter, Voter | None)])
 
     def remove(self, address: str) -> None:
         """Lets a node go; what it stored stays."""
@@ -273,11 +281,11 @@ class Host:
             attempt, count = messages.integer_of(parts[0]), messages.integer_of(parts[1])
             body = messages.message("body", parts[2 : 3 + count])
             reports = [dpos.Report.from_bytes(part) for part in parts[3 + count :]]
-            digest = self._judged(parts[2 : 3 + count], body)
+            digest = self._bodies.judged(parts[2 : 3 + count], body)
             voter.lead(attempt, digest, reports)
-            bodies[_LED + digest] = body
+            bodies[digest] = body
 
-        self._speak(items, answers, "proposal", consider, bodies)
+        self._speak(items, answers, "proposal", consider, LED, bodies)
 
     def _vote(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         judged: dict[int, tuple[dpos.Proposal, bytes, bytes] | CityChainError] = {}
@@ -289,7 +297,7 @@ class Host:
                     raise ProtocolError(f"vote: {len(parts)} parts, a proposal, a batch and its evidence are needed")
                 proposal = dpos.Proposal.from_bytes(parts[0])
                 body = messages.message("body", parts[1:])
-                digest = self._judged(parts[1:], body)
+                digest = self._bodies.judged(parts[1:], body)
                 if proposal.slot.digest != digest:
                     raise ProtocolError("vote: the proposal is about another batch")
             except CityChainError as error:
@@ -304,9 +312,9 @@ class Host:
                 raise found
             proposal, digest, body = found
             voter.propose(proposal)
-            bodies[_VOTED + digest] = body
+            bodies[digest] = body
 
-        self._speak(items, answers, "vote", consider, bodies)
+        self._speak(items, answers, "vote", consider, VOTED, bodies)
 
     def _weigh(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         with self._voting:
@@ -319,22 +327,6 @@ class Host:
                 except CityChainError as error:
                     answers[at] = messages.refused(messages.reason(error))
 
-    def _judged(self, parts: Sequence[bytes], body: bytes) -> bytes:
-        """The digest of a batch that may be committed next.
-
-        What was found right for the same end of the ledger a moment ago, by the delegate that leads, is right for all.
-
-        Raises:
-            CityChainError: The first thing that is wrong with it.
-        """
-        tip = self._ledger.tip.digest
-        if self._right is not None and self._right == (tip, body):
-            return records.Batch.from_bytes(parts[0]).digest
-        case = Case.of(parts)
-        self._judge.check(case)
-        self._right = tip, body
-        return case.batch.digest
-
     def _prepare(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         def consider(voter: Voter, parts: Sequence[bytes]) -> None:
             if len(parts) != 2:
@@ -345,7 +337,7 @@ class Host:
                 raise _PromisedError(voter.promised)
             voter.prepare(height, attempt)
 
-        self._speak(items, answers, "report", consider, {})
+        self._speak(items, answers, "report", consider, VOTED, {})
 
     def _speak(
         self,
@@ -353,6 +345,7 @@ class Host:
         answers: list[bytes],
         kind: str,
         consider: Callable[[Voter, Sequence[bytes]], None],
+        prefix: bytes,
         bodies: dict[bytes, bytes],
     ) -> None:
         """Lets every voter consider its message, writes all their rows at once, then lets them speak."""
@@ -372,15 +365,9 @@ class Host:
                 except CityChainError as error:
                     answers[at] = messages.refused(messages.reason(error))
             # Should the write fail, the voters' rows are due again with the next one, and so is what they rest on.
-            self._owed.update(bodies)
-            rows.update(self._owed)
-            height = self._ledger.tip.height
-            done = [key for key, at in self._bodies.items() if at <= height and key not in self._owed]
-            if rows:
-                self._put(rows, delete=done)
-                self._bodies = {key: at for key, at in self._bodies.items() if key not in done}
-                self._bodies.update(dict.fromkeys(self._owed, height + 1))
-                self._owed.clear()
+            for digest, body in bodies.items():
+                self._bodies.keep(prefix, digest, body)
+            self._bodies.write(rows)
             for at, voter in considered:
                 said = [body for what, body in voter.spoken() if what == kind]
                 answers[at] = messages.message(kind, said[-1:]) if said else messages.refused("nothing to say")
@@ -388,9 +375,8 @@ class Host:
     def _body(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         for at, _, message in items:
             digest = b"".join(message.parts[:1])[:32]
-            rows = self._storage.get_many([_LED + digest, _VOTED + digest])
-            whole = [row for row in rows if row is not None and _is_body_of(row, digest)]
-            answers[at] = whole[0] if whole else messages.refused("no such batch was voted on here")
+            body = self._bodies.get(digest)
+            answers[at] = messages.refused("no such batch was voted on here") if body is None else body
 
     # --- the ledger --------------------------------------------------------------------------------------------------
 
@@ -413,14 +399,6 @@ class Host:
                     answers[at] = messages.message("tip", [messages.integer(self._ledger.tip.height)])
                 except CityChainError as error:
                     answers[at] = messages.refused(messages.reason(error))
-
-
-def _is_body_of(row: bytes, digest: bytes) -> bool:
-    """Whether a row is whole and the batch in it is the one of that digest."""
-    try:
-        return Case.of(messages.answer(row, "body")).batch.digest == digest
-    except CityChainError:
-        return False
 
 
 def _filter_of(node: Node) -> bytes:
@@ -451,4 +429,14 @@ def _share(node: Node, tx_id: bytes, receipt: records.Receipt | None, capsule: b
 def _voter(node: Node) -> Voter:
     if node.voter is None:
         raise ProtocolError("this node is no delegate, or its journal is damaged")
+    if not isinstance(node.voter, Voter):
+        raise ProtocolError("this city commits through another engine")
+    return node.voter
+
+
+def _party(node: Node) -> Party:
+    if node.voter is None:
+        raise ProtocolError("this node is no delegate, or its journal is damaged")
+    if isinstance(node.voter, Voter):
+        raise ProtocolError("this city commits through another engine")
     return node.voter

@@ -101,6 +101,11 @@ class Judge:
         self.shard = shard
         self._found_right: dict[bytes, None] = {}
 
+    @property
+    def clock(self) -> Clock:
+        """The clock that it judges by."""
+        return self._clock
+
     def check(self, case: Case) -> None:
         """Checks a whole batch.
 

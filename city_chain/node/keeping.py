@@ -7,7 +7,7 @@ kind           parts                                            answer
 ``deals``      election, keys, dealing…                         ``faults``: dealer, reason, dealer, reason, …
 ``adopt``      election, keys, dealing…                         ``adopted``: the key set, the delegate's signature
 ``handover``   election, the next epoch's certified keys        ``handed``: the delegate's signature
-``endorse``    full commit certificate                          ``share``: a share of the compressed one
+``endorse``    full commit certificate, height of its batch     ``share``: a share of the compressed one
 =============  ===============================================  ===================================================
 
 Where keys are made, election and keys are empty; where they are handed on, both are there. What is public (whether
@@ -170,18 +170,19 @@ class Keeping:
     def _endorse(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         for at, node, message in items:
             try:
-                if len(message.parts) != 1:
-                    raise ProtocolError(f"endorse: {len(message.parts)} parts, one certificate is needed")
+                if len(message.parts) != 2:
+                    raise ProtocolError(f"endorse: {len(message.parts)} parts, a certificate and a height are needed")
                 certificate = records.CommitCertificate.from_bytes(message.parts[0])
-                answers[at] = messages.message("share", [node.keeper.sign_share(self._endorsed(certificate))])
+                endorsed = self._endorsed(certificate, messages.integer_of(message.parts[1]))
+                answers[at] = messages.message("share", [node.keeper.sign_share(endorsed)])
             except CityChainError as error:
                 answers[at] = messages.refused(messages.reason(error))
 
-    def _endorsed(self, certificate: records.CommitCertificate) -> bytes:
+    def _endorsed(self, certificate: records.CommitCertificate, height: int) -> bytes:
         """What the city signs to compress a full certificate of a batch that is committed here."""
-        slot = certificate.slot
-        committed = self._ledger.batch(slot.height)
+        committed = self._ledger.batch(height)
         if committed is None:
-            raise ProtocolError(f"endorse: nothing is committed here at height {slot.height}")
-        certificate.verify(self._ledger.epoch_of(slot.epoch), committed.batch.header)
+            raise ProtocolError(f"endorse: nothing is committed here at height {height}")
+        header = committed.batch.header
+        certificate.verify(self._ledger.epoch_of(header.epoch), header)
         return certificate.compressed_message

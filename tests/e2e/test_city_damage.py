@@ -34,8 +34,8 @@ class Kept(MemoryStorage):
 
 
 @contextmanager
-def opened(storage: Kept, transport: InProcessTransport | None = None) -> Iterator[City]:
-    with City.local(nodes=12, validators=4, k=2, n=4, storage=storage, transport=transport) as city:
+def opened(storage: Kept, transport: InProcessTransport | None = None, engine: str = "hotstuff") -> Iterator[City]:
+    with City.local(nodes=12, validators=4, k=2, n=4, engine=engine, storage=storage, transport=transport) as city:
         yield city
 
 
@@ -109,14 +109,14 @@ def test_a_flipped_bit_in_what_the_city_is_shows_when_it_is_opened(row: bytes) -
 
 def test_a_delegate_with_a_damaged_journal_does_not_vote_and_the_others_go_on() -> None:
     storage = Kept()
-    with opened(storage) as city:
+    with opened(storage, engine="dpos") as city:
         city.send(b"one")
         delegates = [at for at, node in enumerate(city.nodes()) if node.delegate]
     key = b"hn" + delegates[0].to_bytes(4, "big") + b"d"
     (row,) = storage.get_many([key])
     assert row is not None
     storage.put_many({key: row[:-1]})
-    with opened(storage) as city:
+    with opened(storage, engine="dpos") as city:
         assert [node.votes for node in city.nodes() if node.delegate].count(False) == 1
         receipt = city.send(b"two")
         assert city.receive(receipt.tx_id) == b"two"

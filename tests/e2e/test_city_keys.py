@@ -415,7 +415,7 @@ def test_a_crash_anywhere_leaves_one_epoch_whole() -> None:
 
 def test_a_batch_that_may_be_certified_is_not_handed_over_before() -> None:
     """A certificate that nobody appended, and a handover after the height before it: never both."""
-    with city() as town:
+    with city(engine="dpos") as town:
         town.send(b"first")
         inside = town._city
         certified: list[records.CommitCertificate] = []

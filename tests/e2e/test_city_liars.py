@@ -26,7 +26,7 @@ from city_chain.stages.s5_commit import s5_commit
 
 pytestmark = pytest.mark.e2e
 
-SETTINGS: dict[str, Any] = {"nodes": 14, "validators": 4}
+SETTINGS: dict[str, Any] = {"nodes": 14, "validators": 4, "engine": "dpos"}
 
 
 class Kept(MemoryStorage):

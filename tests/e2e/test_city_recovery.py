@@ -41,7 +41,7 @@ class Mute:
 
 
 def opened(storage: Kept, transport: InProcessTransport | None = None) -> City:
-    return City.local(storage=storage, transport=transport, nodes=6, validators=4, k=2, n=4)
+    return City.local(storage=storage, transport=transport, engine="dpos", nodes=6, validators=4, k=2, n=4)
 
 
 def numbered_0(city: City, payload: bytes) -> records.Transaction:

@@ -54,7 +54,8 @@ class Watched:
             return serve(self.handle, address)
 
         self.transport.serve = watched  # type: ignore[method-assign]
-        self.city = City.local(storage=self.disk, transport=self.transport, nodes=12, validators=4, k=2, n=4)
+        shape = {"nodes": 12, "validators": 4, "k": 2, "n": 4}
+        self.city = City.local(storage=self.disk, transport=self.transport, engine="dpos", **shape)
 
     def handle(self, burst: Sequence[Request]) -> Sequence[bytes]:
         """Lets the host answer, with a disk that fails for some kinds of messages; keeps what was said."""

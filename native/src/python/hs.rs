@@ -12,6 +12,7 @@ use super::identity::Identity;
 use super::int::Int;
 use super::record::{check_tuple, items};
 use crate::algorithms::hs as model;
+use crate::algorithms::hs::message::Block;
 use crate::algorithms::hs::{CommitProof, Config, Event, Evidence, message};
 use crate::crypto::ed25519::SigningKey;
 use crate::crypto::hash::Digest;
@@ -428,6 +429,29 @@ impl HotStuff {
     #[getter]
     fn high_qc(&self, py: Python<'_>) -> PyResult<(u64, Digest)> {
         self.light(py, |machine| Ok((machine.high_qc().round, machine.high_qc().block)))
+    }
+
+    /// A block that is not committed yet, or is one of the last that were.
+    ///
+    /// Args:
+    ///     block: Its id, 32 bytes.
+    ///
+    /// Returns:
+    ///     (round, id of the block before it, payload); None if it is not known, or not any more.
+    ///
+    /// Raises:
+    ///     InputError: A wrong length.
+    fn block<'py>(&self, py: Python<'py>, block: Input<'_>) -> PyResult<Option<(u64, Digest, Bound<'py, PyBytes>)>> {
+        let id = block.digest(py, "hotstuff: block")?;
+        let found = self.light(py, move |machine| Ok(machine.block(&id).map(|known| known.block.clone())))?;
+        Ok(found.map(|block| (block.header.round, block.header.parent, PyBytes::new(py, &block.payload))))
+    }
+
+    /// The blocks that are not committed, as far as is known: (round, id, payload) each, lower rounds first.
+    fn waiting<'py>(&self, py: Python<'py>) -> PyResult<Vec<(u64, Digest, Bound<'py, PyBytes>)>> {
+        let found = self.light(py, |machine| Ok(machine.waiting()))?;
+        let shown = |block: &Block| (block.header.round, block.header.id(), PyBytes::new(py, &block.payload));
+        Ok(found.iter().map(|proposal| shown(&proposal.block)).collect())
     }
 
     /// How many blocks with a payload are certified and not committed: as long as there are any, empty proposals bring them

@@ -6,6 +6,8 @@ use super::city_keys::{CityKeys, SIGNING_POINT_LEN};
 use super::epoch::Epoch;
 use super::signed::Signed;
 use super::{Key, NAME_MAX};
+use crate::algorithms::abba;
+use crate::algorithms::hs;
 use crate::algorithms::tes::bls;
 use crate::algorithms::tes::share::{BlsKeys, Keys};
 use crate::crypto::hash::{self, Digest, hex};
@@ -24,6 +26,7 @@ pub const ENTRIES_MAX: usize = 4096;
 
 const CONTEXT_HEADER: &str = "city-chain v1 batch";
 const CONTEXT_COMPRESSED: &str = "city-chain v1 compressed certificate";
+const CONTEXT_COMPRESSED_BATCH: &str = "city-chain v1 compressed certificate of a batch";
 
 /// The level that a batch belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -267,40 +270,64 @@ fn tree(entries: &[Entry]) -> Result<merkle::Tree> {
 pub enum CommitCertificate {
     /// Engine `"dpos"`: a stake-weighted quorum of the epoch's delegates.
     Dpos(dpos::Certificate) = 0,
-    /// Compressed: one signature under the city's key, made by a threshold of the delegates out of a full certificate.
+    /// Compressed: one signature under the city's key, made by a threshold of the delegates out of a full certificate of
+    /// the engine `"dpos"`.
     Bls {
         /// What was voted for.
         slot: dpos::Slot,
-        /// The signature over [`compressed_message`].
+        /// The signature over [`CommitCertificate::compressed_message`].
         signature: [u8; bls::SIGNATURE_LEN],
     } = 1,
-}
-
-/// What the city's key signs to compress the certificate of `slot`.
-pub fn compressed_message(slot: &dpos::Slot) -> Digest {
-    hash::digest(CONTEXT_COMPRESSED, &slot.message())
+    /// Engine `"hotstuff"`: a block that holds the batch's digest is committed.
+    Hotstuff {
+        /// The digest of the batch.
+        batch: Digest,
+        /// The block's header and those after it, and a quorum's votes for the last of them.
+        proof: hs::CommitProof,
+    } = 2,
+    /// Engine `"abba"`: a quorum's signatures of what the common subset made.
+    Abba(abba::Certificate) = 3,
+    /// Compressed as [`CommitCertificate::Bls`], of the engines whose votes name the batch by its digest alone.
+    City {
+        /// The digest of the batch.
+        batch: Digest,
+        /// The signature over [`CommitCertificate::compressed_message`].
+        signature: [u8; bls::SIGNATURE_LEN],
+    } = 4,
 }
 
 impl Record for CommitCertificate {
     const TAG: [u8; 4] = *b"CCcc";
     const VERSION: u16 = 1;
     const NAME: &'static str = "commit certificate";
-    const LEN_MAX: usize = 256 << 10;
+    const LEN_MAX: usize = 512 << 10;
 
     fn check(&self) -> Result<()> {
         match self {
             Self::Dpos(certificate) => certificate.check(),
-            Self::Bls { .. } => Ok(()),
+            Self::Hotstuff { proof, .. } => proof.check(),
+            Self::Abba(certificate) => certificate.check(),
+            Self::Bls { .. } | Self::City { .. } => Ok(()),
         }
     }
 }
 
 impl CommitCertificate {
-    /// The name of the engine.
+    /// The name of the engine; `"bls"` where it is compressed.
     pub fn engine(&self) -> &'static str {
         match self {
             Self::Dpos(_) => "dpos",
-            Self::Bls { .. } => "bls",
+            Self::Hotstuff { .. } => "hotstuff",
+            Self::Abba(_) => "abba",
+            Self::Bls { .. } | Self::City { .. } => "bls",
+        }
+    }
+
+    /// What the city's key signs to compress the certificate.
+    pub fn compressed_message(&self) -> Digest {
+        match self.slot() {
+            Some(slot) => hash::digest(CONTEXT_COMPRESSED, &slot.message()),
+            None => hash::digest(CONTEXT_COMPRESSED_BATCH, &self.batch()),
         }
     }
 
@@ -310,29 +337,48 @@ impl CommitCertificate {
     /// [`Error::Unavailable`] if there are fewer right shares than the threshold of `keys`; [`Error::Input`] if a share has
     /// another length or an index stands twice.
     pub fn compressed(&self, keys: &CityKeys, shares: &[&[u8]]) -> Result<(Self, Vec<u16>)> {
-        let message = compressed_message(self.slot());
+        let message = self.compressed_message();
         let public = keys.signing_group()?;
         let made = bls::combine(&public, keys.threshold, &keys.signing_shares()?, shares, &message)?;
         let wrong = made.wrong.into_iter().map(|(index, _)| index).collect();
-        Ok((Self::Bls { slot: *self.slot(), signature: made.signature }, wrong))
+        let signature = made.signature;
+        let compressed = match self.slot() {
+            Some(slot) => Self::Bls { slot: *slot, signature },
+            None => Self::City { batch: self.batch(), signature },
+        };
+        Ok((compressed, wrong))
     }
 
-    /// The votes of a full certificate.
+    /// The votes of a full certificate of the engine `"dpos"`.
     ///
     /// # Errors
-    /// [`Error::Input`] if it is compressed.
+    /// [`Error::Input`] if it is compressed or another engine's.
     pub fn votes(&self) -> Result<&dpos::Certificate> {
         match self {
             Self::Dpos(certificate) => Ok(certificate),
-            Self::Bls { .. } => Err(Error::input("commit certificate: it is compressed, there are no votes in it")),
+            Self::Bls { .. } | Self::City { .. } => {
+                Err(Error::input("commit certificate: it is compressed, there are no votes in it"))
+            }
+            _ => Err(Error::input(format!("commit certificate: of the engine {:?}, not \"dpos\"", self.engine()))),
         }
     }
 
-    /// What was voted for.
-    pub fn slot(&self) -> &dpos::Slot {
+    /// What was voted for, where the engine is `"dpos"`.
+    pub fn slot(&self) -> Option<&dpos::Slot> {
         match self {
-            Self::Dpos(certificate) => &certificate.slot,
-            Self::Bls { slot, .. } => slot,
+            Self::Dpos(certificate) => Some(&certificate.slot),
+            Self::Bls { slot, .. } => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// The digest of the batch that it is about, unchecked.
+    pub fn batch(&self) -> Digest {
+        match self {
+            Self::Dpos(certificate) => certificate.slot.digest,
+            Self::Bls { slot, .. } => slot.digest,
+            Self::Hotstuff { batch, .. } | Self::City { batch, .. } => *batch,
+            Self::Abba(certificate) => certificate.digest,
         }
     }
 
@@ -359,23 +405,46 @@ impl CommitCertificate {
                 epoch.number
             )));
         }
-        let slot = self.slot();
-        let named = (slot.network, slot.epoch, slot.height, slot.previous, slot.digest);
-        if named != (header.network, header.epoch, header.height, header.previous, header.digest()?) {
+        if let Some(slot) = self.slot() {
+            let named = (slot.network, slot.epoch, slot.height, slot.previous);
+            if named != (header.network, header.epoch, header.height, header.previous) {
+                return Err(Error::verification("commit certificate: it is about another batch"));
+            }
+        }
+        if self.batch() != header.digest()? {
             return Err(Error::verification("commit certificate: it is about another batch"));
         }
         match self {
             Self::Dpos(certificate) => certificate.verify(&epoch.validators),
-            Self::Bls { slot, signature } => {
+            Self::Hotstuff { batch, proof } => verify_block(epoch, batch, proof),
+            Self::Abba(certificate) => verify_subset(epoch, certificate),
+            Self::Bls { signature, .. } | Self::City { signature, .. } => {
                 let Some(key) = city_key else {
                     return Err(Error::verification(
                         "commit certificate: it is compressed, and no key of the city is known to check it with",
                     ));
                 };
                 let key = bls::public_key(&typed::encode(BlsKeys::SCHEME.public(), key))?;
-                bls::verify(&key, &compressed_message(slot), signature)
+                bls::verify(&key, &self.compressed_message(), signature)
                     .map_err(|error| Error::verification(format!("commit certificate: {error}")))
             }
         }
     }
+}
+
+/// Checks that the delegates of `epoch` committed a block with that batch.
+fn verify_block(epoch: &Epoch, batch: &Digest, proof: &hs::CommitProof) -> Result<()> {
+    let payload = proof.verify(&epoch.validators.committee()?, &epoch.network, epoch.number)?;
+    if payload != hs::message::payload_digest(batch) {
+        return Err(Error::verification("commit certificate: the block that it proves has another payload"));
+    }
+    Ok(())
+}
+
+/// Checks that the delegates of `epoch` confirmed what a common subset made.
+fn verify_subset(epoch: &Epoch, certificate: &abba::Certificate) -> Result<()> {
+    if (certificate.chain, certificate.epoch) != (epoch.network, epoch.number) {
+        return Err(Error::verification("commit certificate: of another network or epoch"));
+    }
+    certificate.verify(&epoch.validators.committee()?)
 }

@@ -198,8 +198,8 @@ impl Receipt {
 
     /// The same receipt with another certificate of its batch: a compressed one.
     pub fn with_certificate(&self, certificate: CommitCertificate) -> Result<Self> {
-        let (ours, theirs) = (self.certificate.slot(), certificate.slot());
-        if ours != theirs {
+        let (ours, theirs) = (&self.certificate, &certificate);
+        if (ours.batch(), ours.slot()) != (theirs.batch(), theirs.slot()) {
             return Err(Error::verification("receipt: the certificate is about another batch"));
         }
         Ok(Self { certificate, ..self.clone() })

@@ -3,7 +3,9 @@
 //! Signatures are deterministic (RFC 8032), VRF proofs are (RFC 9381), and nothing reads a clock, so the golden vectors can
 //! pin every byte. Six holders in three districts, four delegates of stake 1 to 4, dispersals of (2, 4) with a quorum of 3.
 
+use city_chain_native::algorithms::abba;
 use city_chain_native::algorithms::ec;
+use city_chain_native::algorithms::hs;
 use city_chain_native::algorithms::tes::bls;
 use city_chain_native::algorithms::tes::group::{Group, Scalar};
 use city_chain_native::algorithms::tes::share::{BlsKeys, GroupKey, Keys, ScalarOf, SecretShare, Tdh2Keys};
@@ -17,7 +19,7 @@ use city_chain_native::proofs::dpos::{self, Delegate, Slot, Validator, Validator
 use city_chain_native::proofs::poh::{self, Ack, HoldRequest};
 use city_chain_native::records::Key;
 use city_chain_native::records::availability::AvailabilityCertificate;
-use city_chain_native::records::batch::{Batch, BatchHeader, CommitCertificate, Entry, compressed_message};
+use city_chain_native::records::batch::{Batch, BatchHeader, CommitCertificate, Entry};
 use city_chain_native::records::city_keys::{CityKeys, DelegateKeys};
 use city_chain_native::records::epoch::{Election, Epoch, Handover};
 use city_chain_native::records::identity::Identity;
@@ -94,7 +96,7 @@ fn point<K: Keys, const LEN: usize>(point: &<K::Group as Group>::Point) -> [u8; 
 impl ThresholdKeys {
     /// The certificate, compressed by the first three delegates.
     pub fn compress(&self, certificate: &CommitCertificate) -> CommitCertificate {
-        let message = compressed_message(certificate.slot());
+        let message = certificate.compressed_message();
         let shares: Vec<_> = self.signing[..3].iter().map(|share| bls::sign_share(share, &message).unwrap()).collect();
         let shares: Vec<&[u8]> = shares.iter().map(<[u8; bls::SHARE_LEN]>::as_slice).collect();
         certificate.compressed(&self.public, &shares).unwrap().0
@@ -267,6 +269,49 @@ impl City {
         let slot = self.slot(header, 0);
         let votes: Vec<Vote> = self.delegates[1..].iter().map(|key| Vote::new(key, slot)).collect();
         CommitCertificate::Dpos(dpos::collect(&self.epoch.validators, &slot, &votes).unwrap().certificate)
+    }
+
+    /// What the same delegates make of it in two blocks of HotStuff.
+    pub fn commit_by_blocks(&self, header: &BatchHeader) -> CommitCertificate {
+        let committee = self.epoch.validators.committee().unwrap();
+        let batch = header.digest().unwrap();
+        let first = hs::message::Header {
+            chain: self.epoch.network,
+            epoch: self.epoch.number,
+            round: 1,
+            parent: header.previous,
+            qc_round: 0,
+            tc: None,
+            payload: hs::message::payload_digest(&batch),
+            proposer: 1,
+        };
+        let second = hs::message::Header {
+            round: 2,
+            parent: first.id(),
+            qc_round: 1,
+            payload: hs::message::payload_digest(&[&[0], &batch[..]].concat()),
+            proposer: 2,
+            ..first
+        };
+        let message = hs::message::vote_message(&first.chain, first.epoch, 2, &second.id());
+        let vote = |key: &SigningKey| (committee.position(&key.public()).unwrap(), key.sign(&message));
+        let qc = hs::certificate::Qc::new(&committee, 2, second.id(), self.delegates[1..].iter().map(vote).collect());
+        let headers = List::new("headers", vec![first, second]).unwrap();
+        CommitCertificate::Hotstuff { batch, proof: hs::CommitProof { headers, qc: qc.unwrap() } }
+    }
+
+    /// What the same delegates confirm after a common subset.
+    pub fn commit_by_subset(&self, header: &BatchHeader) -> CommitCertificate {
+        let committee = self.epoch.validators.committee().unwrap();
+        let instance = abba::Instance { chain: self.epoch.network, epoch: self.epoch.number, name: [9; 32] };
+        let (scope, digest) = (instance.scope(&committee), header.digest().unwrap());
+        let sign = |key: &SigningKey| abba::Endorsement {
+            party: committee.position(&key.public()).unwrap(),
+            signature: abba::confirm(key, &scope, &digest),
+        };
+        let signatures = abba::Signatures::new(self.delegates[1..].iter().map(sign).collect()).unwrap();
+        let abba::Instance { chain, epoch, name } = instance;
+        CommitCertificate::Abba(abba::Certificate { chain, epoch, instance: name, digest, signatures })
     }
 
     /// The receipt of the dispersal at `position`.

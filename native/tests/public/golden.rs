@@ -103,12 +103,20 @@ fn threshold(city: &City, receipt: &Receipt) -> Vec<(&'static str, Vec<u8>)> {
     let compressed = keys.compress(&receipt.certificate);
     let trust = city.trust().with_city_key(&keys.public.signing_key_typed()).unwrap();
     let handover = city.handover(&keys.public);
+    let [by_blocks, by_subset] = [city.commit_by_blocks(&receipt.header), city.commit_by_subset(&receipt.header)];
+    let small = keys.compress(&by_blocks);
     let holder = &city.holders[0];
     let public = PublicKeyFile::new(holder.kem(Suite::Sntrup761X25519).unwrap().public().as_bytes()).unwrap();
     vec![
         ("city_keys", encode(&keys.public)),
         ("commit_certificate.compressed", encode(&compressed)),
         ("receipt.compressed", encode(&receipt.with_certificate(compressed).unwrap())),
+        ("commit_certificate.hotstuff", encode(&by_blocks)),
+        ("commit_certificate.abba", encode(&by_subset)),
+        ("commit_certificate.city", encode(&small)),
+        ("receipt.hotstuff", encode(&Receipt { certificate: by_blocks, ..receipt.clone() })),
+        ("receipt.abba", encode(&Receipt { certificate: by_subset, ..receipt.clone() })),
+        ("receipt.city", encode(&Receipt { certificate: small, ..receipt.clone() })),
         ("trust.city_key", encode(&trust)),
         ("election", encode(&handover.election)),
         ("handover", encode(&handover)),

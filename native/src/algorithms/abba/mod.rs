@@ -25,7 +25,7 @@ mod subset;
 mod tests;
 
 pub use binary::{ROUND_ALARM, ROUND_MAX, ROUNDS_AHEAD_MAX};
-pub use certificate::{Certificate, Endorsement, Signatures};
+pub use certificate::{Certificate, Endorsement, Signatures, confirm};
 pub use machine::{Abba, Event};
 pub use message::{Body, Message, PAYLOAD_MAX, Statement, Vote};
 pub use subset::{Subset, SubsetEvent};

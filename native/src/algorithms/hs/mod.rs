@@ -26,6 +26,7 @@
 pub mod certificate;
 pub mod evidence;
 mod journal;
+mod look;
 mod machine;
 pub mod message;
 mod pace;

@@ -202,7 +202,8 @@ impl BlsCoin {
         Ok(Self { threshold, group: *group, public_shares })
     }
 
-    fn message(name: &Name<'_>) -> Vec<u8> {
+    /// What a party signs with its share of the group's key: that signature is its share of the coin.
+    pub fn message(name: &Name<'_>) -> Vec<u8> {
         [&BLS_TAG[..], &name.hasher(CONTEXT_BLS_NAME).finish()].concat()
     }
 

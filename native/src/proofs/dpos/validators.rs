@@ -4,6 +4,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::crypto::hash::{self, Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::primitives::committee::{Committee, Member};
 use crate::primitives::quorum;
 use crate::primitives::wire::{self, List, Record};
 
@@ -81,6 +82,14 @@ impl ValidatorSet {
     /// The stake that decides: W − ⌊(W − 1)/3⌋.
     pub fn quorum(&self) -> Result<u128> {
         quorum::byzantine(self.total())
+    }
+
+    /// The same delegates, as an agreement machine knows them.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if they are more than a committee has.
+    pub fn committee(&self) -> Result<Committee> {
+        Committee::new(self.items.iter().map(|one| Member { key: one.key, weight: one.stake }).collect())
     }
 
     /// The digest that stands for the set.

@@ -8,6 +8,7 @@ use super::repair::Repair;
 use super::selection::Epoch;
 use super::sharding::Ruling;
 use crate::crypto::hash::Digest;
+use crate::primitives::wire;
 use crate::proofs::dpos::VALIDATORS_MAX;
 use crate::python::buffer::Input;
 use crate::python::call::{long, short, sized};
@@ -212,10 +213,11 @@ record! {
     CommitCertificate(model::CommitCertificate) in "city_chain.records",
         work = |core| match core {
             model::CommitCertificate::Dpos(inner) => inner.signatures.len() * 66,
-            model::CommitCertificate::Bls { .. } => 0,
+            model::CommitCertificate::Bls { .. } | model::CommitCertificate::City { .. } => 0,
+            _ => 4096,
         };
     properties {
-        /// The engine's name, `"dpos"`; `"bls"` where it is compressed.
+        /// The engine's name, `"dpos"`, `"hotstuff"` or `"abba"`; `"bls"` where it is compressed.
         engine: &'static str = |core| core.engine();
     }
 }
@@ -231,25 +233,59 @@ impl CommitCertificate {
         short(py, || Self::wrap(model::CommitCertificate::Dpos(certificate.core().clone())))
     }
 
-    /// The engine's own certificate.
+    /// Of the engine `"hotstuff"`.
+    ///
+    /// Args:
+    ///     batch: The digest of the batch, 32 bytes.
+    ///     proof: The proof that a block with that payload is committed (see `city_chain.algorithms.hs`).
     ///
     /// Raises:
-    ///     InputError: The certificate is compressed; there are no votes in it any more.
+    ///     InputError: A wrong length, or a proof that is not well-formed.
+    #[staticmethod]
+    fn hotstuff(py: Python<'_>, batch: Input<'_>, proof: Input<'_>) -> PyResult<Self> {
+        let batch = batch.digest(py, "commit certificate: batch")?;
+        let proof = proof.as_slice();
+        short(py, || Self::wrap(model::CommitCertificate::Hotstuff { batch, proof: wire::decode(proof)? }))
+    }
+
+    /// Of the engine `"abba"`.
+    ///
+    /// Args:
+    ///     certificate: What a quorum confirmed (see `city_chain.algorithms.abba`).
+    ///
+    /// Raises:
+    ///     InputError: It is not well-formed.
+    #[staticmethod]
+    fn abba(py: Python<'_>, certificate: Input<'_>) -> PyResult<Self> {
+        let certificate = certificate.as_slice();
+        short(py, || Self::wrap(model::CommitCertificate::Abba(wire::decode(certificate)?)))
+    }
+
+    /// The engine's own certificate, of the engine `"dpos"`.
+    ///
+    /// Raises:
+    ///     InputError: The certificate is compressed (there are no votes in it any more), or another engine's.
     #[getter]
     fn certificate(&self, py: Python<'_>) -> PyResult<Certificate> {
         short(py, || Certificate::wrap(self.core.votes()?.clone()))
     }
 
-    /// What was voted for.
+    /// What was voted for, of the engine `"dpos"`; None of the others, whose votes name the batch by its digest alone.
     #[getter]
-    fn slot(&self) -> Slot {
-        Slot::wrap(*self.core.slot())
+    fn slot(&self) -> Option<Slot> {
+        self.core.slot().map(|slot| Slot::wrap(*slot))
+    }
+
+    /// The digest of the batch that it is about, 32 bytes. Nothing is checked: see `verify`.
+    #[getter]
+    fn batch(&self) -> Digest {
+        self.core.batch()
     }
 
     /// What the city's key signs to compress the certificate, 32 bytes.
     #[getter]
     fn compressed_message(&self) -> Digest {
-        model::compressed_message(self.core.slot())
+        self.core.compressed_message()
     }
 
     /// The compressed certificate, as the delegates' shares of its signature make it.

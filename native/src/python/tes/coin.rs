@@ -75,6 +75,12 @@ impl CoinName {
         self.round
     }
 
+    /// What a party's BLS key share signs to make its share of this coin, where the coin is one of BLS signatures.
+    #[getter]
+    fn bls_message<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &coin::BlsCoin::message(&self.core()))
+    }
+
     fn __repr__(&self) -> String {
         format!("<Name of epoch {}, round {}>", self.epoch, self.round)
     }

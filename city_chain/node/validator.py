@@ -1,0 +1,296 @@
+"""The validator: one delegate's HotStuff machine over a storage, for the engine ``"hotstuff"``.
+
+A block's payload is the digest of a new batch (32 bytes), or a zero byte and the digest of the last one: such a block
+carries those before it to their commit. So every block names the batch that the next one must follow, and which may
+follow is decided by the chain alone. The batch itself is judged before it is voted for.
+
+=====================  ==============================================================================================
+key (own space)        value
+=====================  ==============================================================================================
+``a`` epoch ``j`` no.  the machine's journal records
+``a`` epoch ``b``      present since the node first stood ready in that epoch
+``a`` epoch ``e`` dig. evidence that a delegate signed two things that exclude each other
+=====================  ==============================================================================================
+
+The machine is told that its records are durable before they are, so that all that rests on them can be done in one
+write; what it says is held back until that write has succeeded. Batches that it commits are in the ledger before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from city_chain import records
+from city_chain.algorithms import hs
+from city_chain.node.agreeing import EVERYBODY, WANTED, Shelf
+from city_chain.node.bodies import VOTED
+from city_chain.node.journalled import Journal
+from city_chain.node.ledger import Ledger
+from city_chain.ports import Storage
+
+__all__ = ["TIMEOUT_US", "Validator", "evidence_in"]
+
+TIMEOUT_US = 100_000
+"""How long a round may take before its leader is given up, µs."""
+
+_TIMEOUT_MAX_US = 2_000_000
+_DIGEST_LEN = 32
+_EVIDENCE_MAX = 64
+_STEPS_MAX = 256
+_HISTORY = 32
+_NEVER_US = 1 << 62
+
+
+def evidence_in(storage: Storage) -> list[tuple[int, bytes]]:
+    """All evidence in a node's own space: the number of its epoch, and the bytes.
+
+    Example:
+        >>> from city_chain.adapters.storage.memory import MemoryStorage
+        >>> evidence_in(MemoryStorage())
+        []
+    """
+    return [(int.from_bytes(key[1:9], "big"), row) for key, row in storage.scan(b"a") if key[9:10] == b"e"]
+
+
+def _carrying(digest: bytes) -> bytes:
+    """The payload of a block without a batch of its own."""
+    return b"\0" + digest
+
+
+class Validator:
+    """One delegate.
+
+    Args:
+        identity: The node's keys; it must be a delegate of the ledger's epoch.
+        storage: The node's own space.
+        ledger: What is committed.
+
+    Raises:
+        InputError: The node is no delegate, or its journal is damaged or another's.
+    """
+
+    def __init__(self, identity: records.Identity, storage: Storage, ledger: Ledger) -> None:
+        epoch = ledger.epoch
+        height, tip = ledger.begins
+        prefix = b"a" + epoch.number.to_bytes(8, "big")
+        self._ledger = ledger
+        self._genesis = tip
+        self._ready = prefix + b"b"
+        self._journal = Journal(storage, prefix + b"j")
+        self._evidence_prefix = prefix + b"e"
+        self._evidence = dict(storage.scan(self._evidence_prefix))
+        self._new_evidence: dict[bytes, bytes] = {}
+        (ready,) = storage.get_many([self._ready])
+        self._is_new = ready is None
+        journal = self._journal.records
+        # A journal that was lost cannot be replaced: who may have voted before must not vote again in this epoch.
+        amnesia = not journal and (ledger.tip.height > height if ready is None else False)
+        self._machine = hs.HotStuff.restore(
+            epoch.network,
+            epoch.number,
+            epoch.validators.items,
+            identity,
+            tip,
+            journal,
+            amnesia=amnesia,
+            timeout_us=TIMEOUT_US,
+            timeout_max_us=_TIMEOUT_MAX_US,
+            history=_HISTORY,
+        )
+        self._is_started = False
+        self._need: tuple[int, bytes] | None = None
+        self._asked: tuple[bytes, bytes, bytes] | None = None
+        self._commits: list[tuple[bytes, bytes]] = []
+        self._wanted: bytes | None = None
+        self._found = height
+        self._out: list[tuple[int, bytes]] = []
+        self._deadline = _NEVER_US
+        self._began = -1
+
+    @property
+    def has_accepted(self) -> bool:
+        """Whether there is a batch in a block that is not committed, as far as this delegate knows."""
+        return any(self._is_open(payload) for _, _, payload in self._machine.waiting())
+
+    def _is_open(self, payload: bytes) -> bool:
+        return len(payload) == _DIGEST_LEN and payload != self._ledger.tip.digest
+
+    def begin(self, now: int) -> None:
+        """Time stood still while there was nothing to agree on: the round has its full time, once."""
+        self._start(now)
+        if self._machine.round != self._began:
+            self._began = self._machine.round
+            self._machine.resume(now)
+
+    def take(self, sender: int, message: bytes, now: int) -> None:
+        """Takes a machine's message (see `node.agreeing.Party`)."""
+        self._start(now)
+        self._machine.handle(sender, message, now)
+
+    def _start(self, now: int) -> None:
+        if not self._is_started:
+            self._is_started = True
+            self._machine.start(now)
+
+    def step(self, shelf: Shelf, now: int, *, push: bool, resting: bool) -> None:
+        """Goes on as far as it can (see `node.agreeing.Party`)."""
+        self._start(now)
+        if now >= self._deadline:
+            self._deadline = _NEVER_US
+            self._machine.tick(now)
+        for _ in range(_STEPS_MAX):
+            moved = self._drain()
+            self._append(shelf)
+            moved = self._judge(shelf, now, resting) or moved
+            if self._propose(shelf, now, push=push):
+                moved, push = True, False
+            if not moved:
+                return
+
+    def _drain(self) -> bool:
+        """Takes what the machine has to say; whether it had anything."""
+        effects = hs.effects(self._machine)
+        for effect in effects:
+            match effect.kind:
+                case "persist":
+                    self._journal.add(effect.data)
+                    self._machine.durable(effect.number)
+                case "send":
+                    self._out.append((effect.number, effect.data))
+                case "broadcast":
+                    self._out.append((EVERYBODY, effect.data))
+                case "deadline":
+                    self._deadline = effect.number
+                case "need_payload":
+                    self._need = effect.number, effect.extra
+                case "validate":
+                    self._asked = effect.block, effect.data, effect.extra
+                case "commit":
+                    if len(effect.data) == _DIGEST_LEN:
+                        self._commits.append((effect.data, effect.extra))
+                case "evidence":
+                    self._keep(effect.data)
+        return bool(effects)
+
+    def _keep(self, evidence: bytes) -> None:
+        key = self._evidence_prefix + hashlib.blake2b(evidence, digest_size=_DIGEST_LEN).digest()
+        if key not in self._evidence and len(self._evidence) < _EVIDENCE_MAX:
+            self._evidence[key] = self._new_evidence[key] = evidence
+
+    def _append(self, shelf: Shelf) -> None:
+        """Brings what is committed into the ledger; who has no body of it waits until the ledger is taught."""
+        while self._commits:
+            payload, proof = self._commits[0]
+            if not self._is_in_ledger(payload, proof, shelf):
+                self._wanted = payload
+                return
+            self._commits.pop(0)
+
+    def _is_in_ledger(self, payload: bytes, proof: bytes, shelf: Shelf) -> bool:
+        tip = self._ledger.tip
+        if payload == tip.digest:
+            return True
+        header = shelf.header(payload)
+        if header is not None and header.previous == tip.digest:
+            return shelf.commit(payload, records.CommitCertificate.hotstuff(payload, proof))
+        return self._is_earlier(payload)
+
+    def _is_earlier(self, payload: bytes) -> bool:
+        """Whether a batch is in the ledger before its last one: looked for from where the one before was found."""
+        begins, tip = self._ledger.begins[0], self._ledger.tip.height
+        for height in (self._found + 1, *range(tip, begins, -1)):
+            committed = self._ledger.batch(height) if begins < height <= tip else None
+            if committed is not None and committed.batch.digest == payload:
+                self._found = height
+                return True
+        return False
+
+    # --- what is voted for -------------------------------------------------------------------------------------------
+
+    def _anchor(self, block: bytes) -> bytes | None:
+        """The digest of the last batch up to a block."""
+        known = self._machine.block(block)
+        if known is not None:
+            return known[2][-_DIGEST_LEN:]
+        return self._genesis if self._machine.committed == (0, block) else None
+
+    def _judge(self, shelf: Shelf, now: int, resting: bool) -> bool:
+        """Answers what the machine asks about a payload, if it can be said yet."""
+        if self._asked is None:
+            return False
+        block, payload, parent = self._asked
+        verdict = self._verdict(shelf, payload, self._anchor(parent), resting)
+        if verdict is None:
+            return False
+        self._asked = None
+        if verdict and len(payload) == _DIGEST_LEN:
+            body = shelf.bodies.get(payload)
+            if body is not None:
+                shelf.bodies.keep(VOTED, payload, body)
+        self._machine.payload_result(block, verdict, now)
+        return True
+
+    def _verdict(self, shelf: Shelf, payload: bytes, anchor: bytes | None, resting: bool) -> bool | None:
+        """Whether a payload may be voted for on top of the batch `anchor`; None where that cannot be said yet."""
+        if anchor is None:
+            return False
+        if payload == _carrying(anchor):
+            return True
+        if len(payload) != _DIGEST_LEN or resting:
+            return False
+        tip = self._ledger.tip
+        if anchor == tip.digest:
+            verdict = shelf.is_right(payload)
+            if verdict is None:
+                self._wanted = payload
+            return verdict
+        committed = self._ledger.batch(tip.height) if payload == tip.digest else None
+        return True if committed is not None and committed.batch.header.previous == anchor else None
+
+    def _propose(self, shelf: Shelf, now: int, *, push: bool) -> bool:
+        """Leads: with a batch that was offered, or on with what is not committed yet."""
+        if self._need is None:
+            return False
+        round_, parent = self._need
+        if round_ != self._machine.round:
+            self._need = None
+            return False
+        anchor = self._anchor(parent)
+        if anchor is None:
+            return False
+        offered = shelf.bodies.offered() if anchor == self._ledger.tip.digest else []
+        if offered:
+            payload = offered[0]
+        elif push or self.has_accepted:
+            payload = _carrying(anchor)
+        else:
+            return False
+        self._need = None
+        self._machine.propose(payload, now)
+        return True
+
+    # --- what is written, and said -----------------------------------------------------------------------------------
+
+    def rows(self) -> tuple[dict[bytes, bytes], list[bytes]]:
+        """What must be written before `said` is called, and what is to be deleted with it."""
+        self._journal.compact(self._machine.snapshot)
+        rows, gone = self._journal.due()
+        rows.update(self._new_evidence)
+        if self._is_new:
+            rows[self._ready] = b""
+        return rows, gone
+
+    def said(self) -> list[tuple[int, bytes]]:
+        """The rows are written: (place, message) of what may leave now."""
+        self._journal.written()
+        self._new_evidence.clear()
+        self._is_new = False
+        said, self._out = self._out, []
+        if self._wanted is not None:
+            said.append((WANTED, self._wanted))
+            self._wanted = None
+        return said
+
+    def rests_for(self, now: int) -> int:
+        """µs until its round is to be given up."""
+        return min(max(self._deadline - now, 0), _NEVER_US)
