@@ -48,10 +48,11 @@ def _workload(args: argparse.Namespace) -> sim.Workload:
 def _engines(args: argparse.Namespace, console: Console) -> int:
     os.environ.setdefault("CITY_CHAIN_REMEMBER", "0")  # every validator checks what it would check alone
     workload, latency = _workload(args), _latency(args)
+    names = sim.ENGINES if args.engines is None else args.engines
     rows, failed = [], 0
-    with console.progress("simulating", len(args.validators) * len(args.engines)) as progress:
+    with console.progress("simulating", len(args.validators) * len(names)) as progress:
         for validators in args.validators:
-            for name in args.engines:
+            for name in names:
                 try:
                     rows += sim.engines(args.seed, [validators], [name], workload=workload, latency_us=latency)
                 except CityChainError as error:

@@ -14,7 +14,7 @@ FILE_BYTES_MAX = 64 << 20
 KEY_KINDS = ("x-wing", "sntrup761-x25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87")
 """The kinds of keys that `keygen` makes, the usual one first."""
 
-ENGINES = ("dpos",)
+ENGINES = ("hotstuff", "abba", "dpos")
 """The commit engines that the lab compares, the default of cities first."""
 
 _PASSPHRASES = (
@@ -551,8 +551,7 @@ def _lab(commands: _Commands) -> None:
         "--engines",
         metavar="NAMES",
         type=_engine_names,
-        default=ENGINES,
-        help=f"which, with commas between them (default: {','.join(ENGINES)})",
+        help=f"which, with commas between them, of {','.join(ENGINES)} (default: all that this build simulates)",
     )
     counts = _lab_action(
         actions,

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from city_chain.algorithms import sc
 from city_chain.sim.network import Network, Partition
-from city_chain.sim.simulation import Limits, Simulation, Workload
+from city_chain.sim.simulation import PROTOCOLS, Limits, Simulation, Workload
 
 __all__ = ["counts"]
 
 _HOP_US = 1_000
 _BATCH = 64
+_BORNE_LOG2 = -19.93
+"""log2 of one in a million."""
 _HOTSTUFF_BYTES = {4: 1_900, 10: 7_900, 100: 468_000}
 """Bytes of all messages of a block without its payload, with lists of Ed25519 signatures: the design's estimate."""
 _LIMITS = Limits(happenings=100_000_000, queue=10_000_000, rows=0, digest=False)
@@ -39,12 +42,12 @@ def counts(
     rows: list[dict[str, Any]] = []
     groups = 0
     for count in validators:
-        for group in (_dpos,):
-            rows += group(seed, count)
+        for protocol, group in (("hotstuff", _hotstuff), ("dpos", _dpos)):
+            rows += group(seed, count) if protocol in PROTOCOLS else []
             groups += 1
             if on_progress is not None:
                 on_progress(groups)
-    return rows
+    return rows + _committees()
 
 
 def _row(what: str, validators: int, expected: float, measured: float, tolerance: float) -> dict[str, Any]:
@@ -92,9 +95,11 @@ def _hotstuff(seed: int, validators: int) -> list[dict[str, Any]]:
     rows = [
         _row("hotstuff: messages a block", validators, 2 * others, messages, 0.0),
         _row("hotstuff: hops to commit", validators, 5, _hops(_run(seed, validators, "hotstuff", 1)), 0.0),
-        _row("hotstuff, 3-chain: hops to commit", validators, 7, _hops(_run(seed, validators, "hotstuff-3", 1)), 0.0),
         _row("hotstuff: timeouts a failed view", validators, validators * others, failed.messages["CCht"][0], 0.0),
     ]
+    if "hotstuff-3" in PROTOCOLS:
+        hops = _hops(_run(seed, validators, "hotstuff-3", 1))
+        rows.append(_row("hotstuff, 3-chain: hops to commit", validators, 7, hops, 0.0))
     if validators in _HOTSTUFF_BYTES:
         bare = size - _BATCH * others
         rows.append(_row("hotstuff: bytes a block, bare", validators, _HOTSTUFF_BYTES[validators], bare, 0.25))
@@ -107,4 +112,13 @@ def _dpos(seed: int, validators: int) -> list[dict[str, Any]]:
     return [
         _row("dpos: messages a batch", validators, 3 * (validators - 1), messages, 0.0),
         _row("dpos: hops until all know", validators, 3, hops, 0.0),
+    ]
+
+
+def _committees() -> list[dict[str, Any]]:
+    """How many of 1,000 nodes make a shard's committee that fails once in a million draws."""
+    sizes = {100: 52, 200: 181, 250: 382}  # faulty nodes: members, by the hypergeometric distribution
+    return [
+        _row(f"sc: members, {faulty} of 1000 faulty", 0, members, sc.committee_size(1000, faulty, _BORNE_LOG2), 0.0)
+        for faulty, members in sizes.items()
     ]

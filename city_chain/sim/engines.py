@@ -13,8 +13,8 @@ from city_chain.sim.simulation import PROTOCOLS, Limits, Simulation, Workload
 
 __all__ = ["ENGINES", "engines", "lab_network"]
 
-ENGINES = ("dpos",)
-"""The commit engines."""
+ENGINES = tuple(name for name in ("hotstuff", "abba", "dpos") if name in PROTOCOLS)
+"""The commit engines whose nodes this build has."""
 
 _TIME_MAX_US = 3_600_000_000
 _ROUND = {"dpos": "attempt"}  # what a node notes when it enters a round; "round" where nothing else stands here
