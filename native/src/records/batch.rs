@@ -382,6 +382,24 @@ impl CommitCertificate {
         }
     }
 
+    /// The places among the epoch's delegates of those whose signatures are in it, unchecked; none where it is compressed.
+    pub fn signers(&self) -> Vec<u16> {
+        match self {
+            Self::Dpos(certificate) => certificate.signatures.iter().map(|signature| signature.position).collect(),
+            Self::Hotstuff { proof, .. } => proof.qc.places(),
+            Self::Abba(certificate) => certificate.signatures.items().iter().map(|signed| signed.party).collect(),
+            Self::Bls { .. } | Self::City { .. } => Vec::new(),
+        }
+    }
+
+    /// The proof that a block with the batch's digest is committed, where the engine is `"hotstuff"`.
+    pub fn proof(&self) -> Option<&hs::CommitProof> {
+        match self {
+            Self::Hotstuff { proof, .. } => Some(proof),
+            _ => None,
+        }
+    }
+
     /// Checks that the delegates of `epoch` committed the batch with this header. A compressed certificate is refused: see
     /// [`CommitCertificate::verify_under`].
     pub fn verify(&self, epoch: &Epoch, header: &BatchHeader) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Bindings of the ledger: entries, batches and what commits them.
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use super::city_keys::CityKeys;
 use super::dispersal::Manifest;
@@ -280,6 +281,22 @@ impl CommitCertificate {
     #[getter]
     fn batch(&self) -> Digest {
         self.core.batch()
+    }
+
+    /// The places of the delegates whose signatures are in it, from 0, in the epoch's order; none where it is compressed.
+    /// Nothing is checked: see `verify`.
+    #[getter]
+    fn signers(&self) -> Vec<u16> {
+        self.core.signers()
+    }
+
+    /// The commit proof of the engine `"hotstuff"`, for `city_chain.algorithms.hs.verify_commit`; None of the others.
+    #[getter]
+    fn proof<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        self.core
+            .proof()
+            .map(|proof| short(py, || wire::encode(proof)).map(|bytes| PyBytes::new(py, &bytes)))
+            .transpose()
     }
 
     /// What the city's key signs to compress the certificate, 32 bytes.
