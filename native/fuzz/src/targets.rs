@@ -36,6 +36,8 @@ use city_chain_native::records::transaction::Transaction;
 
 use crate::builders::City;
 
+#[path = "agreement.rs"]
+mod agreement;
 #[path = "fragments.rs"]
 mod fragments;
 #[path = "known.rs"]
@@ -47,6 +49,7 @@ mod post_quantum;
 #[path = "threshold.rs"]
 mod threshold;
 
+pub use agreement::abba;
 pub use fragments::erasure;
 pub use known::{Known, Nested, RECORDS, recode};
 pub use nodes::placement;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use pyo3::prelude::*;
 
 use super::buffer::Input;
-use super::call::{long, short, sized};
+use super::call::{long, short};
 use super::identity::Identity;
 use super::int::Int;
 use super::record::{Wrapper, check_tuple, items, record};
@@ -20,6 +20,9 @@ use crate::primitives::wire;
 
 /// The most records that a machine is restored from.
 const RECORDS_MAX: usize = 1 << 20;
+
+/// Proposers and what they proposed.
+type Accepted = Vec<(u16, Vec<u8>)>;
 
 /// What is to be done: kind, two numbers and bytes, as `drain` has them.
 type Step = (&'static str, u64, u32, Vec<u8>);
@@ -548,7 +551,7 @@ impl Subset {
 
     /// The outcome: (proposer, payload) by ascending place, or None.
     #[getter]
-    fn output(&self, py: Python<'_>) -> PyResult<Option<Vec<(u16, Vec<u8>)>>> {
+    fn output(&self, py: Python<'_>) -> PyResult<Option<Accepted>> {
         self.0.heavy(py, |machine| Ok(machine.output()))
     }
 

@@ -14,13 +14,14 @@
 //! | [`trace`] | the table of events, counters, and the digest that two runs are compared by |
 //! | [`check`] | agreement across restarts, validity, progress; a [`Failure`] carries its seed and how to replay it |
 //! | [`many`] | many seeds on all cores |
-//! | [`protocols`] | nodes by the name of their protocol: [`dpos`], [`hotstuff`] |
+//! | [`protocols`] | nodes by the name of their protocol: [`abba`], [`dpos`], [`hotstuff`] |
 //! | [`sc`] | shards and coordinators, with transactions across shards |
 //! | [`twins`] | scenarios of HotStuff with validators that run twice |
 //!
 //! Nodes that a [`MakeNode`] does not call honest are adversaries: they may hold real keys, and no checker looks at what
 //! they decide.
 
+pub mod abba;
 pub mod check;
 pub mod dpos;
 pub mod faults;

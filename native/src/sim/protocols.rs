@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::abba::{self, Subsets};
 use super::dpos::{self, Delegates};
 use super::hotstuff::{self, Validators};
 use super::node::MakeNode;
@@ -27,7 +28,7 @@ impl Default for Workload {
 }
 
 /// The names. `hotstuff-3` commits by three blocks of consecutive rounds, for comparison.
-pub const NAMES: [&str; 3] = ["dpos", "hotstuff", "hotstuff-3"];
+pub const NAMES: [&str; 4] = ["abba", "dpos", "hotstuff", "hotstuff-3"];
 
 /// Nodes of a protocol, with keys made from the seed.
 ///
@@ -36,6 +37,7 @@ pub const NAMES: [&str; 3] = ["dpos", "hotstuff", "hotstuff-3"];
 pub fn protocol(name: &str, seed: u64, nodes: u16, workload: &Workload) -> Result<Box<dyn MakeNode>> {
     let Workload { batch, slots, timeout } = *workload;
     match name {
+        "abba" => Ok(Box::new(Subsets::new(seed, nodes, abba::Config { batch, slots, ..abba::Config::default() })?)),
         "dpos" => Ok(Box::new(Delegates::new(seed, nodes, dpos::Config { batch, slots, timeout })?)),
         "hotstuff" | "hotstuff-3" => {
             let commit_rule = if name == "hotstuff" { 2 } else { 3 };
@@ -54,6 +56,7 @@ pub fn protocol(name: &str, seed: u64, nodes: u16, workload: &Workload) -> Resul
 /// [`Error::Input`] if there is no such protocol.
 pub fn key(name: &str, seed: u64, node: u16) -> Result<Digest> {
     match name {
+        "abba" => Ok(abba::key(seed, node)),
         "dpos" => Ok(dpos::key(seed, node)),
         "hotstuff" | "hotstuff-3" => Ok(hotstuff::key(node)),
         _ => Err(unknown(name)),

@@ -203,3 +203,8 @@ fn threshold() {
 fn post_quantum() {
     noise(targets::post_quantum, 1200, 200);
 }
+
+#[test]
+fn abba() {
+    noise(targets::abba, 20_000, 200);
+}

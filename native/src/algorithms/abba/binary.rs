@@ -116,11 +116,12 @@ impl Round {
     fn outcome_of_echo2(&self, committee: &Committee) -> Option<Option<bool>> {
         let [zeros, ones] =
             [0, 1].map(|bit| if self.echo1[bit].is_quorum(committee) { self.echo2[bit].weight() } else { 0 });
-        (zeros + ones >= committee.quorum()).then(|| match (zeros, ones) {
+        let seen = match (zeros, ones) {
             (_, 0) => Some(false),
             (0, _) => Some(true),
             _ => None,
-        })
+        };
+        (zeros + ones >= committee.quorum()).then_some(seen)
     }
 }
 

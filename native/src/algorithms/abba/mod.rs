@@ -27,7 +27,7 @@ mod tests;
 pub use binary::{ROUND_ALARM, ROUND_MAX, ROUNDS_AHEAD_MAX};
 pub use certificate::{Certificate, Endorsement, Signatures, confirm};
 pub use machine::{Abba, Event};
-pub use message::{Body, Message, PAYLOAD_MAX, Statement, Vote};
+pub use message::{Body, Message, PAYLOAD_MAX, Statement, Vote, payload_digest};
 pub use subset::{Subset, SubsetEvent};
 
 use crate::crypto::hash::{Digest, Hasher};

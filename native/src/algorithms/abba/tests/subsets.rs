@@ -1,8 +1,9 @@
 //! The common subset.
 
+use super::attacks::release;
 use super::*;
-use crate::algorithms::abba::message::{echo_message, payload_digest};
-use crate::primitives::wire::{self, Bytes};
+use crate::algorithms::abba::message::echo_message;
+use crate::primitives::wire::Bytes;
 
 fn payload(party: usize) -> Vec<u8> {
     vec![party as u8; 3 + party]
@@ -45,8 +46,6 @@ fn confirm(net: &mut Net<Subset>, digest: [u8; 32]) {
 fn body(key: &SigningKey, scope: Digest, statements: Vec<(u16, Statement)>) -> Vec<u8> {
     Message::encode(scope, Message::statements(key, &scope, statements).unwrap()).unwrap()
 }
-
-use crate::crypto::hash::Digest;
 
 #[test]
 fn all_get_the_same_proposals_of_a_quorum() {
@@ -112,47 +111,6 @@ fn nothing_is_confirmed_before_the_outcome() {
     party.input(vec![0; PAYLOAD_MAX]).unwrap();
     party.input(vec![0; PAYLOAD_MAX]).unwrap();
     assert!(party.input(vec![1]).unwrap_err().to_string().contains("another payload"));
-}
-
-/// A proposer that shows two proposals cannot get both certified: each honest party echoes one.
-#[test]
-fn an_equivocating_proposer_gets_one_certificate_at_most() {
-    let committee = committee(4);
-    let scope = INSTANCE.scope(&committee);
-    let mut echoes: BTreeMap<Digest, BTreeSet<u16>> = BTreeMap::new();
-    for at in 1..4u16 {
-        let mut party = Subset::new(INSTANCE, committee.clone(), key(at.into())).unwrap();
-        for payload in if at == 1 { [b"one", b"two"] } else { [b"two", b"one"] } {
-            let initial = Message::initial(&key(0), &scope, payload.to_vec()).unwrap();
-            let _ = party.handle(0, &Message::encode(scope, initial).unwrap(), 0);
-            let _ = (release(&mut party), party.payload_result(0, true));
-            for message in release(&mut party) {
-                if let Body::Echo { digest, .. } = wire::decode::<Message>(&message).unwrap().body {
-                    echoes.entry(digest).or_default().insert(at);
-                }
-            }
-        }
-    }
-    assert_eq!(echoes[&payload_digest(b"one")].len(), 1);
-    assert_eq!(echoes[&payload_digest(b"two")].len(), 2);
-}
-
-/// Makes all records durable and takes the messages.
-fn release(party: &mut Subset) -> Vec<Vec<u8>> {
-    let mut messages = Vec::new();
-    loop {
-        let effects = party.drain();
-        if effects.is_empty() {
-            return messages;
-        }
-        for effect in effects {
-            match effect {
-                Effect::Persist { ticket, .. } => party.durable(ticket).unwrap(),
-                Effect::Output(Action::Send { message, .. } | Action::Broadcast { message }) => messages.push(message),
-                Effect::Output(_) => {}
-            }
-        }
-    }
 }
 
 #[test]
