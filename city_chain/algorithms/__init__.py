@@ -1,4 +1,4 @@
-"""The algorithms, each usable alone: `from city_chain import ec, hs, rvh, vrf, tes, cbf, tnh`.
+"""The algorithms, each usable alone: `from city_chain import abba, cbf, ec, hs, rvh, sc, tes, tnh, vrf`.
 
 Thin facades of the native extension: types and documentation, no logic. They are siblings and never import each other.
 """
