@@ -57,7 +57,7 @@ __all__ = [
 class Effect(NamedTuple):
     """One item of `Participant.drain`.
 
-    Attributes:
+    Args:
         kind: `"persist"`, `"say"`, `"hand_over"`, `"propose"`, `"commit"`, `"abort"` or `"epoch"`.
         number: The ticket of `"persist"`, the epoch of `"epoch"`, else 0.
         data: The record, statement, handover, command or manifest.
