@@ -46,6 +46,8 @@ mod known;
 mod nodes;
 #[path = "post_quantum.rs"]
 mod post_quantum;
+#[path = "sharding.rs"]
+mod sharding;
 #[path = "threshold.rs"]
 mod threshold;
 
@@ -54,6 +56,7 @@ pub use fragments::erasure;
 pub use known::{Known, Nested, RECORDS, recode};
 pub use nodes::placement;
 pub use post_quantum::post_quantum;
+pub use sharding::sharding;
 pub use threshold::threshold;
 
 fn restore(journal: &[u8]) -> Result<Delegate> {

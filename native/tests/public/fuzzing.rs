@@ -195,6 +195,11 @@ fn delegate() {
 }
 
 #[test]
+fn sharding() {
+    noise(targets::sharding, 2000, 60);
+}
+
+#[test]
 fn threshold() {
     noise(targets::threshold, 600, 200);
 }
