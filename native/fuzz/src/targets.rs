@@ -40,6 +40,8 @@ use crate::builders::City;
 mod agreement;
 #[path = "fragments.rs"]
 mod fragments;
+#[path = "hotstuff.rs"]
+mod hotstuff;
 #[path = "known.rs"]
 mod known;
 #[path = "nodes.rs"]
@@ -53,6 +55,7 @@ mod threshold;
 
 pub use agreement::abba;
 pub use fragments::erasure;
+pub use hotstuff::hotstuff;
 pub use known::{Known, Nested, RECORDS, recode};
 pub use nodes::placement;
 pub use post_quantum::post_quantum;

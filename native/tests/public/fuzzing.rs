@@ -213,3 +213,8 @@ fn post_quantum() {
 fn abba() {
     noise(targets::abba, 20_000, 200);
 }
+
+#[test]
+fn hotstuff() {
+    noise(targets::hotstuff, 3000, 400);
+}

@@ -1,0 +1,176 @@
+//! HotStuff: hostile bytes into one machine whose keys are known here, so that what is signed rightly gets deep.
+
+use std::sync::LazyLock;
+
+use city_chain_native::algorithms::hs::message::{
+    Block, Header, Message, Proposal, Qc, SyncRequest, SyncResponse, Tc, Timeout, TimeoutVote, Vote, payload_digest,
+    timeout_message, vote_message,
+};
+use city_chain_native::algorithms::hs::{CommitProof, Config, Event, Evidence, HotStuff};
+use city_chain_native::crypto::ed25519::SigningKey;
+use city_chain_native::crypto::hash::Digest;
+use city_chain_native::primitives::committee::{Committee, Member};
+use city_chain_native::primitives::machine::{Action, Machine as _};
+use city_chain_native::primitives::outbox::Effect;
+use city_chain_native::primitives::wire::{self, Bytes, List};
+
+use super::Script;
+
+const CHAIN: Digest = [0xc1; 32];
+const GENESIS: Digest = [0x6e; 32];
+
+static KEYS: LazyLock<Vec<SigningKey>> =
+    LazyLock::new(|| (0..4u8).map(|at| SigningKey::from_seed(&[at; 32])).collect());
+static COMMITTEE: LazyLock<Committee> = LazyLock::new(|| {
+    let members = KEYS.iter().map(|key| Member { key: key.public(), weight: 1 }).collect();
+    Committee::new(members).expect("four members")
+});
+
+/// A certificate by the places of `mask`, of what is known or of anything.
+fn certificate(script: &mut Script<'_>, known: &[(u64, Digest)]) -> Qc {
+    let at = usize::from(script.byte());
+    let (round, block) = known[at % known.len()];
+    let round = if at > 200 { script.long() } else { round };
+    if round == 0 {
+        return Qc::genesis(block);
+    }
+    let mask = script.byte() | if at % 3 > 0 { 7 } else { 0 };
+    let message = vote_message(&CHAIN, 0, round, &block);
+    let votes = (0..4u16).filter(|place| mask >> place & 1 == 1);
+    let votes = votes.map(|place| (place, KEYS[usize::from(place)].sign(&message))).collect();
+    Qc::new(&COMMITTEE, round, block, votes).expect("members")
+}
+
+fn timeouts(script: &mut Script<'_>, round: u64, high_qc: &Qc) -> Tc {
+    let count = u16::from(script.byte() % 5);
+    let vote = |voter: u16| {
+        let message = timeout_message(&CHAIN, 0, round, high_qc.round);
+        TimeoutVote { voter, qc_round: high_qc.round, signature: KEYS[usize::from(voter)].sign(&message) }
+    };
+    let votes = List::new("votes", (0..count).map(vote).collect()).expect("four at most");
+    Tc { round, high_qc: high_qc.clone(), votes }
+}
+
+/// A message that is right in most of its parts.
+fn message(script: &mut Script<'_>, known: &mut Vec<(u64, Digest)>, blocks: &mut Vec<Proposal>) -> Option<Vec<u8>> {
+    let kind = script.byte();
+    let qc = certificate(script, known);
+    let gap = u64::from(script.byte() % 3);
+    let round = qc.round.wrapping_add(1 + gap);
+    let tc = (gap > 0).then(|| timeouts(script, round.wrapping_sub(1), &qc));
+    let place = u16::from(script.byte()) % 4;
+    match kind % 5 {
+        0 => {
+            let proposer = (round % 4) as u16;
+            let payload = vec![script.byte()];
+            let tc_digest = tc.as_ref().and_then(|tc| tc.digest().ok());
+            let (parent, qc_round) = (qc.block, qc.round);
+            let digest = payload_digest(&payload);
+            let header =
+                Header { chain: CHAIN, epoch: 0, round, parent, qc_round, tc: tc_digest, payload: digest, proposer };
+            let block = Block { header, payload: Bytes::new("payload", payload).ok()? };
+            let proposal = Proposal::new(&KEYS[usize::from(proposer)], block, qc, tc);
+            known.push((round, proposal.id()));
+            blocks.push(proposal.clone());
+            wire::encode(&proposal).ok()
+        }
+        1 => {
+            let block = known[usize::from(script.byte()) % known.len()];
+            wire::encode(&Vote::new(&KEYS[usize::from(place)], CHAIN, 0, block.0, block.1, place)).ok()
+        }
+        2 => wire::encode(&Timeout::new(&KEYS[usize::from(place)], (CHAIN, 0, round), qc, tc, place)).ok(),
+        3 => {
+            let tip = known[usize::from(script.byte()) % known.len()];
+            wire::encode(&SyncRequest { chain: CHAIN, epoch: 0, committed: known[0], tip }).ok()
+        }
+        _ => {
+            let start = usize::from(script.byte()) % (blocks.len() + 1);
+            let blocks = List::new("blocks", blocks.iter().skip(start).take(8).cloned().collect()).ok()?;
+            wire::encode(&SyncResponse { chain: CHAIN, epoch: 0, blocks, qc, tc }).ok()
+        }
+    }
+}
+
+/// Does what the machine asks for; returns what was committed, and its journal grows.
+fn carry_out(machine: &mut HotStuff, script: &mut Script<'_>, journal: &mut Vec<Vec<u8>>, commits: &mut Vec<Digest>) {
+    let mut steps = 0;
+    loop {
+        let effects = machine.drain();
+        if effects.is_empty() || steps > 64 {
+            return;
+        }
+        steps += 1;
+        for effect in effects {
+            match effect {
+                Effect::Persist { ticket, record } => {
+                    journal.push(record);
+                    machine.durable(ticket).expect("it was handed out");
+                }
+                Effect::Output(Action::Event(Event::NeedPayload { .. })) => {
+                    let _ = machine.propose(vec![1], 0);
+                }
+                Effect::Output(Action::Event(Event::ValidatePayload { block, .. })) => {
+                    let _ = machine.payload_result(block, script.byte() != 1, 0);
+                }
+                Effect::Output(Action::Event(Event::Commit { block, proof, .. })) => {
+                    proof.verify(&COMMITTEE, &CHAIN, 0).expect("what is committed is proved");
+                    commits.push(block);
+                }
+                Effect::Output(Action::Event(Event::Evidence(bytes))) => {
+                    let evidence: Evidence = wire::decode(&bytes).expect("well-formed");
+                    evidence.verify(&COMMITTEE, &CHAIN, 0).expect("evidence holds");
+                }
+                Effect::Output(Action::Send { message, .. } | Action::Broadcast { message }) => {
+                    Message::decode(&message).expect("what is sent is well-formed");
+                }
+                Effect::Output(_) => {}
+            }
+        }
+    }
+}
+
+fn machine(journal: &[Vec<u8>]) -> HotStuff {
+    let (committee, key) = (COMMITTEE.clone(), KEYS[0].clone());
+    HotStuff::restore(CHAIN, 0, committee, key, GENESIS, Config::default(), journal, false).expect("its own journal")
+}
+
+/// HotStuff: what is refused changes nothing; every commit is proved and comes once; the journal brings it back.
+pub fn hotstuff(data: &[u8]) {
+    let _ = Message::decode(data);
+    let _ = wire::decode::<CommitProof>(data).map(|proof| proof.verify(&COMMITTEE, &CHAIN, 0));
+    let _ = wire::decode::<Evidence>(data).map(|evidence| evidence.verify(&COMMITTEE, &CHAIN, 0));
+    let mut script = Script(data);
+    if script.byte() >= 8 {
+        return; // most inputs are for the decoders alone
+    }
+    let (mut journal, mut commits, mut now) = (Vec::new(), Vec::new(), 0);
+    let (mut known, mut blocks) = (vec![(0, GENESIS)], Vec::new());
+    let mut machine = machine(&journal);
+    machine.start(0).expect("it begins");
+    carry_out(&mut machine, &mut script, &mut journal, &mut commits);
+    for _ in 0..24 {
+        if script.done() {
+            break;
+        }
+        let Some(mut bytes) = message(&mut script, &mut known, &mut blocks) else { continue };
+        if script.byte() > 200 {
+            let at = script.short() % bytes.len();
+            bytes[at] ^= script.byte() | 1;
+        }
+        let before = machine.snapshot().expect("within limits");
+        now += u64::from(script.byte()) * 1000;
+        if machine.handle(u16::from(script.byte() % 4), &bytes, now).is_err() {
+            assert_eq!(before, machine.snapshot().expect("within limits"), "refused, and changed");
+        }
+        if script.byte() > 200 {
+            machine.tick(now).expect("there is room");
+        }
+        carry_out(&mut machine, &mut script, &mut journal, &mut commits);
+    }
+    let mut distinct = commits.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(distinct.len(), commits.len(), "a block was committed twice");
+    let again = self::machine(&journal);
+    assert!(again.last_voted() == machine.last_voted() && again.committed().0 <= machine.committed().0);
+}
