@@ -15,6 +15,7 @@ from typing import Any
 from city_chain import records
 from city_chain.algorithms import cbf, tnh
 from city_chain.algorithms.ec.layout import CODES, HEADER_LEN, Header
+from city_chain.cli.commits import certificate_words
 from city_chain.cli.console import text
 from city_chain.errors import CityChainError, InputError
 from city_chain.proofs import dpos, poh
@@ -176,6 +177,7 @@ def _summary(record: object) -> dict[str, Any]:
         "height": record.header.height,
         "sealed": {None: "no", "city": "to the city", "readers": "to readers"}.get(cipher, cipher),
         "compressed": record.certificate.engine == "bls",
+        "commit": certificate_words(record.certificate, record.epoch),
     }
 
 

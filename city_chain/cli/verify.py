@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from city_chain.cli.commits import certificate_fields, certificate_words
 from city_chain.cli.console import Console, text
 from city_chain.cli.place import ANCHOR, ANCHOR_BYTES_MAX, SUFFIX, Place, bounded
 from city_chain.cli.reasons import why
@@ -45,12 +46,16 @@ class Verdict:
             "tx_id": self.receipt.tx_id.hex(),
             "network": self.receipt.manifest.network.hex(),
             "height": self.receipt.header.height,
+            **certificate_fields(self.receipt.certificate, self.receipt.epoch),
         }
 
     def __str__(self) -> str:
         if self.receipt is None:
             return f"WRONG  {text(self.file)}: {self.error}"
-        return f"ok  {text(self.file)}: transaction {self.receipt.tx_id.hex()}, batch {self.receipt.header.height}"
+        return (
+            f"ok  {text(self.file)}: transaction {self.receipt.tx_id.hex()}, batch {self.receipt.header.height}; "
+            f"{certificate_words(self.receipt.certificate, self.receipt.epoch)}"
+        )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

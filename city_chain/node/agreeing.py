@@ -40,6 +40,7 @@ PUSH, BEGIN = 1, 2
 """Flags of ``agree``: go on though nothing new is there to be agreed on; it begins after a time of rest."""
 
 _MESSAGES_MAX = 4096
+_COMMITS_MAX = 8
 
 
 def place_of(place: int) -> bytes:
@@ -106,6 +107,10 @@ class Party(Protocol):
 
     def step(self, shelf: Shelf, now: int, *, push: bool, resting: bool) -> None:
         """Goes on as far as it can; what it says comes out of `said` once `rows` are written."""
+        ...
+
+    def commit(self, shelf: Shelf) -> bool:
+        """The rows are written: brings what is committed into the ledger; whether `step` has more to do for it."""
         ...
 
     def rows(self) -> tuple[dict[bytes, bytes], list[bytes]]:
@@ -238,9 +243,15 @@ class Agreeing[N]:
             known = spoken.get(id(node))
             places = [at] if known is None else [*known[1], at]
             spoken[id(node)] = node, places, bool(flags & PUSH) or (known is not None and known[2])
-        for node, _, push in spoken.values():
-            self._party(node).step(self._shelf, now, push=push, resting=self._is_resting(node))
-        self._write([node for node, _, _ in spoken.values()])
+        pushed = [(node, push) for node, _, push in spoken.values()]
+        for _ in range(_COMMITS_MAX):
+            for node, push in pushed:
+                self._party(node).step(self._shelf, now, push=push, resting=self._is_resting(node))
+            self._write([node for node, _ in pushed])
+            # Only now: a commit may rest on a vote that is not kept before.
+            if not [node for node, _ in pushed if self._party(node).commit(self._shelf)]:
+                break
+            pushed = [(node, False) for node, _ in pushed]
         for node, places, _ in spoken.values():
             party = self._party(node)
             said = [place_of(place) + message for place, message in party.said()]

@@ -81,6 +81,14 @@ class Bodies:
         """A body that is voted on: due with the next write."""
         self._owed[prefix + digest] = body
 
+    def hold(self, prefix: bytes, digest: bytes) -> None:
+        """Keeps the body of that batch, if it is here and not kept yet."""
+        if prefix + digest in self._kept or prefix + digest in self._owed:
+            return
+        body = self.get(digest)
+        if body is not None:
+            self.keep(prefix, digest, body)
+
     def get(self, digest: bytes) -> bytes | None:
         """The whole body of that batch, if it is here."""
         offered = self._offered.get(digest)

@@ -24,9 +24,10 @@ import hashlib
 from city_chain import records
 from city_chain.algorithms import abba
 from city_chain.algorithms.tes import coin
-from city_chain.errors import CityChainError, ProtocolError, UnavailableError
+from city_chain.errors import CityChainError, ProtocolError
 from city_chain.node.agreeing import EVERYBODY, WANTED, Shelf
-from city_chain.node.bodies import VOTED
+from city_chain.node.bodies import LED, VOTED
+from city_chain.node.coins import Coins, Of
 from city_chain.node.journalled import Journal
 from city_chain.node.judge import Case
 from city_chain.node.keeper import Keeper
@@ -39,7 +40,6 @@ __all__ = ["SubsetParty", "united"]
 _HEAD_LEN = 12
 _MACHINE, _COIN = b"\0", b"\1"
 _DIGEST_LEN = 32
-_SHARES_MAX = 4096
 _STEPS_MAX = 256
 _RESEND_US = 50_000
 _RESEND_MAX_US = 1_000_000
@@ -141,8 +141,7 @@ class SubsetParty:
         self._output: list[bytes] | None = None
         self._case: Case | None = None
         self._certificate: bytes | None = None
-        self._shares: dict[tuple[int, int], set[bytes]] = {}
-        self._tossing: dict[tuple[int, int], bytes | None] = {}
+        self._coins = Coins(self._keeper, self._name, len(epoch.validators.items))
         self._resend_us = _RESEND_US
         self._resend_at = 0
 
@@ -169,10 +168,7 @@ class SubsetParty:
             self._is_heard = True
         elif kind == _COIN and len(rest) > 6:
             of = int.from_bytes(rest[:2], "little"), int.from_bytes(rest[2:6], "little")
-            shares = self._shares.setdefault(of, set())
-            most = 4 * len(self._ledger.epoch.validators.items)
-            if sum(map(len, self._shares.values())) < _SHARES_MAX and len(shares) < most and len(rest) < 256:
-                shares.add(rest[6:])
+            self._coins.take(sender, of, rest[6:])
         else:
             raise ProtocolError("subset: a message of another kind")
 
@@ -198,7 +194,6 @@ class SubsetParty:
             moved = self._judge(shelf) or moved
             moved = self._toss() or moved
             moved = self._unite(shelf) or moved
-            moved = self._append(shelf) or moved
             if not moved:
                 break
             self._resend_us, self._resend_at = _RESEND_US, now + _RESEND_US
@@ -206,9 +201,7 @@ class SubsetParty:
             self._resend_us = min(2 * self._resend_us, _RESEND_MAX_US)
             self._resend_at = now + self._resend_us
             self._machine.resend()
-            for of, share in self._tossing.items():
-                if share is not None:
-                    self._say(EVERYBODY, _COIN + _named(of) + share)
+            self._show(self._coins.again())
             self._drain()
 
     def _say(self, to: int, message: bytes) -> None:
@@ -220,6 +213,8 @@ class SubsetParty:
         offered = shelf.bodies.offered()
         if not offered and not push and not self._is_heard:
             return False
+        if offered:
+            shelf.bodies.hold(LED, offered[0])
         self._machine.input(offered[0] if offered else b"")
         self._has_input = True
         return True
@@ -238,7 +233,7 @@ class SubsetParty:
                 case "validate":
                     self._asked[number] = data
                 case "coin":
-                    self._tossing.setdefault((number, round_), None)
+                    self._coins.ask((number, round_))
                 case "output":
                     accepted = self._machine.output or []
                     self._output = list(dict.fromkeys(payload for _, payload in accepted if payload))
@@ -255,9 +250,7 @@ class SubsetParty:
                 self._wanted.add(payload)
                 continue
             if verdict and payload:
-                body = shelf.bodies.get(payload)
-                if body is not None:
-                    shelf.bodies.keep(VOTED, payload, body)
+                shelf.bodies.hold(VOTED, payload)
             del self._asked[proposer]
             self._machine.payload_result(proposer, verdict)
             moved = True
@@ -265,38 +258,23 @@ class SubsetParty:
 
     # --- coins -------------------------------------------------------------------------------------------------------
 
+    def _name(self, of: Of) -> coin.Name:
+        """The name of a coin of this instance."""
+        epoch = self._ledger.epoch
+        return coin.Name(epoch.network, epoch.number, self._instance + of[0].to_bytes(2, "little"), of[1])
+
     def _toss(self) -> bool:
         """Shows shares of the coins that were asked for, and takes those that enough have shown."""
-        keys = self._keeper.keys
-        if keys is None or not self._tossing:
-            return False
-        moved = False
-        for of, shown_before in list(self._tossing.items()):
-            name = coin.Name(
-                self._ledger.epoch.network,
-                self._ledger.epoch.number,
-                self._instance + of[0].to_bytes(2, "little"),
-                of[1],
-            )
-            shares = self._shares.setdefault(of, set())
-            if shown_before is None:
-                try:
-                    share = self._tossing[of] = self._keeper.sign_share(name.bls_message)
-                    shares.add(share)
-                    self._say(EVERYBODY, _COIN + _named(of) + share)
-                except CityChainError:
-                    self._tossing[of] = None  # it has no share: it goes by those of the others
-            if len(shares) < keys.threshold:
-                continue
-            try:
-                shown = coin.Coin(keys.threshold, keys.signing_key, keys.signing_shares).combine(name, sorted(shares))
-            except UnavailableError:
-                continue
-            del self._tossing[of]
-            self._shares.pop(of, None)
-            self._machine.coin_result(of[0], of[1], shown.bit)
-            moved = True
-        return moved
+        shown, known = self._coins.step()
+        self._show(shown)
+        for (proposer, round_), bit in known:
+            self._machine.coin_result(proposer, round_, bit)
+        return bool(shown or known)
+
+    def _show(self, shares: list[tuple[Of, bytes]]) -> None:
+        for (proposer, round_), share in shares:
+            head = proposer.to_bytes(2, "little") + round_.to_bytes(4, "little")
+            self._say(EVERYBODY, _COIN + head + share)
 
     # --- what comes of it --------------------------------------------------------------------------------------------
 
@@ -320,12 +298,13 @@ class SubsetParty:
         self._machine.confirm(self._case.batch.digest)
         return True
 
-    def _append(self, shelf: Shelf) -> bool:
+    def commit(self, shelf: Shelf) -> bool:
+        """The rows are written: what a quorum confirmed goes into the ledger."""
         if self._certificate is None or self._case is None or self._height <= self._ledger.tip.height:
             return False
         certificate = records.CommitCertificate.abba(self._certificate)
         shelf.ledger.append(self._case.batch, certificate, self._case.evidence)
-        return True
+        return False
 
     # --- what is written, and said -----------------------------------------------------------------------------------
 
@@ -349,8 +328,3 @@ class SubsetParty:
     def rests_for(self, now: int) -> int:
         """µs until it wants to say again what may have been lost."""
         return max(self._resend_at - now, 0)
-
-
-def _named(of: tuple[int, int]) -> bytes:
-    """Whose proposal's coin, and of which round."""
-    return of[0].to_bytes(2, "little") + of[1].to_bytes(4, "little")

@@ -13,7 +13,7 @@ key (own space)        value
 =====================  ==============================================================================================
 
 The machine is told that its records are durable before they are, so that all that rests on them can be done in one
-write; what it says is held back until that write has succeeded. Batches that it commits are in the ledger before.
+write; what it says is held back until that write has succeeded, and so is what it commits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import hashlib
 from city_chain import records
 from city_chain.algorithms import hs
 from city_chain.node.agreeing import EVERYBODY, WANTED, Shelf
-from city_chain.node.bodies import VOTED
+from city_chain.node.bodies import LED, VOTED
 from city_chain.node.journalled import Journal
 from city_chain.node.ledger import Ledger
 from city_chain.ports import Storage
@@ -140,7 +140,6 @@ class Validator:
             self._machine.tick(now)
         for _ in range(_STEPS_MAX):
             moved = self._drain()
-            self._append(shelf)
             moved = self._judge(shelf, now, resting) or moved
             if self._propose(shelf, now, push=push):
                 moved, push = True, False
@@ -177,14 +176,21 @@ class Validator:
         if key not in self._evidence and len(self._evidence) < _EVIDENCE_MAX:
             self._evidence[key] = self._new_evidence[key] = evidence
 
-    def _append(self, shelf: Shelf) -> None:
-        """Brings what is committed into the ledger; who has no body of it waits until the ledger is taught."""
+    def commit(self, shelf: Shelf) -> bool:
+        """Brings what is committed into the ledger; who has no body of it waits until the ledger is taught.
+
+        Returns:
+            Whether something that the machine asked for can be answered now.
+        """
+        before = self._ledger.tip.height
         while self._commits:
             payload, proof = self._commits[0]
             if not self._is_in_ledger(payload, proof, shelf):
                 self._wanted = payload
-                return
+                break
             self._commits.pop(0)
+        has_moved = self._ledger.tip.height > before
+        return has_moved and (self._asked is not None or (self._need is not None and bool(shelf.bodies.offered())))
 
     def _is_in_ledger(self, payload: bytes, proof: bytes, shelf: Shelf) -> bool:
         tip = self._ledger.tip
@@ -223,10 +229,8 @@ class Validator:
         if verdict is None:
             return False
         self._asked = None
-        if verdict and len(payload) == _DIGEST_LEN:
-            body = shelf.bodies.get(payload)
-            if body is not None:
-                shelf.bodies.keep(VOTED, payload, body)
+        if verdict and self._is_open(payload):
+            shelf.bodies.hold(VOTED, payload)
         self._machine.payload_result(block, verdict, now)
         return True
 
@@ -261,6 +265,7 @@ class Validator:
         offered = shelf.bodies.offered() if anchor == self._ledger.tip.digest else []
         if offered:
             payload = offered[0]
+            shelf.bodies.hold(LED, payload)
         elif push or self.has_accepted:
             payload = _carrying(anchor)
         else:
@@ -273,7 +278,8 @@ class Validator:
 
     def rows(self) -> tuple[dict[bytes, bytes], list[bytes]]:
         """What must be written before `said` is called, and what is to be deleted with it."""
-        self._journal.compact(self._machine.snapshot)
+        if not self._commits:  # a snapshot does not say again what was committed before it
+            self._journal.compact(self._machine.snapshot)
         rows, gone = self._journal.due()
         rows.update(self._new_evidence)
         if self._is_new:

@@ -66,10 +66,11 @@ class Other:
 # --- what is synced --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("engine", "writes"), [("hotstuff", 8), ("abba", 12), ("dpos", 6)])
 @pytest.mark.parametrize("count", [1, 2, 64])
-def test_one_synced_commit_for_a_burst_and_it_is_the_last(count: int) -> None:
+def test_one_synced_commit_for_a_burst_and_it_is_the_last(count: int, engine: str, writes: int) -> None:
     storage = Watched()
-    with City.local(storage=storage, **SETTINGS) as city:
+    with City.local(storage=storage, engine=engine, **SETTINGS) as city:
         city.send(b"the first, with which the list of candidates is kept")
         for round_ in range(3):
             storage.taken()
@@ -82,7 +83,7 @@ def test_one_synced_commit_for_a_burst_and_it_is_the_last(count: int) -> None:
             assert kinds.count("put") == 1
             assert kinds[-1] == "put"
             assert "sync" not in kinds
-            assert len(kinds) <= 6
+            assert len(kinds) <= writes
 
 
 def test_a_repair_syncs_what_it_commits() -> None:

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from city_chain import City
+from city_chain import City, records
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.storage.sqlite import SqliteStorage
+from city_chain.algorithms import hs
 from city_chain.cli import main
 from city_chain.cli.console import Console
 from city_chain.cli.demo import Demo, Plan
@@ -58,11 +59,15 @@ def demo_of(tmp_path: Path) -> Callable[..., Demo]:
 
 def test_the_demo_as_a_person_sees_it(cli: Any, tree: Path) -> None:
     said = cli.good("demo", tree)
-    assert said.splitlines()[0].startswith("a city of 20 nodes in 3 districts, 4 of them delegates; 6 of 10 fragments")
+    assert said.splitlines()[0].startswith(
+        "a city of 20 nodes in 3 districts, 4 of them delegates, who commit through 'hotstuff'; 6 of 10 fragments"
+    )
+    assert "verified 35 receipts, with their quorum certificates of 'hotstuff', in a second process" in said
     assert "before the damage: 35 transactions: 35 whole; redundancy 100.0%" in said
     assert "after the repair: 35 transactions: 35 whole; redundancy 100.0%" in said
     table = {line[:26].strip(): line[26:].strip() for line in said.partition("\n\n")[2].splitlines()}
     assert table["files"] == "35"
+    assert table["commit engine"] == "hotstuff"
     assert table["bytes"] == f"{sum(SIZES) * 5:,}"
     assert table["stage, for a whole burst"].split() == ["p50", "ms", "p99", "ms", "budget", "ms"]
     for stage in ("s1_select", "s2_encode", "s3_hold", "s4_deliver", "s5_commit"):
@@ -76,6 +81,7 @@ def test_the_demo_for_programs(cli: Any, tree: Path) -> None:
     (line,) = cli.good("demo", "--json", tree / "part0", tree / "part1" / "1.bin").splitlines()
     found = json.loads(line)
     assert (found["right"], found["problems"], found["notes"]) == (True, [], [])
+    assert found["engine"] == "hotstuff"
     assert found["files"] == found["files_right"] == found["receipts_right"] == 13
     assert {state["transactions"] for state in found["health"].values()} == {13}
     assert found["health"]["before_the_damage"]["redundancy"] == 1
@@ -370,3 +376,35 @@ def test_the_second_process_needs_no_city(tree: Path, demo_of: Callable[..., Dem
     found = verify_apart(demo.place, counts.append)
     assert found.right == set()
     assert "is no trust anchor" in found.problems[0]
+
+
+def test_receipts_carry_the_quorum_certificate_of_the_engine(cli: Any, tree: Path, tmp_path: Path) -> None:
+    """Each verifies alone, offline, in words and for programs; none does once a signature in it is changed."""
+    cli.good("demo", "--keep", "kept", tree / "part0")
+    paths = sorted((cli.folder / "kept" / "receipts").iterdir())
+    assert len(paths) == 12
+    (cli.folder / "kept" / "city.db").unlink()
+    for line in cli.good("verify", "--json", "--trust", "kept/trust.anchor", *paths).splitlines():
+        found = json.loads(line)
+        assert (found["ok"], found["engine"], found["delegates"]) == (True, "hotstuff", 4)
+        assert 3 <= len(found["signers"]) <= 4
+    words = "hotstuff: quorum certificate over the block of round "
+    assert cli.good("verify", "--trust", "kept/trust.anchor", *paths).count(words) == 12
+    for path in paths:
+        receipt = records.Receipt.from_bytes(path.read_bytes())
+        proof = receipt.certificate.proof
+        assert proof is not None
+        delegates = receipt.epoch.validators.items
+        payload = hs.verify_commit(proof, delegates, receipt.epoch.network, receipt.epoch.number)
+        assert payload == hs.payload_digest(receipt.header.digest)
+    damaged = bytearray(paths[0].read_bytes())
+    damaged[paths[0].read_bytes().index(proof_of(paths[0])[-64:])] ^= 1
+    (tmp_path / "damaged.receipt").write_bytes(damaged)
+    assert "wrong" in cli.bad("verify", "--trust", "kept/trust.anchor", tmp_path / "damaged.receipt")
+    assert words in cli.good("inspect", paths[0])
+
+
+def proof_of(path: Path) -> bytes:
+    proof = records.Receipt.from_bytes(path.read_bytes()).certificate.proof
+    assert proof is not None
+    return proof

@@ -206,7 +206,8 @@ class Demo:
         """All steps in their order."""
         plan = self._plan
         self._say(
-            f"a city of {plan.nodes} nodes in {plan.districts} districts, {plan.validators} of them delegates; "
+            f"a city of {plan.nodes} nodes in {plan.districts} districts, {plan.validators} of them delegates, "
+            f"who commit through {self.city.settings.engine!r}; "
             f"{plan.k} of {plan.n} fragments restore a file; one SQLite file in {text(self.place.folder)}"
         )
         for act in (
@@ -339,7 +340,13 @@ class Demo:
                 f"a second process verified {self.outcome.verified} of {len(self.outcome.sent)} receipts, "
                 f"and {len(found.right - self.outcome.sent.keys())} that were not sent"
             )
-        self._say(f"verified {self.outcome.verified:,} receipts in a second process that has nothing but them")
+        engine = self.city.settings.engine
+        if found.engines - {engine}:
+            self._problem(f"certificates of {', '.join(sorted(found.engines))}, and the city commits by {engine}")
+        self._say(
+            f"verified {self.outcome.verified:,} receipts, with their quorum certificates of {engine!r}, in a second "
+            f"process that has nothing but them"
+        )
 
     # --- telling -----------------------------------------------------------------------------------------------------
 
@@ -350,6 +357,7 @@ class Demo:
             ("files", f"{len(done.sent):,}"),
             ("bytes", f"{done.size:,}"),
             ("transactions/s", f"{done.rate:,.0f}, durable, in bursts of up to {BURST_FILES_MAX}"),
+            ("commit engine", self.city.settings.engine),
         ]
         redundancy = [f"{found.redundancy:.1%} {state}" for found, state in zip(done.health, _STATES, strict=False)]
         verdict = [
@@ -389,6 +397,7 @@ class Demo:
                 "fragments": done.repair.fragments,
                 "bytes": done.repair.size,
             },
+            "engine": self.city.settings.engine,
             "receipts_right": done.verified,
             "notes": [{"file": text(path), "note": why} for path, why in self._bundle.notes],
             "left_out": [{"file": text(path), "why": why} for path, why in self._bundle.refused],

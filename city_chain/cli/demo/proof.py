@@ -30,10 +30,12 @@ class Proof:
 
     Args:
         right: Transactions whose receipt is right.
+        engines: The commit engines whose certificates they have.
         problems: What is wrong with the others, or with the process.
     """
 
     right: set[bytes] = field(default_factory=set)
+    engines: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
 
 
@@ -82,6 +84,7 @@ def _read(process: subprocess.Popen[bytes], proof: Proof, on_progress: Callable[
             continue
         if verdict["ok"]:
             proof.right.add(bytes.fromhex(verdict["tx_id"]))
+            proof.engines.add(verdict["engine"])
         else:
             proof.problems.append(f"receipt {verdict['receipt']}: {verdict['error']}")
         on_progress(count)
