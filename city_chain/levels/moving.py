@@ -87,5 +87,5 @@ def file_of(
         keys=b"" if keys is None else keys.to_bytes(),
         lists=[row for _, row in NamespacedStorage(storage, b"k").scan(b"")],
         rows=rows or {},
-        observes=rows is None,
+        observes_until=founding.epoch.number if rows is None else None,
     )

@@ -46,7 +46,8 @@ class NodeFile:
         keys: The city's certified threshold keys; empty if there are none.
         lists: The candidate lists so far.
         rows: The node's own rows: what it must not forget, and its fragments.
-        observes: Whether it votes for nothing in this epoch, because it may have forgotten what it voted for.
+        observes_until: The last epoch in which it votes for nothing, because it may have forgotten what it voted for;
+            None if it brings its votes along.
 
     Example:
         See `City.move_out`.
@@ -62,14 +63,14 @@ class NodeFile:
     keys: bytes
     lists: Sequence[bytes]
     rows: Mapping[bytes, bytes]
-    observes: bool = False
+    observes_until: int | None = None
 
     def __repr__(self) -> str:
         return f"NodeFile(index={self.index}, node={self.identity.id.hex()[:16]}, city={self.settings.name!r})"
 
-    def spent(self) -> NodeFile:
-        """The file without what must not be used twice: whoever is set up with it votes in a later epoch only."""
-        return replace(self, rows={}, observes=True)
+    def spent(self, epoch: int) -> NodeFile:
+        """The file without what must not be used twice: whoever is set up with it votes after that epoch only."""
+        return replace(self, rows={}, observes_until=max(epoch, self.observes_until or 0))
 
     @property
     def identity(self) -> records.Identity:
@@ -84,7 +85,7 @@ class NodeFile:
             "settings": asdict(self.settings),
             "sender": self.sender.hex(),
             "roll": [[node.hex(), domain] for node, domain in self.roll.items()],
-            "observes": self.observes,
+            "observes_until": self.observes_until,
         }
         parts = [
             orjson.dumps(head),
@@ -123,7 +124,7 @@ class NodeFile:
                 keys=parts[4],
                 lists=messages.answer(parts[5], "lists"),
                 rows=dict(zip(rows[::2], rows[1::2], strict=True)),
-                observes=bool(head["observes"]),
+                observes_until=None if head["observes_until"] is None else int(head["observes_until"]),
             )
         except (CityChainError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"this is no node file, or it is damaged: {error}") from error

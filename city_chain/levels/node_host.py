@@ -91,6 +91,7 @@ class NodeHost:
         self._transport = transport
         self._clock = clock
         self._owner = owner
+        self._paths = list(found)
         self._files = files
         self._changed = threading.Condition()  # guards the next three
         self._host: Host | None = None
@@ -103,9 +104,6 @@ class NodeHost:
         self._hosted = NamespacedStorage(storage, b"h")
         self._presence = MemoryPresence()
         self._set_up()
-        for path, file in found.items():
-            if not file.observes:  # what it brought is kept here now, and older every moment there
-                write_secret(path, file.spent().to_bytes())
         self.addresses: dict[int, str] = {}
         self.ids = {file.index: file.identity.id for file in files}
         for file in files:
@@ -121,6 +119,7 @@ class NodeHost:
         first = self._files[0]
         clock, hosted, settings = self._clock, self._hosted, first.settings
         epoch, earlier, begins = follow(records.Epoch.from_bytes(first.first), self._reached())
+        self._spend(epoch.number)
         self._ledger = ledger = Ledger(NamespacedStorage(self._storage, b"l"), epoch, earlier, begins)
         roster = _Roll(first.roll, self._presence, clock, settings.name, epoch, NamespacedStorage(self._storage, b"k"))
         sender, terms = first.sender, Terms(settings.k, settings.n)
@@ -138,6 +137,17 @@ class NodeHost:
         with self._changed:
             self._host = host
             self._changed.notify_all()
+
+    def _spend(self, epoch: int) -> None:
+        """Has the files say that nodes may have voted in an epoch, before any of them can.
+
+        What a file brought is kept in the storage now, and is older in the file every moment. Should the storage be
+        lost, the file alone tells until when the node must not vote.
+        """
+        for at, (path, file) in enumerate(zip(self._paths, self._files, strict=True)):
+            if file.observes_until is None or file.observes_until < epoch:
+                self._files[at] = file.spent(epoch)
+                write_secret(path, self._files[at].to_bytes())
 
     def _node(self, file: NodeFile) -> Node:
         space = node_space(file.index)
@@ -173,8 +183,8 @@ class NodeHost:
 
         Args:
             files: What `City.move_out` wrote, one for each node. A file that is set up here is written again without
-                the votes that it brought: if the storage is lost, the node that is set up from it anew may have
-                forgotten votes, and so votes for nothing until the next epoch.
+                the votes that it brought, and again in each epoch: if the storage is lost, the node that is set up
+                from it anew may have forgotten votes, and so votes for nothing until the next epoch.
             path: The SQLite file of this process; made if there is none. None: `storage`, or memory only.
             listen: Where to answer; with several nodes each has its index after it (``tcp:HOST:PORT/INDEX``).
             storage: Where to keep all instead of `path`.
@@ -183,7 +193,8 @@ class NodeHost:
 
         Raises:
             InputError: A file is none, they are of several cities, or the storage is of other nodes.
-            StorageError: The file cannot be opened or made, or another process has it open.
+            StorageError: The file cannot be opened or made, or another process has it open; a node's file cannot be
+                written.
             UnavailableError: The address cannot be listened at.
         """
         if path is not None and storage is not None:
@@ -266,7 +277,9 @@ class NodeHost:
             (kept,) = self._own.get_many([key])
             if kept is None:
                 space = node_space(file.index)
-                kept = rows[b"c" + key] = file.identity.id + (_OBSERVES + _FOR_EVER if file.observes else _VOTES)
+                kept = rows[b"c" + key] = file.identity.id + (
+                    _VOTES if file.observes_until is None else _OBSERVES + _FOR_EVER
+                )
                 rows.update((b"h" + space + name, row) for name, row in file.rows.items())
                 for encoding in file.lists:
                     rows[b"k" + records.Candidates.from_bytes(encoding).root] = encoding
@@ -278,12 +291,12 @@ class NodeHost:
             self._storage.put_many(rows)
 
     def _met(self, number: int) -> None:
-        """The city is in that epoch: who may have forgotten votes of it observes until it is over."""
+        """The city is in that epoch: who may have forgotten votes observes until it is over, and as its file says."""
         for file, node in zip(self._files, self._nodes, strict=True):
             key = _node_key(file.index)
             (row,) = self._own.get_many([key])
             if row is not None and row[32:] == _OBSERVES + _FOR_EVER:
-                until = max(number, self._ledger.epoch.number)
+                until = max(number, self._ledger.epoch.number, file.observes_until or 0)
                 self._own.put_many({key: row[:33] + until.to_bytes(8, "big")})
                 _log.warning("node %s votes for nothing before epoch %d", node.id.hex()[:16], until + 1)
 

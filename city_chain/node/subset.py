@@ -111,19 +111,22 @@ class SubsetParty:
         # A journal that was lost cannot be replaced: who may have spoken before is silent in this epoch.
         self._is_lost = ledger.tip.height > ledger.begins[0] if ready is None else ready == _LOST
         self._height = ledger.tip.height + 1
-        self._attempt = 0
         self._gone: list[bytes] = []
+        # Journals of heights that the ledger here has still to be taught are kept: it may have spoken there.
+        self._attempts: dict[int, int] = {}
         for key, _ in storage.scan(self._prefix):
-            height, attempt = key[len(self._prefix) :][:8], key[len(self._prefix) + 8 :][:4]
-            if int.from_bytes(height, "big") == self._height:
-                self._attempt = max(self._attempt, int.from_bytes(attempt, "big"))
-            else:
+            place = key[len(self._prefix) :]
+            height, attempt = int.from_bytes(place[:8], "big"), int.from_bytes(place[8:12], "big")
+            if height < self._height:
                 self._gone.append(key)
+            else:
+                self._attempts[height] = max(self._attempts.get(height, 0), attempt)
+        self._attempt = self._attempts.pop(self._height, 0)
         self._out: list[tuple[int, bytes]] = []
         self._wanted: set[bytes] = set()
-        self._open(restore=True)
+        self._open()
 
-    def _open(self, *, restore: bool = False) -> None:
+    def _open(self) -> None:
         """The machine of the height and attempt: the one that was journalled, or a new one."""
         epoch = self._ledger.epoch
         self._head = self._height.to_bytes(8, "little") + self._attempt.to_bytes(4, "little")
@@ -131,7 +134,7 @@ class SubsetParty:
         self._journal = Journal(self._storage, self._prefix + place)
         name = hashlib.blake2b(self._head + self._ledger.tip.digest, digest_size=_DIGEST_LEN, person=b"city-chain abba")
         self._instance = name.digest()
-        journal = self._journal.records if restore else []
+        journal = self._journal.records
         self._machine = abba.Subset.restore(
             epoch.network, epoch.number, self._instance, epoch.validators.items, self._identity, journal
         )
@@ -176,7 +179,9 @@ class SubsetParty:
         """The ledger has moved on: what was agreed on before is over."""
         if self._ledger.tip.height >= self._height:
             self._close()
-            self._height, self._attempt = self._ledger.tip.height + 1, 0
+            self._height = self._ledger.tip.height + 1
+            self._attempts = {height: last for height, last in self._attempts.items() if height >= self._height}
+            self._attempt = self._attempts.pop(self._height, 0)
             self._open()
 
     def _close(self) -> None:

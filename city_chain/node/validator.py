@@ -28,7 +28,7 @@ from city_chain.node.journalled import Journal
 from city_chain.node.ledger import Ledger
 from city_chain.ports import Storage
 
-__all__ = ["TIMEOUT_US", "Validator", "evidence_in"]
+__all__ = ["TIMEOUT_US", "Validator", "evidence_in", "proof_of"]
 
 TIMEOUT_US = 100_000
 """How long a round may take before its leader is given up, µs."""
@@ -39,6 +39,8 @@ _EVIDENCE_MAX = 64
 _STEPS_MAX = 256
 _HISTORY = 32
 _NEVER_US = 1 << 62
+_CERTIFICATE_HEAD_LEN = 6 + 1 + _DIGEST_LEN
+_PROOF_HEAD = b"CChc" + (1).to_bytes(2, "little")
 
 
 def evidence_in(storage: Storage) -> list[tuple[int, bytes]]:
@@ -50,6 +52,15 @@ def evidence_in(storage: Storage) -> list[tuple[int, bytes]]:
         []
     """
     return [(int.from_bytes(key[1:9], "big"), row) for key, row in storage.scan(b"a") if key[9:10] == b"e"]
+
+
+def proof_of(certificate: records.CommitCertificate) -> bytes:
+    """The commit proof in a certificate of this engine.
+
+    Both encodings are frozen: a certificate is its head (6 bytes), the engine (1), the batch's digest and the proof
+    without a head of its own.
+    """
+    return _PROOF_HEAD + certificate.to_bytes()[_CERTIFICATE_HEAD_LEN:]
 
 
 def _carrying(digest: bytes) -> bytes:
@@ -106,6 +117,8 @@ class Validator:
         self._out: list[tuple[int, bytes]] = []
         self._deadline = _NEVER_US
         self._began = -1
+        self._behind: tuple[int, int] | None = None
+        self._root: tuple[bytes, bytes] | None = None
 
     @property
     def has_accepted(self) -> bool:
@@ -138,6 +151,7 @@ class Validator:
         if now >= self._deadline:
             self._deadline = _NEVER_US
             self._machine.tick(now)
+        self._catch_up(now)
         for _ in range(_STEPS_MAX):
             moved = self._drain()
             moved = self._judge(shelf, now, resting) or moved
@@ -145,6 +159,23 @@ class Validator:
                 moved, push = True, False
             if not moved:
                 return
+
+    def _catch_up(self, now: int) -> None:
+        """Goes on from the ledger's last batch, if the others have kept nothing from which it could come so far.
+
+        They are asked first: that they do not help is known when it has come no further in all the time of a round.
+        """
+        committed = self._machine.committed[0]
+        if not self._machine.behind:
+            self._behind = None
+        elif self._behind is None or self._behind[0] != committed:
+            self._behind = committed, now
+        elif now >= self._behind[1] + TIMEOUT_US:
+            self._behind = committed, now
+            height = self._ledger.tip.height
+            certificate = self._ledger.certificate(height) if height > self._ledger.begins[0] else None
+            if certificate is not None and certificate.engine == "hotstuff":
+                self._machine.adopt(proof_of(certificate), now)
 
     def _drain(self) -> bool:
         """Takes what the machine has to say; whether it had anything."""
@@ -218,7 +249,26 @@ class Validator:
         known = self._machine.block(block)
         if known is not None:
             return known[2][-_DIGEST_LEN:]
-        return self._genesis if self._machine.committed == (0, block) else None
+        committed = self._machine.committed
+        if committed == (0, block):
+            return self._genesis
+        return self._batch_of(*committed) if committed[1] == block else None
+
+    def _batch_of(self, round_: int, block: bytes) -> bytes | None:
+        """The digest of the batch in a block from which the machine went on without having it."""
+        if self._root is not None and self._root[0] == block:
+            return self._root[1]
+        for height in range(self._ledger.tip.height, self._ledger.begins[0], -1):
+            certificate = self._ledger.certificate(height)
+            if certificate is None or certificate.engine != "hotstuff":
+                return None
+            found = hs.commit_block(proof_of(certificate))
+            if found.block == block:
+                self._root = block, certificate.batch
+                return certificate.batch
+            if found.round < round_:
+                return None
+        return None
 
     def _judge(self, shelf: Shelf, now: int, resting: bool) -> bool:
         """Answers what the machine asks about a payload, if it can be said yet."""

@@ -136,6 +136,24 @@ def test_a_stopped_delegate_costs_little_and_two_stop_everything(engine: str) ->
         city.send(b"well again", deadline_s=20).verify(city.trust)
 
 
+@pytest.mark.parametrize("engine", AGREEING)
+def test_a_delegate_that_was_long_away_counts_again(engine: str) -> None:
+    """Longer than the others keep blocks for it: it goes on from the ledger, also after another restart."""
+    storage = Kept()
+    with opened(engine, storage) as city:
+        first, second, *_ = delegates(city)
+        city.stop_node(first)
+        for at in range(40):
+            city.send(b"%d" % at)
+        city.start_node(first)
+        city.stop_node(second)
+        city.send(b"without it there is no quorum", deadline_s=20).verify(city.trust)
+        before = copied(storage)
+    for kept in (storage, before):
+        with opened(engine, kept) as again:
+            again.send(b"and after an opening", deadline_s=20).verify(again.trust)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_deadline_is_kept_while_delegates_hang(engine: str) -> None:
     transport = InProcessTransport()

@@ -52,11 +52,16 @@ class Process:
         return dict(self.storage.scan(b""))
 
     def append(self, height: int) -> records.Message:
-        ledger = self.city._city.ledger
-        committed = ledger.batch(height)
-        assert committed is not None
-        evidence = [piece.to_bytes() for piece in ledger.evidence(committed.batch)]
-        return self.ask("append", [committed.batch.to_bytes(), committed.certificate.to_bytes(), *evidence])
+        return self.ask("append", messages.parse(appended(self.city, height)).parts)
+
+
+def appended(city: City, height: int) -> bytes:
+    """The message that teaches a batch of a city."""
+    ledger = city._city.ledger
+    committed = ledger.batch(height)
+    assert committed is not None
+    evidence = [piece.to_bytes() for piece in ledger.evidence(committed.batch)]
+    return messages.message("append", [committed.batch.to_bytes(), committed.certificate.to_bytes(), *evidence])
 
 
 @pytest.fixture
@@ -75,9 +80,9 @@ def test_a_file_is_read_as_it_was_written(process: Process) -> None:
     assert NodeFile.from_bytes(data) == process.file
     assert process.file.identity.id == process.node
     assert process.file.rows
-    assert not process.file.observes
+    assert process.file.observes_until is None
     spent = NodeFile.from_bytes(process.path.read_bytes())  # it was set up above
-    assert spent == replace(process.file, rows={}, observes=True)
+    assert spent == replace(process.file, rows={}, observes_until=0)
     assert process.file.seed.hex() not in repr(process.file)
 
 
@@ -147,6 +152,44 @@ def test_a_wiped_one_stays_an_observer(process: Process) -> None:
     assert process.host.height == 1
     assert messages.integer_of(process.ask("meet", [messages.integer(0)]).parts[5]) == 0
     assert process.ask("prepare", [messages.integer(2), messages.integer(1)]).kind == "refused"
+
+
+def test_a_liar_does_not_make_a_wiped_one_vote(tmp_path: Path) -> None:
+    """Until when a wiped node observes is in its file, whatever epoch it is told that the city is in."""
+    with City.local(nodes=6, validators=4, k=2, n=4) as city:
+        city.send(b"in epoch 0")
+        city.elect(4)
+        city.send(b"in epoch 1")
+        node = next(node.id for node in city.nodes() if node.delegate)
+        city.move_out(node, tmp_path / "node")
+        lists = messages.message("lists", [known.to_bytes() for known in city._city._roster.lists()])
+        lie = messages.message("meet", [messages.integer(0)])
+        for votes in (True, False):
+            transport = InProcessTransport()
+            with NodeHost.open([tmp_path / "node"], listen="inproc:node", transport=transport) as host:
+                for body in (lie, lists, *(appended(city, height) for height in (1, 2))):
+                    (answer,) = host._handle([Request("inproc:node", body)])
+                    assert messages.parse(answer).kind in {"met", "done", "tip"}
+                assert (host.height, host.ledger.epoch.number) == (2, 1)
+                assert (host._nodes[0].voter is not None) is votes
+        assert NodeFile.from_bytes((tmp_path / "node").read_bytes()).observes_until == 1
+
+
+def test_a_file_that_cannot_be_written_again_costs_the_next_epoch(process: Process) -> None:
+    """It says nothing in an epoch of which its file does not tell; a restart goes on."""
+    process.city.elect(4)
+    handover = process.city._city._handover_to(1)
+    assert handover is not None
+    moved = process.path.rename(process.path.with_name("moved"))
+    process.path.mkdir()
+    assert process.append(1).kind == "tip"
+    assert process.ask("epoch", [handover.to_bytes()]).kind == "done"
+    assert b"cannot be written" in process.ask("meet", [messages.integer(1)]).parts[0]
+    process.path.rmdir()
+    moved.rename(process.path)
+    process.host._transport.close()
+    with process.opened(process.storage, InProcessTransport()) as again:
+        assert (again.height, again.ledger.epoch.number) == (1, 1)
 
 
 def test_a_storage_of_another_node_is_refused(process: Process, tmp_path: Path) -> None:
@@ -275,17 +318,11 @@ def test_who_moves_out_late_comes_through_all_epochs(tmp_path: Path) -> None:
         node = next(node.id for node in city.nodes() if node.delegate)
         city.move_out(node, tmp_path / "node")
         city.send(b"in epoch 2")
-        ledger = city._city.ledger
         transport = InProcessTransport()
         with NodeHost.open([tmp_path / "node"], listen="inproc:node", transport=transport) as host:
             lists = [known.to_bytes() for known in city._city._roster.lists()]
             bodies = [messages.message("lists", lists)]
-            for height in range(1, 4):
-                committed = ledger.batch(height)
-                assert committed is not None
-                evidence = [piece.to_bytes() for piece in ledger.evidence(committed.batch)]
-                parts = [committed.batch.to_bytes(), committed.certificate.to_bytes(), *evidence]
-                bodies.append(messages.message("append", parts))
+            bodies += [appended(city, height) for height in range(1, 4)]
             for body in bodies:
                 (answer,) = host._handle([Request("inproc:node", body)])
                 assert messages.parse(answer).kind in {"done", "tip"}
