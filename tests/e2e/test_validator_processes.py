@@ -1,8 +1,8 @@
 """A running city whose validators are processes that are killed: no fork, nothing acknowledged is lost, it goes on.
 
-Kills of one, of all and of one that is wiped run under ``hotstuff`` and ``abba``: at random moments, and in the place of
-each of the first writes of a commit. Under ``dpos`` all are killed, and one is wiped. What hangs on the processes more
-than on how they agree runs under one engine, so that the whole file takes three minutes at most.
+Kills of one, of all and of one that is wiped run under ``hotstuff`` and ``abba``: at random moments, and in the place
+of each of the first writes of a commit. Under ``dpos`` all are killed, and one is wiped. What hangs on the processes
+more than on how they agree runs under one engine, so that the whole file takes three minutes at most.
 """
 
 from __future__ import annotations
