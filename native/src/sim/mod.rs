@@ -14,7 +14,7 @@
 //! | [`trace`] | the table of events, counters, and the digest that two runs are compared by |
 //! | [`check`] | agreement across restarts, validity, progress; a [`Failure`] carries its seed and how to replay it |
 //! | [`many`] | many seeds on all cores |
-//! | [`protocols`] | nodes by the name of their protocol: [`abba`], [`dpos`], [`hotstuff`] |
+//! | [`protocols`] | nodes by the name of their protocol: [`abba`], [`dpos`], [`hotstuff`], [`sc`] |
 //! | [`sc`] | shards and coordinators, with transactions across shards |
 //! | [`twins`] | scenarios of HotStuff with validators that run twice |
 //!

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::abba::{self, Subsets};
+use super::abba::{self, Agreements, Inputs, Subsets};
 use super::dpos::{self, Delegates};
 use super::hotstuff::{self, Validators};
 use super::node::MakeNode;
+use super::sc::{self, Shards};
 use crate::algorithms::hs;
+use crate::algorithms::tes::share::Scheme;
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
 
@@ -27,8 +29,9 @@ impl Default for Workload {
     }
 }
 
-/// The names. `hotstuff-3` commits by three blocks of consecutive rounds, for comparison.
-pub const NAMES: [&str; 4] = ["abba", "dpos", "hotstuff", "hotstuff-3"];
+/// The names. `hotstuff-3` commits by chains of three; `abba-same` and `abba-split` are one agreement on one bit, whose
+/// parties begin with the same one or with both; of the nodes of `sc` the last is the coordinator.
+pub const NAMES: [&str; 7] = ["abba", "abba-same", "abba-split", "dpos", "hotstuff", "hotstuff-3", "sc"];
 
 /// Nodes of a protocol, with keys made from the seed.
 ///
@@ -36,33 +39,77 @@ pub const NAMES: [&str; 4] = ["abba", "dpos", "hotstuff", "hotstuff-3"];
 /// [`Error::Input`] if there is no such protocol, or the workload is not for it.
 pub fn protocol(name: &str, seed: u64, nodes: u16, workload: &Workload) -> Result<Box<dyn MakeNode>> {
     let Workload { batch, slots, timeout } = *workload;
+    let hotstuff = |commit_rule: u8| -> Result<Box<dyn MakeNode>> {
+        let timeout_max_us = hs::Config::default().timeout_max_us.max(timeout);
+        let machine = hs::Config { timeout_us: timeout, timeout_max_us, commit_rule, ..hs::Config::default() };
+        Ok(Box::new(Validators::new(seed, nodes, hotstuff::Config { batch, slots, machine }, BTreeMap::new())?))
+    };
+    let one = |inputs: Inputs| -> Result<Box<dyn MakeNode>> {
+        Ok(Box::new(Agreements::new(seed, nodes, inputs, 0, Scheme::Bls, patience(timeout))?))
+    };
     match name {
-        "abba" => Ok(Box::new(Subsets::new(seed, nodes, abba::Config { batch, slots, ..abba::Config::default() })?)),
-        "dpos" => Ok(Box::new(Delegates::new(seed, nodes, dpos::Config { batch, slots, timeout })?)),
-        "hotstuff" | "hotstuff-3" => {
-            let commit_rule = if name == "hotstuff" { 2 } else { 3 };
-            let timeout_max_us = hs::Config::default().timeout_max_us.max(timeout);
-            let machine = hs::Config { timeout_us: timeout, timeout_max_us, commit_rule, ..hs::Config::default() };
-            let config = hotstuff::Config { batch, slots, machine };
-            Ok(Box::new(Validators::new(seed, nodes, config, BTreeMap::new())?))
+        "abba" => {
+            let config = abba::Config { batch, slots, patience: patience(timeout), ..abba::Config::default() };
+            Ok(Box::new(Subsets::new(seed, nodes, config)?))
         }
+        "abba-same" => one(Inputs::Same(true)),
+        "abba-split" => one(Inputs::Split),
+        "dpos" => Ok(Box::new(Delegates::new(seed, nodes, dpos::Config { batch, slots, timeout })?)),
+        "hotstuff" => hotstuff(2),
+        "hotstuff-3" => hotstuff(3),
+        "sc" => Ok(Box::new(Shards::new(seed, shards(nodes, slots)?)?)),
         _ => Err(unknown(name)),
     }
+}
+
+/// How long parties without a leader wait before they say everything again.
+fn patience(timeout: u64) -> u64 {
+    timeout.saturating_mul(2).max(1)
+}
+
+fn shards(nodes: u16, slots: u64) -> Result<sc::Workload> {
+    let many = |_| Error::input(format!("sc: {slots} transactions, at most {} are allowed", u16::MAX));
+    let transactions = u16::try_from(slots).map_err(many)?;
+    Ok(sc::Workload { shards: nodes.saturating_sub(1), coordinators: 1, transactions, ..sc::Workload::default() })
 }
 
 /// The seed of a node's signing key: for an adversary of one's own that holds a real key.
 ///
 /// # Errors
-/// [`Error::Input`] if there is no such protocol.
+/// [`Error::Input`] if there is no such protocol, or its nodes have no key of their own.
 pub fn key(name: &str, seed: u64, node: u16) -> Result<Digest> {
     match name {
-        "abba" => Ok(abba::key(seed, node)),
+        "abba" | "abba-same" | "abba-split" => Ok(abba::key(seed, node)),
         "dpos" => Ok(dpos::key(seed, node)),
         "hotstuff" | "hotstuff-3" => Ok(hotstuff::key(node)),
+        "sc" => Err(Error::input("simulation: a node of sc has the keys of a whole committee")),
         _ => Err(unknown(name)),
     }
 }
 
 fn unknown(name: &str) -> Error {
     Error::input(format!("simulation: there is no protocol {name:?}, only {}", NAMES.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Faults, Network, Simulation};
+
+    #[test]
+    fn every_protocol_runs_by_its_name_and_twice_the_same() {
+        for name in NAMES {
+            let run = || {
+                let made = protocol(name, 5, 4, &Workload { slots: 3, batch: 64, ..Workload::default() }).unwrap();
+                let mut run = Simulation::new(5, 4, Network::default(), Faults::none(), made).unwrap();
+                run.run(2_000_000).unwrap();
+                (run.agreement().slots().clone(), run.trace().digest())
+            };
+            let (first, again) = (run(), run());
+            assert_eq!(first.0.len(), if name.starts_with("abba-") { 1 } else { 3 }, "{name}");
+            assert!(first == again, "{name}");
+        }
+        assert!(protocol("paxos", 5, 4, &Workload::default()).is_err() && key("paxos", 1, 1).is_err());
+        assert!(key("sc", 1, 1).is_err() && key("hotstuff", 1, 1).is_ok() && key("abba", 1, 1) != key("abba", 1, 2));
+    }
 }

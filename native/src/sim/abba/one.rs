@@ -110,6 +110,7 @@ impl Party {
     fn event(&mut self, event: Event, turn: &mut Turn) -> Result<()> {
         match event {
             Event::NeedCoin { round } => {
+                turn.note("round", u64::from(round), Vec::new());
                 let share = self.coins.ask(&self.city, turn.me(), 0, 0, round)?;
                 turn.broadcast(&wire::encode(&share)?);
                 self.toss(round, turn)

@@ -89,13 +89,15 @@ struct Slot {
     scope: Digest,
     machine: Subset,
     coins: Coins,
+    /// The most rounds that one of its agreements has come to.
+    rounds: u32,
 }
 
 impl Slot {
     fn restore(city: &City, me: u16, slot: u64, records: &[Vec<u8>]) -> Result<Self> {
         let (instance, key) = (city.instance(slot), city.keys[usize::from(me)].clone());
         let machine = Subset::restore(instance, city.committee.clone(), key, records)?;
-        Ok(Self { scope: instance.scope(&city.committee), machine, coins: Coins::default() })
+        Ok(Self { scope: instance.scope(&city.committee), machine, coins: Coins::default(), rounds: 0 })
     }
 
     fn done(&self) -> bool {
@@ -180,6 +182,10 @@ impl Party {
         let Some(slot) = self.slots.get_mut(&at) else { return Ok(()) };
         match event {
             SubsetEvent::NeedCoin { proposer, round } => {
+                if round >= slot.rounds {
+                    slot.rounds = round + 1;
+                    turn.note("round", u64::from(round), Vec::new());
+                }
                 let share = slot.coins.ask(&self.city, self.me, at, proposer, round)?;
                 turn.broadcast(&wire::encode(&share)?);
                 self.toss(at, proposer, round)
