@@ -21,19 +21,39 @@ def rows(said: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.splitlines()]
 
 
+MEASURES = ["messages", "bytes", "messages_per_commit", "bytes_per_commit", "rounds", "virtual_us"]
+MEASURES += ["virtual_us_per_commit", "journal_bytes", "cpu_us_per_commit"]
+ROW = ["engine", "validators", "seed", "commits", *MEASURES, "digest"]
+
+
 def test_engines_side_by_side(cli: Any) -> None:
-    said = rows(cli.good("lab", "engines", "--validators", "4,7", "--seed", "5", "--slots", "4", "--json"))
-    assert [(row["validators"], row["engine"]) for row in said] == [(n, name) for n in (4, 7) for name in sim.ENGINES]
+    words = ["lab", "engines", "--validators", "4", "--seed", "5", "--slots", "4"]
+    said = rows(cli.good(*words, "--json"))
+    assert [row["engine"] for row in said] == list(sim.ENGINES) == ["hotstuff", "abba", "dpos"]
     for row in said:
-        assert (row["commits"], row["seed"]) == (4, 5)
-        assert row["cpu_us_per_commit"] > 0
-    again = rows(cli.good("lab", "engines", "--validators", "4,7", "--seed", "5", "--slots", "4", "--json"))
+        assert list(row) == ROW
+        assert (row["validators"], row["commits"], row["seed"]) == (4, 4, 5)
+        assert row["cpu_us_per_commit"] > 0 < row["journal_bytes"]
+        assert row["rounds"] >= 4
+        assert row["messages_per_commit"] == pytest.approx(row["messages"] / 4, abs=0.01)
+        assert row["bytes_per_commit"] == pytest.approx(row["bytes"] / 4, abs=0.1)
+    hotstuff, abba, dpos = said
+    assert dpos["messages"] == 4 * 9
+    assert 4 * 6 <= hotstuff["messages"] < 4 * 6 + 2 * 6
+    assert 4 * 4 * 7 * 12 < abba["messages"] < 4 * 4 * 20 * 12  # four agreements for each commit, with shares of coins
+    again = rows(cli.good(*words, "--json"))
     assert [{**row, "cpu_us_per_commit": 0} for row in said] == [{**row, "cpu_us_per_commit": 0} for row in again]
     same = sim.engines(5, [4], workload=sim.Workload(slots=4))
-    assert [row["digest"] for row in same] == [row["digest"] for row in said[: len(same)]]
-    table = cli.good("lab", "engines", "--validators", "4", "--seed", "5", "--slots", "4").splitlines()
+    assert [row["digest"] for row in same] == [row["digest"] for row in said]
+
+
+def test_a_table_of_engines(cli: Any) -> None:
+    words = ["--validators", "4,7", "--engines", "hotstuff,dpos", "--seed", "5", "--slots", "4"]
+    table = cli.good("lab", "engines", *words).splitlines()
     assert table[0].split()[:3] == ["engine", "validators", "commits"]
-    assert [line.split()[:3] for line in table[1:]] == [[name, "4", "4"] for name in sim.ENGINES]
+    assert [line.split()[:3] for line in table[1:]] == [
+        [name, count, "4"] for count in ("4", "7") for name in ("hotstuff", "dpos")
+    ]
     assert len({len(line) for line in table}) == 1
 
 
@@ -41,6 +61,7 @@ def test_every_count_holds(cli: Any) -> None:
     said = rows(cli.good("lab", "counts", "--validators", "4", "--json"))
     assert all(row["ok"] for row in said)
     assert any(row["expected"] == row["measured"] == 9 for row in said)
+    assert sum(row["what"].startswith("abba, ") for row in said) == 4
     table = cli.good("lab", "counts", "--validators", "4").splitlines()
     assert len(table) == len(said) + 1
     assert all(line.endswith("  ok") for line in table[1:])
@@ -93,6 +114,12 @@ def test_what_cannot_run_is_told_of_and_the_others_go_on(cli: Any) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(b"city-chain: dpos of 4: ")
     assert done.stdout == b""
+
+
+def test_counts_want_somebody_who_may_be_faulty(cli: Any) -> None:
+    done = cli("lab", "counts", "--validators", "1")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"1 validators, at least 4 are needed" in done.stderr
 
 
 def test_an_interrupt_ends_it_at_once(cli: Any) -> None:
