@@ -36,8 +36,8 @@ def counts(
 
     Each receiver of a broadcast is a message; what a node tells itself is none. HotStuff and DPoS are counted where a
     hop always takes the same time. For ABBA, of 4 to 16 validators, a hundred agreements on one bit are counted, in
-    which each message takes 1 to 10 ms: rounds are those that the first party to decide has been through; votes are all
-    statements of the machines, those after the decision included and shares of coins not, over n(n - 1). Both are means.
+    which each message takes 1 to 10 ms: rounds are those that the first party to decide went through; votes are all
+    statements of the machines, those after the decision too and shares of coins not, over n(n - 1). Both are means.
 
     Args:
         seed: All chance of the runs.
