@@ -53,6 +53,7 @@ RECORDS: dict[bytes, tuple[str, type[Any]]] = {
     b"CCrp": ("repair", records.Repair),
     b"CCrq": ("repair request", records.RepairRequest),
     b"CCrt": ("report", dpos.Report),
+    b"CCru": ("ruling", records.Ruling),
     b"CCse": ("selection", records.Selection),
     b"CCsl": ("sealed payload", records.Sealed),
     b"CCtr": ("trust anchor", records.Trust),

@@ -29,6 +29,7 @@ _ASK_AGAIN_S = 0.25
 _REST_MIN_S = 0.001
 _REST_MAX_S = 0.5
 _REFUSED_REST_S = 0.02
+"""For how long who answered wrongly is left alone at first; each time in a row twice as long, up to `_REST_MAX_S`."""
 _KEPT_MAX = 256
 _REQUESTS_MAX = 16_384
 _TROUBLE_MAX = 16
@@ -49,6 +50,7 @@ class _Desk:
     bodies: list[bytes] = field(default_factory=list)
     asked_at: float | None = None
     quiet_until: float = 0.0
+    strikes: int = 0
     height: int | None = None
     has_accepted: bool = True
     wants: int = 0
@@ -212,6 +214,7 @@ class _Carrier:
             if kind == "said":
                 desk.first = None
                 self._said(desk, parts, now)
+                desk.strikes = 0
             elif kind == "proven":
                 desk.is_teacher = False
                 self._learn(parts)
@@ -225,7 +228,8 @@ class _Carrier:
             ]
             desk.inbox.clear()
             desk.is_teacher = False
-            desk.quiet_until = desk.due = now + _REFUSED_REST_S
+            desk.quiet_until = desk.due = now + min(_REFUSED_REST_S * (1 << desk.strikes), _REST_MAX_S)
+            desk.strikes = min(desk.strikes + 1, 8)
             if isinstance(error, ProtocolError):
                 desk.first = None  # it was heard and is refused: the machine's messages may still go there
             for places in self._missing.values():
