@@ -198,6 +198,8 @@ class Shard:
     def rule(self, command: bytes, hlc: int) -> records.Ruling | None:
         """What the city says to a command in a batch with that stamp; None if it says nothing and nothing changes.
 
+        The stamp of a batch that was committed meanwhile may be later; then it is ruled as of that one.
+
         Raises:
             InputError: It is no command.
             ProtocolError: It cannot be ruled about now.
@@ -205,7 +207,8 @@ class Shard:
         """
         read = sc.Command.from_bytes(command)
         with self._lock:
-            trial = self._trial(hlc)
+            self._catch_up()
+            trial = self._trial(max(hlc, self._ledger.tip.hlc))
             self._check_layout(trial, read)
             statement, before = trial.evaluate(read), trial.snapshot()
             if statement is None:
@@ -218,6 +221,7 @@ class Shard:
         """What is wrong with each ruling of a batch with that stamp, taken in their order; None where nothing is."""
         verdicts: list[CityChainError | None] = []
         with self._lock:
+            self._catch_up()
             trial = self._trial(hlc)
             for ruling in rulings:
                 try:
@@ -250,8 +254,11 @@ class Shard:
                 raise VerificationError(f"layout: shard {shard} has other delegates in office")
 
     def _trial(self, hlc: int) -> sc.Participant:
-        """A copy of the state, at the time of a stamp."""
-        self._catch_up()
+        """A copy of the state, at the time of a stamp.
+
+        Raises:
+            InputError: The state is of a later stamp.
+        """
         trial = self._restored([self._participant.snapshot()])
         trial.tick_height(hlc >> 16)
         return trial

@@ -86,6 +86,16 @@ def test_two_rulings_of_one_batch_are_judged_in_their_order(alone: Alone) -> Non
     assert alone.shard.version(A) == 0
 
 
+def test_a_stamp_that_was_overtaken_is_no_obstacle(alone: Alone) -> None:
+    """Whoever reads the clock and then waits for another's batch rules as of that batch."""
+    earlier = alone.city._city.clock.now_ms() << 16
+    alone.prepare(A)
+    command = sc.Command.prepare(alone.manifest(B, body=2)).to_bytes()
+    ruling = alone.shard.rule(command, earlier - (1000 << 16))
+    assert ruling is not None
+    assert rule(alone.city, command, alone.deadline()).statement == ruling.statement
+
+
 def test_a_ruling_that_says_otherwise_is_refused(alone: Alone) -> None:
     hlc = alone.city._city.clock.now_ms() << 16
     good = alone.shard.rule(sc.Command.prepare(alone.manifest(A)).to_bytes(), hlc)
