@@ -1,0 +1,155 @@
+"""A delegate that signs two things that exclude each other: the evidence is kept, shown, right, and costs its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from city_chain import City
+from city_chain.adapters.storage.memory import MemoryStorage
+from city_chain.algorithms import hs
+from city_chain.errors import VerificationError
+from city_chain.node.agreeing import place_of
+from city_chain.node.validator import evidence_in
+from city_chain.ports import Request
+from city_chain.stages import messages
+
+pytestmark = pytest.mark.e2e
+
+
+class Kept(MemoryStorage):
+    """A memory that outlives the cities on it."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def storage() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def city(storage: Kept) -> Iterator[City]:
+    with opened(storage) as city:
+        yield city
+
+
+def opened(storage: Kept) -> City:
+    return City.local(nodes=8, validators=4, k=2, n=4, engine="hotstuff", storage=storage)
+
+
+def proposals(city: City, payloads: list[bytes]) -> tuple[int, bytes, list[bytes]]:
+    """What the first leader's twins propose in the same round: its place, its id, and one message for each payload."""
+    ledger = city._city.ledger
+    epoch = ledger.epoch
+    found = []
+    for payload in payloads:
+        for place, (key, _) in enumerate(epoch.validators.items):
+            identity = city._city.node(key)._identity
+            twin = hs.HotStuff(epoch.network, epoch.number, epoch.validators.items, identity, ledger.begins[1])
+            twin.start(0)
+            if any(effect.kind == "need_payload" for effect in hs.effects(twin)):
+                twin.propose(payload, 0)
+                guilty = place, key
+                found += [spoken.data for spoken in durable(twin) if spoken.kind == "broadcast"][:1]
+    assert len(found) == len(payloads)
+    return *guilty, found
+
+
+def durable(machine: hs.HotStuff) -> list[hs.Effect]:
+    """All that it says, once it is allowed to."""
+    said: list[hs.Effect] = []
+    while effects := hs.effects(machine):
+        said += effects
+        for effect in effects:
+            if effect.kind == "persist":
+                machine.durable(effect.number)
+    return said
+
+
+def hear(city: City, sender: int, said: list[bytes], guilty: bytes) -> None:
+    """All others hear it, as a carrier would bring it."""
+    parts = [b"\0", *(place_of(sender) + message for message in said)]
+    for node in city.nodes():
+        if node.delegate and node.id != guilty:
+            (answer,) = city._city._host.handle([Request(node.address, messages.message("agree", parts))])
+            assert messages.parse(answer).kind == "said"
+
+
+def equivocated(city: City) -> bytes:
+    """Makes the first leader guilty; its id."""
+    place, guilty, said = proposals(city, [bytes(32), b"\1" * 32])
+    hear(city, place, said, guilty)
+    return guilty
+
+
+def test_honest_delegates_leave_no_evidence(city: City) -> None:
+    for at in range(4):
+        city.send(b"%d" % at, deadline_s=20)
+    assert city.misbehaviour() == []
+
+
+def test_the_same_thing_said_again_is_no_second_thing(city: City) -> None:
+    place, guilty, said = proposals(city, [bytes(32)])
+    hear(city, place, said * 3, guilty)
+    assert city.misbehaviour() == []
+
+
+def test_evidence_is_shown_and_verifies_offline(city: City) -> None:
+    guilty = equivocated(city)
+    ((node, evidence),) = city.misbehaviour()
+    assert node == guilty
+    epoch = city._city.ledger.epoch
+    members = epoch.validators.items
+    assert members[hs.verify_evidence(evidence, members, epoch.network, epoch.number)][0] == guilty
+    with pytest.raises(VerificationError):
+        hs.verify_evidence(evidence, members, bytes(32), epoch.number)
+    with pytest.raises(VerificationError):
+        hs.verify_evidence(evidence, members, epoch.network, epoch.number + 1)
+    strangers = [*members[1:], members[0]]
+    with pytest.raises(VerificationError):
+        hs.verify_evidence(evidence, strangers, epoch.network, epoch.number)
+
+
+def test_the_city_commits_all_the_same(city: City) -> None:
+    equivocated(city)
+    for at in range(3):
+        city.send(b"%d" % at, deadline_s=20).verify(city.trust)
+    assert city.height == 3
+
+
+def test_evidence_outlives_the_process_and_is_kept_once(storage: Kept) -> None:
+    with opened(storage) as city:
+        guilty = equivocated(city)
+        equivocated(city)  # the same two things
+        found = city.misbehaviour()
+    with opened(storage) as city:
+        assert city.misbehaviour() == found
+        assert found[0][0] == guilty
+        city.send(b"x", deadline_s=20)
+        assert city.misbehaviour() == found
+    rows = [key for key, _ in storage.scan(b"hn") if key[6:7] == b"a" and key[15:16] == b"e"]
+    assert len(rows) == 3  # one at each of the others
+    for key in rows:  # damaged ones are not shown, and stand in nobody's way
+        storage.put_many({key: b"damaged"})
+    with opened(storage) as city:
+        assert city.misbehaviour() == []
+        city.send(b"y", deadline_s=20)
+
+
+def test_an_election_by_number_leaves_the_guilty_out(city: City) -> None:
+    guilty = equivocated(city)
+    city.send(b"before", deadline_s=20)
+    epoch = city.elect(4, deadline_s=20)
+    assert len(epoch.validators.items) == 4
+    assert guilty not in dict(epoch.validators.items)
+    assert [node for node, _ in city.misbehaviour()] == [guilty]  # it is not forgotten in the next epoch
+    city.send(b"after", deadline_s=20).verify(city.trust)
+    again = city.elect(7, deadline_s=20)
+    assert guilty not in dict(again.validators.items)
+
+
+def test_no_evidence_is_in_an_empty_space() -> None:
+    assert evidence_in(MemoryStorage()) == []
