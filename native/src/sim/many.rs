@@ -10,8 +10,13 @@ use super::check::Failure;
 /// Which seed alone to run: [`each_seed`] reads it from the environment, so that a failing test can be replayed.
 pub const SEED_VARIABLE: &str = "CITY_CHAIN_SEED";
 
+/// How many times as many seeds to run: a long search with the same scenarios. Without it there are as many as a build
+/// without optimisation has time for.
+pub const SEEDS_VARIABLE: &str = "CITY_CHAIN_SEEDS";
+
 /// Runs `scenario` with `count` seeds from `first` on, on all cores, and returns what each gave, in the order of seeds. With
-/// the environment variable [`SEED_VARIABLE`] set to a number only that seed runs.
+/// the environment variable [`SEED_VARIABLE`] set to a number only that seed runs, with [`SEEDS_VARIABLE`] set to one there
+/// are so many times `count` seeds.
 ///
 /// # Errors
 /// The failure with the smallest seed; larger ones that have not begun by then do not run.
@@ -20,8 +25,10 @@ pub fn each_seed<T: Send>(
     count: u64,
     scenario: impl Fn(u64) -> Result<T, Failure> + Send + Sync,
 ) -> Result<Vec<T>, Failure> {
-    let alone = std::env::var(SEED_VARIABLE).ok().and_then(|text| text.parse().ok());
-    let seeds = alone.map_or(first..first.saturating_add(count), |seed: u64| seed..seed.saturating_add(1));
+    let number = |variable| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
+    let (alone, times) = (number(SEED_VARIABLE), number(SEEDS_VARIABLE).unwrap_or(1).max(1));
+    let count = count.saturating_mul(times);
+    let seeds = alone.map_or(first..first.saturating_add(count), |seed| seed..seed.saturating_add(1));
     run_seeds(seeds, scenario)
 }
 
