@@ -1,5 +1,6 @@
 //! HotStuff: hostile bytes into one machine whose keys are known here, so that what is signed rightly gets deep.
 
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use city_chain_native::algorithms::hs::message::{
@@ -8,7 +9,8 @@ use city_chain_native::algorithms::hs::message::{
 };
 use city_chain_native::algorithms::hs::{CommitProof, Config, Event, Evidence, HotStuff};
 use city_chain_native::crypto::ed25519::SigningKey;
-use city_chain_native::crypto::hash::Digest;
+use city_chain_native::crypto::hash::{Digest, digest};
+use city_chain_native::error::Result;
 use city_chain_native::primitives::committee::{Committee, Member};
 use city_chain_native::primitives::machine::{Action, Machine as _};
 use city_chain_native::primitives::outbox::Effect;
@@ -129,19 +131,74 @@ fn carry_out(machine: &mut HotStuff, script: &mut Script<'_>, journal: &mut Vec<
     }
 }
 
-fn machine(journal: &[Vec<u8>]) -> HotStuff {
+fn restored(journal: &[Vec<u8>]) -> Result<HotStuff> {
     let (committee, key) = (COMMITTEE.clone(), KEYS[0].clone());
-    HotStuff::restore(CHAIN, 0, committee, key, GENESIS, Config::default(), journal, false).expect("its own journal")
+    HotStuff::restore(CHAIN, 0, committee, key, GENESIS, Config::default(), journal, false)
+}
+
+fn machine(journal: &[Vec<u8>]) -> HotStuff {
+    restored(journal).expect("its own journal")
+}
+
+/// How many of 256 inputs are scripts of signed messages; the others are for the decoders and for one handler.
+const SCRIPTS: u8 = 8;
+
+/// A message of each kind, right in all or most of its parts, a journal record, a commit's proof and evidence.
+pub fn hotstuff_samples() -> Vec<Vec<u8>> {
+    let (mut known, mut blocks, mut samples) = (vec![(0, GENESIS)], Vec::new(), Vec::new());
+    for number in 0..40u8 {
+        let bytes = digest("fuzz sample", &[number]);
+        let kind = [&[number % 5], &bytes[..]].concat();
+        samples.extend(message(&mut Script(&kind), &mut known, &mut blocks));
+    }
+    let (mut journal, mut commits) = (Vec::new(), Vec::new());
+    let mut machine = machine(&journal);
+    machine.start(0).expect("it begins");
+    carry_out(&mut machine, &mut Script(&[]), &mut journal, &mut commits);
+    machine.tick(u64::MAX / 2).expect("there is room");
+    carry_out(&mut machine, &mut Script(&[]), &mut journal, &mut commits);
+    samples.append(&mut journal);
+    let headers: Vec<Header> = blocks.iter().take(2).map(|proposal| proposal.block.header).collect();
+    let pair = [0, 1].map(|at| (headers[at], blocks[at].signature));
+    let proof = CommitProof { headers: List::new("headers", headers).expect("two"), qc: blocks[1].qc.clone() };
+    let more = [wire::encode(&proof), wire::encode(&Evidence::Proposals(pair))];
+    samples.extend(more.into_iter().flatten());
+    samples
+}
+
+thread_local! {
+    /// A machine that heard nothing, for as long as all is refused.
+    static FRESH: RefCell<Option<HotStuff>> = const { RefCell::new(None) };
+}
+
+/// One handler of a machine that heard nothing: what is refused leaves it as it was.
+fn handled(data: &[u8]) {
+    let mut fresh = FRESH.take().unwrap_or_else(|| {
+        let mut fresh = machine(&[]);
+        fresh.start(0).expect("it begins");
+        fresh.drain();
+        fresh
+    });
+    let before = fresh.snapshot().expect("within limits");
+    if fresh.handle(3, data, 0).is_err() {
+        assert_eq!(before, fresh.snapshot().expect("within limits"), "refused, and changed");
+        FRESH.set(Some(fresh));
+    }
 }
 
 /// HotStuff: what is refused changes nothing; every commit is proved and comes once; the journal brings it back.
 pub fn hotstuff(data: &[u8]) {
-    let _ = Message::decode(data);
+    if Message::decode(data).is_ok() {
+        handled(data);
+    }
+    if data.starts_with(b"CChj") {
+        let _ = restored(&[data.to_vec()]).map(|mut machine| machine.start(0));
+    }
     let _ = wire::decode::<CommitProof>(data).map(|proof| proof.verify(&COMMITTEE, &CHAIN, 0));
     let _ = wire::decode::<Evidence>(data).map(|evidence| evidence.verify(&COMMITTEE, &CHAIN, 0));
     let mut script = Script(data);
-    if script.byte() >= 8 {
-        return; // most inputs are for the decoders alone
+    if script.byte() >= SCRIPTS {
+        return;
     }
     let (mut journal, mut commits, mut now) = (Vec::new(), Vec::new(), 0);
     let (mut known, mut blocks) = (vec![(0, GENESIS)], Vec::new());

@@ -55,7 +55,7 @@ mod threshold;
 
 pub use agreement::abba;
 pub use fragments::erasure;
-pub use hotstuff::hotstuff;
+pub use hotstuff::{hotstuff, hotstuff_samples};
 pub use known::{Known, Nested, RECORDS, recode};
 pub use nodes::placement;
 pub use post_quantum::post_quantum;

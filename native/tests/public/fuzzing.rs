@@ -216,5 +216,5 @@ fn abba() {
 
 #[test]
 fn hotstuff() {
-    noise(targets::hotstuff, 3000, 400);
+    hostile(targets::hotstuff, 4000, 400, &targets::hotstuff_samples());
 }

@@ -348,6 +348,14 @@ impl HotStuff {
 
     /// Checks a certificate, unless it is the one that is known.
     pub(super) fn verify_qc(&self, qc: &Qc) -> Result<()> {
+        if let Some(round) = self.tree.round_of(&qc.block).filter(|round| *round != qc.round && !mutant!("hs.qc-round"))
+        {
+            return Err(Error::protocol(format!(
+                "hotstuff: certificate of round {} for {}, which is of round {round}",
+                qc.round,
+                hex(&qc.block)
+            )));
+        }
         if *qc == self.state.high_qc { Ok(()) } else { qc.verify(self.domain()) }
     }
 

@@ -285,7 +285,9 @@ impl HotStuff {
     /// Commits the first of two (or three) certified blocks of consecutive rounds, each the next one's parent, and all that
     /// is before it, oldest first.
     pub(super) fn try_commit(&mut self, qc: &Qc) {
-        let Some(mut child) = self.tree.get(&qc.block).cloned() else { return };
+        // A certificate may have come before its block, with a round that is not the block's.
+        let here = self.tree.get(&qc.block).filter(|block| block.round() == qc.round);
+        let Some(mut child) = here.cloned() else { return };
         let mut tail = vec![child.block.header];
         for _ in 1..self.config.commit_rule {
             let direct = self.tree.get(&child.block.header.parent).cloned();
