@@ -110,6 +110,7 @@ fn every_mutant_of_the_sources_has_its_scenario() {
     let registered: BTreeSet<&str> = all.iter().copied().collect();
     assert_eq!(registered.len(), all.len(), "a mutant is registered twice");
     assert_eq!(placed, registered);
+    assert!(all.len() >= 20, "{} mutants of all machines together", all.len());
 }
 
 #[test]

@@ -40,11 +40,11 @@ pub(super) struct State {
     pub proposed: u64,
     /// The highest quorum certificate.
     pub high_qc: Qc,
-    /// The highest timeout certificate.
+    /// The highest timeout certificate, if the current round follows it.
     pub high_tc: Option<Tc>,
     /// The last vote.
     pub vote: Option<Vote>,
-    /// The last timeout.
+    /// The timeout of the current round.
     pub timeout: Option<Timeout>,
     /// Round and id of the last committed block.
     pub committed: (u64, Digest),

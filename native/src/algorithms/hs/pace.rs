@@ -28,7 +28,15 @@ impl HotStuff {
             self.waits = false;
         }
         self.asked = None;
+        self.forget();
         self.arm();
+    }
+
+    /// Drops what was needed to leave earlier rounds: a certificate ends them all now. It would stand in every record.
+    fn forget(&mut self) {
+        let round = self.round;
+        self.state.high_tc.take_if(|tc| tc.round.saturating_add(1) < round);
+        self.state.timeout.take_if(|timeout| timeout.round < round);
     }
 
     /// The round has all its time from now on.
@@ -192,7 +200,8 @@ impl HotStuff {
 
     /// A timeout certificate that is verified.
     pub(super) fn on_tc(&mut self, tc: &Tc, from: u16) {
-        if self.state.high_tc.as_ref().is_none_or(|high| high.round < tc.round) {
+        let of_use = tc.round.saturating_add(1) >= self.round;
+        if of_use && self.state.high_tc.as_ref().is_none_or(|high| high.round < tc.round) {
             self.state.high_tc = Some(tc.clone());
         }
         self.on_qc(&tc.high_qc, from);

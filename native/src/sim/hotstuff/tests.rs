@@ -1,5 +1,5 @@
-//! What agreement must survive. Every scenario runs with many seeds in two modes: safety, where nothing is ever quiet, and
-//! liveness, where faults stop and progress is required.
+//! What agreement must survive. Every scenario runs with some seeds (`CITY_CHAIN_SEEDS=20`: 20 times as many) in two modes:
+//! safety, where nothing is ever quiet, and liveness, where faults stop and progress is required.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -97,63 +97,65 @@ fn the_same_seed_is_the_same_run() {
 #[test]
 fn crashes_loss_duplicates_reordering_and_a_partition() {
     for nodes in [1, 2, 4, 7, 10] {
-        each_seed(1, 4, |seed| safety(seed, nodes, Vec::new()).map(drop)).unwrap();
-        each_seed(1, 4, |seed| liveness(seed, nodes, Vec::new()).map(drop)).unwrap();
+        each_seed(1, 3, |seed| safety(seed, nodes, Vec::new()).map(drop)).unwrap();
+        each_seed(1, 3, |seed| liveness(seed, nodes, Vec::new()).map(drop)).unwrap();
     }
 }
 
+/// flow-go #105: two proposals of a leader crash nobody.
 #[test]
 fn an_equivocating_leader() {
-    survives(4, &Attack::TwoProposals);
+    survives(3, &Attack::TwoProposals);
     assert!(accused(&Attack::TwoProposals, 2) > 0, "somebody saw both");
 }
 
 #[test]
 fn equivocating_voters() {
-    survives(4, &Attack::TwoVotes);
+    survives(3, &Attack::TwoVotes);
     assert!(accused(&Attack::TwoVotes, 1) > 0);
 }
 
 #[test]
 fn two_timeouts_of_one_author() {
-    survives(4, &Attack::TwoTimeouts);
+    survives(3, &Attack::TwoTimeouts);
 }
 
 #[test]
 fn silent_leaders_in_a_row() {
-    survives(4, &Attack::Silent(None));
+    survives(3, &Attack::Silent(None));
     let silent = (1..4).map(|node| (node, Attack::Silent(None))).collect::<Vec<_>>();
     each_seed(1, 8, |seed| liveness(seed, 10, silent.clone()).map(drop)).unwrap();
 }
 
+/// malachite #956: a lock that one replica alone has, again and again, must not stop the others.
 #[test]
 fn a_certificate_shown_to_one_replica() {
-    survives(4, &Attack::Withholds);
+    survives(3, &Attack::Withholds);
 }
 
 #[test]
 fn stale_oversized_mixed_epoch_and_lying_timeout_certificates() {
-    survives(4, &Attack::BadTimeoutCertificates);
+    survives(3, &Attack::BadTimeoutCertificates);
 }
 
 #[test]
 fn inflated_rounds_on_old_certificates() {
-    survives(4, &Attack::InflatedRounds);
+    survives(3, &Attack::InflatedRounds);
 }
 
 #[test]
 fn unknown_parents() {
-    survives(4, &Attack::UnknownParents);
+    survives(3, &Attack::UnknownParents);
 }
 
 #[test]
 fn votes_after_timeouts() {
-    survives(4, &Attack::VotesAfterTimeout);
+    survives(3, &Attack::VotesAfterTimeout);
 }
 
 #[test]
 fn replays_from_round_0() {
-    survives(4, &Attack::Replays);
+    survives(3, &Attack::Replays);
 }
 
 #[test]
@@ -213,11 +215,13 @@ fn two_halves_then_healed() {
 #[test]
 fn a_crash_at_every_point_around_every_write() {
     let points = [Point::Persist, Point::Durable, Point::Send, Point::Step];
-    for (at, point) in points.into_iter().enumerate() {
-        each_seed(0, 60, |seed| {
+    let groups = [0, 17, 34, 51].map(|first| points.map(|point| (first, point)));
+    for (first, point) in groups.concat() {
+        each_seed(first, 3, |seed| {
             let (node, k) = ((seed % 4) as u16, seed / 2);
             for when in [Moment::Before(point, k), Moment::After(point, k)] {
-                let network = if at < 2 { Network::default() } else { Network { calm: Some(S), ..Network::hostile() } };
+                let writes = matches!(point, Point::Persist | Point::Durable);
+                let network = if writes { Network::default() } else { Network { calm: Some(S), ..Network::hostile() } };
                 let mut run = simulation(seed, 4, network, Faults::crash(node, when, 30_000), Vec::new());
                 run.run(S)?;
                 run.progress(4, 60 * S)?;
@@ -242,6 +246,7 @@ fn a_crash_around_every_write_beside_an_equivocating_leader() {
     .unwrap();
 }
 
+/// sui #18009: who lost the journal signs nothing.
 #[test]
 fn a_lost_journal_makes_an_observer() {
     each_seed(1, 20, |seed| {

@@ -1,5 +1,6 @@
 //! What survives a crash, and what is said after one.
 
+use super::super::journal::{Entry, State};
 use super::rules::*;
 use super::*;
 
@@ -139,4 +140,43 @@ fn every_prefix_of_a_journal_restores() {
         assert_eq!(again.snapshot().unwrap(), snapshot);
     }
     assert!(last > 15, "{last}");
+}
+
+/// What it takes to leave a failed round is written until the round is left, and in no record after the next certificate.
+#[test]
+fn a_failed_round_is_gone_from_the_journal_when_the_next_succeeds() {
+    let mut net = Net::new(&[1; 4], Config::default());
+    net.run(40);
+    net.wire.clear();
+    net.pass(net.config.timeout_us * 20);
+    net.run(200);
+    assert!(net.check() > 15);
+    for place in 0..4 {
+        let disk = &net.nodes[usize::from(place)].disk;
+        let states: Vec<State> = disk.iter().map(|record| wire::decode::<Entry>(record).unwrap().state).collect();
+        let left = |state: &State| state.timeout.is_some() || state.high_tc.is_some();
+        let (first, last) = (states.iter().position(left).unwrap(), states.iter().rposition(left).unwrap());
+        assert!(first > 5 && last - first <= 2 && last + 10 < states.len(), "{first} to {last} of {}", states.len());
+        assert!(states[first..=last].iter().all(left));
+        let ended = states[last].high_tc.as_ref().unwrap().round;
+        assert!(ended >= states[first - 1].last_voted, "the vote after the failed round comes with what ended it");
+        let again = restore(place, &disk[..=last], false).unwrap();
+        assert_eq!((again.round(), again.last_voted()), (ended + 1, states[last].last_voted));
+    }
+}
+
+/// A timeout certificate of a round that is over is checked, and not taken up again.
+#[test]
+fn an_old_timeout_certificate_is_not_kept() {
+    let blocks = chain(3);
+    let mut machine = replica();
+    blocks.iter().for_each(|block| hear(&mut machine, block).unwrap());
+    let old = tc(&[1, 2, 3], 1, &genesis());
+    let answer =
+        SyncResponse { chain: CHAIN, epoch: EPOCH, blocks: List::default(), qc: blocks[1].qc.clone(), tc: Some(old) };
+    hear(&mut machine, &answer).unwrap();
+    assert_eq!((machine.round(), &machine.state.high_tc), (3, &None));
+    let failed = tc(&[1, 2, 3], 3, &blocks[2].qc);
+    hear(&mut machine, &SyncResponse { tc: Some(failed.clone()), ..answer }).unwrap();
+    assert_eq!((machine.round(), &machine.state.high_tc), (4, &Some(failed)));
 }

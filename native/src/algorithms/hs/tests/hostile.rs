@@ -176,7 +176,7 @@ fn evidence_that_proves_nothing() {
     );
 }
 
-/// tari-ootle #2649: one author with two timeouts counts once, and gives evidence.
+/// tari-ootle #2649: of two timeouts of one author the first counts, once, and both are evidence.
 #[test]
 fn two_timeouts_of_one_author_count_once() {
     let mut machine = replica();

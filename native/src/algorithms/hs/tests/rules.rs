@@ -136,6 +136,7 @@ pub(super) fn chain(count: u64) -> Vec<Proposal> {
     chain
 }
 
+/// libhotstuff #21: the certificate within a proposal is verified when the proposal comes.
 #[test]
 fn rule_1_a_proposal_is_of_its_leader_and_follows_a_certificate() {
     let mut machine = replica();
@@ -171,7 +172,10 @@ fn a_certificates_round_is_its_blocks_round() {
     hear(&mut machine, &first).unwrap();
     // A faulty quorum signs the block of round 1 as one of round 4.
     let lie = qc(4, first.id());
-    refuse(&mut machine, &proposal(5, lie, None, b"b"), "which is of round 1");
+    refuse(&mut machine, &proposal(5, lie.clone(), None, b"b"), "which is of round 1");
+    refuse(&mut machine, &timeout(1, 5, lie.clone(), None), "which is of round 1");
+    let answer = SyncResponse { chain: CHAIN, epoch: EPOCH, blocks: List::default(), qc: lie, tc: None };
+    refuse(&mut machine, &answer, "which is of round 1");
     // An honest certificate with the round inflated is forged.
     let mut inflated = qc(1, first.id());
     inflated.round = 8;
@@ -179,6 +183,17 @@ fn a_certificates_round_is_its_blocks_round() {
     let mut apart = proposal(2, qc(1, first.id()), None, b"b");
     apart.block.header.qc_round = 0;
     refuse(&mut machine, &apart, "and certifies");
+}
+
+/// The same lie told before the block is here: it commits nothing, for nobody could prove the commit.
+#[test]
+fn a_certificate_of_a_wrong_round_that_comes_before_its_block_commits_nothing() {
+    let mut machine = replica();
+    let blocks = chain(2);
+    hear(&mut machine, &blocks[0]).unwrap();
+    hear(&mut machine, &timeout(1, 8, qc(7, blocks[1].id()), None)).unwrap();
+    hear(&mut machine, &blocks[1]).unwrap();
+    assert_eq!((commits(&flush(&mut machine)), machine.committed().0), (Vec::new(), 0));
 }
 
 /// relab #285: a certificate of a block that is not here.
@@ -204,6 +219,7 @@ fn a_certificate_of_an_unknown_block_is_asked_for_and_not_voted_on() {
     assert_eq!(machine.committed().0, 1);
 }
 
+/// flow-go #105: a second proposal of a round is evidence, and stops nothing.
 #[test]
 fn rule_2_one_vote_a_round_and_never_backwards() {
     let mut machine = replica();
@@ -317,6 +333,22 @@ fn rule_5_commits_need_consecutive_rounds_and_go_oldest_first() {
     }
 }
 
+/// hotstuff_rs #16 and #28: a commit must not throw away what a second child of the committed block is judged by.
+#[test]
+fn another_child_of_the_last_committed_block_can_be_voted_for() {
+    let mut machine = replica();
+    let blocks = chain(3);
+    blocks.iter().for_each(|block| hear(&mut machine, block).unwrap());
+    flush(&mut machine);
+    assert_eq!(machine.committed(), (1, blocks[0].id()));
+    // A quorum that knew no certificate of round 2 gave rounds 3 and 4 up.
+    let known = qc(1, blocks[0].id());
+    let other = proposal(5, known.clone(), Some(tc(&[1, 2, 3], 4, &known)), b"other");
+    hear(&mut machine, &other).unwrap();
+    assert_eq!(votes(&mut machine), [vote(0, 5, other.id())]);
+    assert_eq!(machine.committed(), (1, blocks[0].id()));
+}
+
 #[test]
 fn the_three_chain_waits_for_one_more() {
     let blocks = chain(6);
@@ -330,6 +362,7 @@ fn the_three_chain_waits_for_one_more() {
     }
 }
 
+/// hotstuff_rs #24: rounds come together by messages, not by clocks alone.
 #[test]
 fn rule_6_who_is_not_faulty_alone_is_followed() {
     let mut machine = replica();
@@ -361,7 +394,8 @@ fn backoff_grows_in_integers_up_to_its_most() {
     assert_eq!(deadlines, [1500, 2250, 3375, 5000, 5000, 5000, 5000]);
 }
 
-/// libhotstuff #21 and flow-go #105: votes are counted for a block, one for each author.
+/// tari-ootle #2459: votes are counted for a block, not for its round: a stray signature never gets into a certificate.
+/// tari-ootle #2649: the first vote of an author stays, and the second is evidence.
 #[test]
 fn rule_7_votes_count_by_block_and_author() {
     // Place 0 leads round 4 and makes the certificate of round 3.
