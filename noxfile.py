@@ -345,7 +345,8 @@ def hostile(session: nox.Session) -> None:
     options = ("--config", f"{package}.opt-level=1", "--config", f"{package}.debug=false", "--features", "mutants")
     command = ("cargo", "test", "-p", "city-chain-native", "--locked", "--quiet", *options)
     inputs = session.posargs[0] if session.posargs else str(HOSTILE_INPUTS)
-    session.env["CARGO_INCREMENTAL"] = "0"  # built once; what an interrupted optimised build leaves does not always link
+    # Built once, and not incrementally: what an interrupted optimised build leaves behind does not always link.
+    session.env["CARGO_INCREMENTAL"] = "0"
     session.run(*command, "--test", "mutants", external=True)
     manifest = tomllib.loads((ROOT / "native" / "fuzz" / "Cargo.toml").read_text(encoding="utf-8"))
     known = {target["name"] for target in manifest["bin"]}

@@ -98,6 +98,10 @@ def test_four_agree() -> None:
     assert {one.silent for one in town.machines} == {False}
     assert all(one.committed[0] < one.high_qc[0] < one.round + 1 for one in town.machines)
     assert all(0 < one.pending < 3 for one in town.machines)
+    for one in town.machines:
+        waiting = one.waiting()
+        assert len([payload for _, _, payload in waiting if payload]) >= one.pending
+        assert all(one.block(block) == (round_, one.block(block)[1], payload) for round_, block, payload in waiting)
     effect = town.commits[0][5]
     assert len(effect.extra) < 1024
     others = [*VALIDATORS[:3], (Identity(b"\xee" * 32).id, 1)]
@@ -248,6 +252,7 @@ CASES = [
     Case(lambda payload, now: started().propose(payload, now), (b"", 0)),
     Case(lambda block, ok, now: started().payload_result(block, ok, now), (CHAIN, True, 0)),
     Case(started().leader_of, (0,)),
+    Case(lambda block: started().block(block), (CHAIN,)),
     Case(hs.payload_digest, (b"",)),
 ]
 REFUSED = [

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from city_chain import proofs, records
+from city_chain import abba, hs, proofs, records
 from city_chain.algorithms.tes import kem
 from city_chain.errors import InputError, ProtocolError, UnavailableError, VerificationError
 from city_chain.proofs import dpos, poh
@@ -80,6 +80,45 @@ POISONS: list[Callable[[], object]] = [
 ]
 
 
+ALONE = records.Identity(bytes(32))
+
+
+def hotstuff_proof() -> bytes:
+    """The proof of the first commit of a validator that is alone."""
+    machine = hs.HotStuff(bytes(32), 0, [(ALONE.id, 1)], ALONE, bytes(32))
+    machine.start(0)
+    while True:
+        for effect in hs.effects(machine):
+            match effect.kind:
+                case "persist":
+                    machine.durable(effect.number)
+                case "need_payload":
+                    machine.propose(bytes(32), 0)
+                case "validate":
+                    machine.payload_result(effect.block, True, 0)
+                case "commit":
+                    return effect.extra
+
+
+def subset_certificate() -> bytes:
+    """The certificate of a party that is alone."""
+    party = abba.Subset(bytes(32), 0, bytes(32), [(ALONE.id, 1)], ALONE)
+    party.input(b"x")
+    while True:
+        for kind, number, round_, data in party.drain():
+            match kind:
+                case "persist":
+                    party.durable(number)
+                case "validate":
+                    party.payload_result(number, True)
+                case "coin":
+                    party.coin_result(number, round_, True)
+                case "output":
+                    party.confirm(bytes(32))
+                case "confirmed":
+                    return data
+
+
 def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]]]:  # noqa: PLR0915
     """Every public callable by its qualified name, with arguments that are right."""
     r, d, p = records, dpos, poh
@@ -140,6 +179,8 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     make = {"height": 1, "previous": network, "unit": "u", "hlc": 1, "entries": batch.entries}
     add("Batch", r.Batch, city.epoch, **make)
     add("CommitCertificate.dpos", r.CommitCertificate.dpos, commit.certificate)
+    add("CommitCertificate.hotstuff", r.CommitCertificate.hotstuff, bytes(32), hotstuff_proof())
+    add("CommitCertificate.abba", r.CommitCertificate.abba, subset_certificate())
     add("CommitCertificate.verify", commit.verify, city.epoch, batch.header)
     add("Receipt", r.Receipt, availability, city.epoch, batch, commit, 0)
     add("Receipt.many", r.Receipt.many, [availability], city.epoch, batch, commit, [0])

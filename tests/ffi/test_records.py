@@ -446,7 +446,9 @@ def test_secrets_do_not_come_out(city):
     assert "31 bytes" in str(error.value)
     assert master.hex()[:8] not in str(error.value)
     assert not hasattr(identity, "__dict__")
-    assert not [name for name in dir(identity) if "secret" in name or "master" in name or "seed" in name]
+    told = [name for name in dir(identity) if "secret" in name or "master" in name or "seed" in name]
+    assert told == ["child_seed"], "which makes the seed of one node out of a master seed that its caller has"
+    assert Identity.child_seed(master, b"node", 0) not in shown.encode()
 
 
 def test_identities_sign_messages_in_a_domain_of_their_own(city):

@@ -208,7 +208,7 @@ class TcpTransport:
         threads += self._door.close()
         give_up = monotonic() + _CLOSE_WAIT_S
         for thread in threads:
-            if thread is not current_thread():
+            if thread is not current_thread() and thread.ident is not None:  # who has not begun ends when it begins
                 thread.join(max(0.0, give_up - monotonic()))
 
     def __enter__(self) -> Self:
