@@ -104,6 +104,7 @@ CALLS: dict[str, tuple[Call, Right]] = {
     "transaction touched": (lambda city, value: city.transaction(b"x", touched=value), or_none(each(is_payload))),
     "transaction seal": (lambda city, value: city.transaction(b"x", seal=value), or_none(never)),
     "send payload": (lambda city, value: city.send(value), is_payload),
+    "send touched": (lambda city, value: city.send(b"x", touched=value), each(is_payload)),
     "send seal": (lambda city, value: city.send(b"x", seal=value), or_none(never)),
     "send deadline_s": (lambda city, value: city.send(b"x", deadline_s=value), is_time),
     "send_many payloads": (lambda city, value: city.send_many(value), each(is_payload)),
@@ -132,6 +133,8 @@ CALLS: dict[str, tuple[Call, Right]] = {
     "repair deadline_s": (lambda city, value: city.repair(deadline_s=value), is_time),
     "stop_node node": (lambda city, value: city.stop_node(value), never),
     "start_node node": (lambda city, value: city.start_node(value), never),
+    "move_out node": (lambda city, value: city.move_out(value, os.devnull), never),
+    "move_out path": (lambda city, value: city.move_out(bytes(32), value), never),
     "elect validators": (lambda city, value: city.elect(value), never),
     "elect deadline_s": (lambda city, value: city.elect(4, deadline_s=value), is_time),
     "use sending": (lambda city, value: city.use(value), never),
@@ -174,7 +177,7 @@ def test_the_calls_name_every_argument_of_every_public_function() -> None:
     assert arguments == CALLS.keys()
     assert set(inspect.signature(City.local).parameters) == {"path", *SETTINGS, *PARTS}
     assert set(inspect.signature(City.create).parameters) == {"path", "settings"}
-    assert set(inspect.signature(City.open).parameters) == {"path"}
+    assert set(inspect.signature(City.open).parameters) == {"path", "elsewhere"}
     assert {field.name for field in dataclasses.fields(Settings)} == set(SETTINGS)
 
 
