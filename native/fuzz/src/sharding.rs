@@ -99,7 +99,7 @@ fn keys_of(layout: &Layout, shard: u16) -> Vec<[u8; 32]> {
 /// Right bytes, as they are or spoilt at one place.
 fn spoilt(script: &mut Script<'_>, from: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = from[usize::from(script.byte()) % from.len()].clone();
-    if script.byte() % 2 == 0 {
+    if script.byte().is_multiple_of(2) {
         let at = script.short() % bytes.len();
         bytes[at] ^= script.byte();
     }

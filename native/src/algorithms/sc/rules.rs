@@ -130,7 +130,8 @@ impl State {
             // After a boundary some of the keys may be elsewhere: then nobody can say it any more.
             let mut own = manifest.keys_of(self.shard);
             let mut held = open.keys.to_vec();
-            (own.sort_unstable(), held.sort_unstable());
+            own.sort_unstable();
+            held.sort_unstable();
             return Some(if own == held { say(self.shard, Verdict::Prepared) } else { None });
         }
         let tombstone = self.tombstones.get(txid)?;
@@ -180,7 +181,7 @@ impl State {
             return Err(Error::protocol(format!("shards: shard {} is not listed", self.shard)));
         }
         let (layout, decides) = (self.layout(), self.decides(manifest));
-        if manifest.layout < layout.since() && !(decides && !self.may_arrive(manifest)) {
+        if manifest.layout < layout.since() && (!decides || self.may_arrive(manifest)) {
             return Err(Error::protocol(format!(
                 "shards: the layout of epoch {} is over; that of epoch {} has begun",
                 manifest.layout,

@@ -136,7 +136,7 @@ fn every_prefix_of_a_journal_restores() {
         machine.start(0).unwrap();
         assert!(machine.round() >= machine.last_voted() && machine.state.high_qc.round >= machine.state.locked);
         let snapshot = machine.snapshot().unwrap();
-        let again = restore(2, &[snapshot.clone()], false).unwrap();
+        let again = restore(2, std::slice::from_ref(&snapshot), false).unwrap();
         assert_eq!(again.snapshot().unwrap(), snapshot);
     }
     assert!(last > 15, "{last}");
