@@ -339,7 +339,9 @@ class Embedded:
         silent = [node.hex()[:16] for node in delegates if node in self._stopped or node in away]
         if silent:
             running = len(delegates) - len(silent)
-            raise UnavailableError(f"delegates-to-be that run (not: {', '.join(silent)})", len(delegates), running)
+            raise UnavailableError(
+                f"delegates-to-be that run (stopped or silent: {', '.join(silent)})", len(delegates), running
+            )
         self.engine.recover(deadline)
         if self.journal.pending():
             raise UnavailableError("elect: sends are begun and not ended; open the city again to settle them", 0, 0)

@@ -495,7 +495,7 @@ def test_a_lost_journal_is_never_voted_without(engine: str) -> None:
         city.send(b"five", deadline_s=20).verify(city.trust)
 
 
-@pytest.mark.parametrize("engine", AGREEING)
+@pytest.mark.parametrize("engine", ["hotstuff"])  # an ABBA journal of a height that is over is of no use to anybody
 def test_a_damaged_journal_is_not_voted_with(engine: str) -> None:
     storage = Kept()
     with opened(engine, storage) as city:
@@ -523,7 +523,7 @@ def test_a_city_of_dpos_stays_one() -> None:
     with opened("dpos", storage) as city:
         receipt.verify(city.trust)
         assert city.send(b"two").certificate.engine == "dpos"
-    with pytest.raises(InputError, match="made with"):
+    with pytest.raises(InputError, match="the city that is there has"):
         opened("hotstuff", storage).close()
 
 

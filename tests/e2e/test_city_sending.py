@@ -266,7 +266,7 @@ def test_faults_everywhere(fault: Fault) -> None:
 @pytest.mark.parametrize("name", FAULTS)
 def test_many_threads_among_faults(name: str) -> None:
     """Eight threads send, and others repair and check meanwhile, with a delegate and two holders that are not well."""
-    with Bench(nodes=16) as bench, ThreadPoolExecutor(10) as pool:
+    with Bench(nodes=16, engine="dpos") as bench, ThreadPoolExecutor(10) as pool:
         city = bench.city
         kept = [city.send(b"kept %d" % at).tx_id for at in range(10)]
         bench.fault([*bench.delegates[:1], *bench.holders[:2]], FAULTS[name])
@@ -301,7 +301,8 @@ def test_one_faulty_delegate(fault: Fault) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name != "slow"])
 def test_two_faulty_delegates(name: str) -> None:
-    with Bench(nodes=14) as bench:
+    # In bundles that a bit flips in, most messages of a machine stay right: other engines get through in the end.
+    with Bench(nodes=14, engine="dpos") as bench:
         city = bench.city
         bench.fault(bench.delegates[:2], FAULTS[name])
         kept = city.transaction(b"kept")

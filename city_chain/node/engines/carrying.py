@@ -112,6 +112,9 @@ class _Carrier:
         addresses = engine._roster.members().addresses
         validators = engine._ledger.epoch.validators.items
         there = [node for node, _ in validators if node in addresses]
+        self.trouble += [
+            f"delegate {node.hex()[:8]} is not logged in" for node, _ in validators if node not in addresses
+        ]
         begin = messages.message("agree", [bytes([BEGIN])])
         first = dict.fromkeys(there, begin) if case is None else engine._dealt(case, there)
         now = engine._clock.monotonic()
