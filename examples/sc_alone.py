@@ -139,6 +139,7 @@ def main() -> None:
         assert [ask(ports[shard], b"end", second.txid) for shard in (1, 2)] == [[b"aborted"], [b"refused"]]
     finally:
         child.stdin.close()  # the child ends with its input
+        child.stdout.close()
         child.wait(TIMEOUT_S)
 
 

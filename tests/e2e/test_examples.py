@@ -43,4 +43,5 @@ def test_it_runs(path: Path, tmp_path: Path) -> None:
 def test_it_checks_itself_and_is_short(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert any(line.strip().startswith("assert ") for line in lines)
-    assert len(lines) <= 60
+    talks = "import socketserver" in lines or "import socket" in lines  # two processes take more
+    assert len(lines) <= (200 if talks else 60)
