@@ -67,8 +67,10 @@ class Bodies:
 
     def offer(self, digest: bytes, body: bytes) -> None:
         """Keeps a body that was judged in memory, so that it can be proposed and voted on; the newest few."""
-        self._offered.pop(digest, None)
-        self._offered[digest] = self._ledger.tip.height, body
+        height = self._ledger.tip.height
+        # What was offered for an earlier end of the ledger is committed, or never will be.
+        self._offered = {known: kept for known, kept in self._offered.items() if known != digest and kept[0] >= height}
+        self._offered[digest] = height, body
         while len(self._offered) > _OFFERED_MAX:
             del self._offered[next(iter(self._offered))]
 
