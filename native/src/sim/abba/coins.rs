@@ -25,7 +25,7 @@ pub struct Share {
 }
 
 impl Record for Share {
-    const TAG: [u8; 4] = *b"CCsh";
+    const TAG: [u8; 4] = *b"CCgs";
     const VERSION: u16 = 1;
     const NAME: &'static str = "coin share of a simulation";
     const LEN_MAX: usize = SHARE_LEN + 64;

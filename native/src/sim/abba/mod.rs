@@ -3,7 +3,7 @@
 //! | message | what it is |
 //! |---|---|
 //! | `CCab`, `CCsu` | of the machines ([`Abba`], [`Subset`]), as they are |
-//! | `CCsh` | a share of a coin, shown when the machine asks for it |
+//! | `CCgs` | a share of a coin, shown when the machine asks for it |
 //! | `CCsq` | from a party whose patience is over: whoever is ahead says its last word of that slot again |
 //!
 //! [`Agreements`] agree on one bit; [`Subsets`] make one common subset after another. With [`Scheme::Bls`] a run is the same

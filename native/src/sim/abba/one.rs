@@ -138,7 +138,7 @@ impl Party {
 
     fn take(&mut self, from: u16, message: &[u8], turn: &mut Turn) -> Result<()> {
         match message.first_chunk::<4>() {
-            Some(b"CCsh") => {
+            Some(b"CCgs") => {
                 let share: Share = wire::decode(message)?;
                 let round = share.round;
                 self.coins.hear(&self.city, from, share)?;

@@ -219,7 +219,7 @@ impl Party {
 
     fn take(&mut self, from: u16, message: &[u8], turn: &mut Turn) -> Result<()> {
         let at = match message.first_chunk::<4>() {
-            Some(b"CCsh") => return self.take_share(from, message, turn),
+            Some(b"CCgs") => return self.take_share(from, message, turn),
             Some(b"CCsq") => {
                 let Query { slot: at } = wire::decode(message)?;
                 if let Some(slot) = self.slots.get_mut(&at).filter(|slot| slot.done()) {

@@ -175,7 +175,7 @@ fn the_bytes_of_shares_and_queries_are_pinned() {
     let share = Share { slot: 5, of: 2, round: 1, share: Bytes::new("share", vec![9]).unwrap() };
     assert_eq!(
         hex(&wire::encode(&share).unwrap()),
-        "434373680100050000000000000002000100000001000000".to_owned() + "09"
+        "434367730100050000000000000002000100000001000000".to_owned() + "09"
     );
     assert_eq!(hex(&wire::encode(&Query { slot: 5 }).unwrap()), "4343737101000500000000000000");
 }

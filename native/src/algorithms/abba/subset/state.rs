@@ -93,7 +93,7 @@ impl Measured for Input {
 }
 
 impl Record for Inputs<Input> {
-    const TAG: [u8; 4] = *b"CCsj";
+    const TAG: [u8; 4] = *b"CCas";
     const VERSION: u16 = 1;
     const NAME: &'static str = "subset journal";
     const LEN_MAX: usize = 256 << 20;
