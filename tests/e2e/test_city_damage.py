@@ -218,7 +218,7 @@ def test_a_delegate_that_says_it_is_behind_holds_nobody_up() -> None:
 def test_one_fetch_gives_no_more_than_an_answer_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("city_chain.node.holder._ANSWER_BYTES_MAX", 10_000)
     with opened(Kept()) as city:
-        receipts = [city.send(bytes(4_000)) for _ in range(12)]
+        receipts = [city.send(bytes(4_000)) for _ in range(30)]
         city.settle()
         by_node: dict[bytes, list[tuple[bytes, int]]] = {}
         for receipt in receipts:
