@@ -495,17 +495,16 @@ def test_a_lost_journal_is_never_voted_without(engine: str) -> None:
         city.send(b"five", deadline_s=20).verify(city.trust)
 
 
-@pytest.mark.parametrize("engine", ["hotstuff"])  # an ABBA journal of a height that is over is of no use to anybody
-def test_a_damaged_journal_is_not_voted_with(engine: str) -> None:
+def test_a_damaged_journal_is_not_voted_with() -> None:
+    """Of HotStuff: an ABBA journal of a height that is over is of no use to anybody, and dropped unread."""
     storage = Kept()
-    with opened(engine, storage) as city:
+    with opened("hotstuff", storage) as city:
         city.send(b"one")
         at = next(at for at, node in enumerate(city.nodes()) if node.delegate)
     rows = {key: row for key, row in own_rows(storage, at).items() if row}
-    if not rows:
-        pytest.skip("this engine keeps no journal between heights")
+    assert rows
     storage.put_many({key: row[:-1] for key, row in rows.items()})
-    with opened(engine, storage) as city:
+    with opened("hotstuff", storage) as city:
         assert [node.votes for node in city.nodes() if node.delegate].count(False) == 1
         city.send(b"two", deadline_s=20).verify(city.trust)
 
