@@ -50,6 +50,8 @@ FUZZ_SECONDS = 30
 HOSTILE_TARGETS = ("hotstuff", "abba", "sharding")
 HOSTILE_INPUTS = 1_000_000
 ELSEWHERE = ("--ignore=tests/test_wheel.py",)  # the task `wheel` builds what these look at
+# One process for each core, and who is done takes over tests of another. `-- -n 0` runs them in one process, in order.
+ON_EVERY_CORE = ("--numprocesses=auto", "--dist=worksteal")
 
 
 # --- starting from nothing -------------------------------------------------------------------------------------------
@@ -190,7 +192,12 @@ def rust_tests(session: nox.Session) -> None:
 
 def python_tests(session: nox.Session, *options: str) -> None:
     """Unit tests, tests across the boundary, doctests."""
-    session.run("pytest", "-m", "not e2e and not bench", *ELSEWHERE, *options)
+    session.run("pytest", "-m", "not e2e and not bench", *ELSEWHERE, *ON_EVERY_CORE, *options)
+
+
+def end_to_end_tests(session: nox.Session, *options: str) -> None:
+    """Whole pipelines, processes and files."""
+    session.run("pytest", "-m", "e2e", *ON_EVERY_CORE, *options)
 
 
 def import_smoke(session: nox.Session) -> None:
@@ -230,7 +237,7 @@ def python(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Whole pipelines, processes and files."""
     sync(session, "test")
-    session.run("pytest", "-m", "e2e", *session.posargs)
+    end_to_end_tests(session, *session.posargs)
 
 
 @nox.session(name="all")
@@ -242,7 +249,7 @@ def everything(session: nox.Session) -> None:
         ("rust: the workspace's tests", lambda: rust_tests(session)),
         ("smoke: build and import", lambda: (sync(session, "test"), import_smoke(session))),
         ("python: unit, boundary, doctests", lambda: python_tests(session, "-q")),
-        ("end to end", lambda: session.run("pytest", "-q", "-m", "e2e")),
+        ("end to end", lambda: end_to_end_tests(session, "-q")),
     )
     for number, (title, step) in enumerate(steps, start=1):
         start = time.monotonic()
