@@ -1,4 +1,4 @@
-"""``city-chain lab engines|counts|replay``: the commit engines in the simulator, without any city."""
+"""``city-chain lab engines|counts|twins|replay``: the commit engines in the simulator, without any city."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _EVENT_KINDS_SHOWN = 40
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Does one of the three; 1 if a run broke a rule or a count is off."""
+    """Does one of the four; 1 if a run broke a rule or a count is off."""
     actions: dict[str, Callable[[argparse.Namespace, Console], int]]
-    actions = {"engines": _engines, "counts": _counts, "replay": _replay}
+    actions = {"engines": _engines, "counts": _counts, "twins": _twins, "replay": _replay}
     return actions[args.action](args, console)
 
 
@@ -76,6 +76,28 @@ def _counts(args: argparse.Namespace, console: Console) -> int:
     )
     _table(rows, args.json, console, columns)
     return 0 if all(row["ok"] for row in rows) else 1
+
+
+def _twins(args: argparse.Namespace, console: Console) -> int:
+    rows: list[dict[str, Any]] = []
+    failed = 0
+    each = args.scenarios if args.only is None else 1
+    with console.progress("scenarios", len(args.validators) * each) as progress:
+        for validators in args.validators:
+            before = (len(rows) + failed) * each
+
+            def show(done: int, before: int = before) -> None:
+                progress.to(before + done)
+
+            try:
+                report = sim.twins(validators, args.scenarios, args.seed, only=args.only, on_progress=show)
+                rows.append({"validators": validators, "seed": args.seed, **report._asdict()})
+            except CityChainError as error:
+                failed += 1
+                console.complain(f"{validators} validators: {error}")
+    columns = [(name, name, "{:,}".format) for name in ("validators", *sim.TwinsReport._fields)]
+    _table(rows, args.json, console, columns)
+    return 1 if failed else 0
 
 
 def _replay(args: argparse.Namespace, console: Console) -> int:

@@ -6,16 +6,15 @@ import argparse
 import textwrap
 from collections.abc import Sequence
 
-__all__ = ["ENGINES", "FILE_BYTES_MAX", "KEY_KINDS", "build", "parse"]
+from city_chain.cli import lab_parser
+
+__all__ = ["FILE_BYTES_MAX", "KEY_KINDS", "build", "parse"]
 
 FILE_BYTES_MAX = 64 << 20
 """The most bytes of one file: what one transaction may carry."""
 
 KEY_KINDS = ("x-wing", "sntrup761-x25519", "ml-dsa-44", "ml-dsa-65", "ml-dsa-87")
 """The kinds of keys that `keygen` makes, the usual one first."""
-
-ENGINES = ("hotstuff", "abba", "dpos")
-"""The commit engines that the lab compares, the default of cities first."""
 
 _PASSPHRASES = (
     "The passphrase is the one line of --passphrase-file FILE; else what the variable CITY_CHAIN_PASSPHRASE holds; "
@@ -74,7 +73,7 @@ def build() -> argparse.ArgumentParser:
     ):
         _add_common(add(commands), argparse.SUPPRESS, as_json=argparse.SUPPRESS)
     _ec(commands)
-    _lab(commands)
+    lab_parser.add(commands)
     return parser
 
 
@@ -520,138 +519,3 @@ def _ec_sets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--original", metavar="FILE", type=_named, help="the original or what is left of it, of one file"
     )
-
-
-def _lab(commands: _Commands) -> None:
-    """The commands that run the commit engines in the simulator, without any city."""
-    parser = commands.add_parser(
-        "lab",
-        help="the commit engines in the simulator: compared, counted, replayed; needs no city",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=textwrap.fill(
-            "Runs the commit engines on a simulated network: virtual time, and all chance from one seed. The same seed "
-            "gives the same run, byte for byte, on every machine.",
-            88,
-        ),
-        epilog=_LAB_EXAMPLES,
-    )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    engines = _lab_action(
-        actions,
-        "engines",
-        "compare the engines on one workload",
-        "hotstuff: one leader after another proposes, two rounds of votes commit, and a failed leader costs one "
-        "timeout. abba: no leader and no clock, all propose and agree on which proposals count; it gets on however "
-        "late messages are, and pays with messages. dpos: one round of votes, the cheapest, and the one whose faulty "
-        "leader can stop a height. Messages and bytes are those of all validators; CPU is of all of them together, "
-        "each checking every signature itself. One line for each run.",
-        ["engines", "engines --validators 4,7,10,31,100 --json > engines.jsonl", "engines --seed 9 --latency-ms 80"],
-    )
-    engines.add_argument(
-        "--engines",
-        metavar="NAMES",
-        type=_engine_names,
-        help=f"which, with commas between them, of {','.join(ENGINES)} (default: all that this build simulates)",
-    )
-    counts = _lab_action(
-        actions,
-        "counts",
-        "messages, hops and rounds beside those that theory gives",
-        "Calm runs in which each hop takes the same time. Exit status 1 if a count is further from theory than its "
-        "tolerance.",
-        ["counts", "counts --validators 4,31"],
-    )
-    replay = _lab_action(
-        actions,
-        "replay",
-        "run one seed again and show what happens",
-        "What a failed run prints is this command with the seed in it. Shows how often each kind of event happens, "
-        "virtual time, and the digest of all events: equal digests are equal runs. --json gives every event.",
-        ["replay --engine hotstuff --validators 4 --seed 7", "replay --engine dpos --validators 4 --seed 7 --events"],
-    )
-    replay.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="which (default: %(default)s)")
-    replay.add_argument("--events", action="store_true", help="show every event on a line")
-    replay.add_argument("--validators", type=_positive, default=4, metavar="N", help="how many (default: 4)")
-    for action in (engines, counts):
-        action.add_argument(
-            "--validators", type=_numbers, default=(4, 7, 10), metavar="N[,N…]", help="how many (default: 4,7,10)"
-        )
-    for action in (engines, counts, replay):
-        action.add_argument("--seed", type=_seed, default=1, metavar="N", help="all chance (default: 1)")
-    for action in (engines, replay):
-        action.add_argument("--slots", type=_positive, default=10, metavar="N", help="commits of a run (default: 10)")
-        action.add_argument("--batch", type=_positive, default=1024, metavar="N", help="bytes of each (default: 1024)")
-        action.add_argument(
-            "--latency-ms",
-            type=_milliseconds,
-            default=0.5,
-            metavar="MS",
-            help="a hop, give or take a tenth (default: 0.5)",
-        )
-        action.add_argument(
-            "--timeout-ms",
-            type=_milliseconds,
-            metavar="MS",
-            help="how long validators wait for a leader (default: 200 hops, at least 100)",
-        )
-
-
-_LAB_EXAMPLES = """Examples:
-  city-chain lab engines
-  city-chain lab engines --validators 4,31,100 --json > engines.jsonl
-  city-chain lab counts
-  city-chain lab replay --engine hotstuff --validators 4 --seed 7 --events
-
-city-chain lab ACTION --help says more."""
-
-
-def _lab_action(
-    actions: _Commands, name: str, summary: str, more: str, examples: Sequence[str]
-) -> argparse.ArgumentParser:
-    parser = actions.add_parser(
-        name,
-        help=summary,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=textwrap.fill(f"{summary[0].upper()}{summary[1:]}. {more}", 88),
-        epilog="\n".join(["Examples:", *(f"  city-chain lab {example}" for example in examples)]),
-    )
-    parser.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="output for programs: JSON, one a line"
-    )
-    return parser
-
-
-def _engine_names(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in ENGINES]:
-        raise argparse.ArgumentTypeError(f"there is no engine {unknown[0]!r}, only {', '.join(ENGINES)}")
-    return names
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.isascii() and part.isdigit() and len(part) < 4 and 1 <= int(part) <= 256 for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r}: numbers from 1 to 256 with commas between them are needed")
-    return tuple(int(part) for part in parts)
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 9 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}: a number above 0 is needed")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 2**64):
-        raise argparse.ArgumentTypeError(f"{text!r}: a number from 0 to 2^64 - 1 is needed")
-    return int(text)
-
-
-def _milliseconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 60_000:
-        raise argparse.ArgumentTypeError(f"{text!r}: a time from 0 to 60000 ms is needed")
-    return value

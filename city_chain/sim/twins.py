@@ -28,7 +28,12 @@ class TwinsReport(NamedTuple):
 
 
 def twins(
-    validators: int, scenarios: int, seed: int = 1, *, on_progress: Callable[[int], object] | None = None
+    validators: int,
+    scenarios: int,
+    seed: int = 1,
+    *,
+    only: int | None = None,
+    on_progress: Callable[[int], object] | None = None,
 ) -> TwinsReport:
     """Runs scenarios of HotStuff in which f of n validators run twice, with the same key, on all cores.
 
@@ -42,18 +47,23 @@ def twins(
         validators: 4 to 10; (n - 1) // 3 of them run twice.
         scenarios: At most 1,000,000,000.
         seed: Which ones are drawn.
+        only: The number of the one scenario that is run, from 0; it is the same one as among all. Default: all.
         on_progress: Called with the number of scenarios that are done; it may raise to stop.
 
     Raises:
         InputError: A number is out of range.
         ProtocolError: Honest machines disagree, one of them is accused, or a whole network makes no progress. The
-            message names the scenario.
+            message names the scenario, and the command that runs it again.
 
     Example:
         >>> report = twins(4, 16)
         >>> report.scenarios, report.healed, report.commits > 16
         (16, 2, True)
+        >>> twins(4, 100_000, only=77_777).scenarios
+        1
     """
+    if only is not None:
+        return TwinsReport(*_native.sim_twins(validators, scenarios, seed, only, 1))
     total, first = TwinsReport(0, 0, 0, 0, 0), 0
     while True:
         count = min(_CHUNK, scenarios - first) if scenarios > first else 0

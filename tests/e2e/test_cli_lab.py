@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from city_chain import sim
-from city_chain.cli import parser
+from city_chain.cli import lab_parser
 
 pytestmark = pytest.mark.e2e
 
@@ -79,12 +79,41 @@ def test_a_seed_is_replayed(cli: Any, engine: str) -> None:
     assert [row["at"] for row in events] == sorted(row["at"] for row in events)
 
 
+def test_twins_of_some_numbers_of_validators(cli: Any) -> None:
+    words = ["lab", "twins", "--validators", "4,5", "--scenarios", "40", "--seed", "3"]
+    said = rows(cli.good(*words, "--json"))
+    assert said == [{"validators": count, "seed": 3, **sim.twins(count, 40, seed=3)._asdict()} for count in (4, 5)]
+    assert [(row["scenarios"], row["healed"]) for row in said] == [(40, 5)] * 2
+    table = cli.good(*words).splitlines()
+    assert table[0].split() == ["validators", *sim.TwinsReport._fields]
+    assert [line.replace(",", "").split() for line in table[1:]] == [
+        [str(value) for name, value in row.items() if name != "seed"] for row in said
+    ]
+
+
+def test_one_scenario_of_twins_is_run_again(cli: Any) -> None:
+    words = ["lab", "twins", "--validators", "4", "--scenarios", "40", "--json"]
+    alone = [rows(cli.good(*words, "--only", str(number)))[0] for number in (0, 39)]
+    assert [(row["scenarios"], row["healed"]) for row in alone] == [(1, 1), (1, 0)]
+    assert alone[1] == {"validators": 4, "seed": 1, **sim.twins(4, 40, only=39)._asdict()}
+    parts = [sim.twins(4, 40, only=number) for number in range(40)]
+    assert tuple(map(sum, zip(*parts, strict=True))) == sim.twins(4, 40)
+
+
+def test_twins_that_cannot_be_are_told_of_and_the_others_go_on(cli: Any) -> None:
+    done = cli("lab", "twins", "--validators", "4,11", "--scenarios", "8", "--json")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"city-chain: 11 validators: ")
+    assert [row["validators"] for row in rows(done.stdout.decode())] == [4]
+    assert b"at most" in cli("lab", "twins", "--validators", "4", "--scenarios", "8", "--only", "8").stderr
+
+
 def test_help_teaches_and_loads_nothing(cli: Any) -> None:
-    for action in ("engines", "counts", "replay"):
+    for action in ("engines", "counts", "twins", "replay"):
         said = cli.good("lab", action, "--help")
         assert "Examples:" in said
         assert f"city-chain lab {action}" in said
-    assert set(sim.ENGINES) == set(parser.ENGINES) & set(sim.PROTOCOLS)
+    assert set(sim.ENGINES) == set(lab_parser.ENGINES) & set(sim.PROTOCOLS)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +128,9 @@ def test_help_teaches_and_loads_nothing(cli: Any) -> None:
         ["engines", "--slots", "0"],
         ["engines", "--latency-ms", "nan"],
         ["replay", "--engine", "sc"],
+        ["twins", "--scenarios", "0"],
+        ["twins", "--scenarios", "1000000001"],
+        ["twins", "--only", "-1"],
         ["counts", "--validators", "x"],
         [],
     ],

@@ -175,7 +175,8 @@ impl Twins {
         outcome.map_err(|error| {
             let (validators, seed) = (self.keys.len(), self.seed);
             Error::protocol(format!(
-                "twins: {error}; scenario {number} of {scenarios}, {validators} validators, seed {seed}: {phases:?}"
+                "twins: {error}; {phases:?}; replay: city-chain lab twins --validators {validators} --scenarios {scenarios} \
+                 --seed {seed} --only {number}"
             ))
         })
     }
