@@ -31,7 +31,7 @@ def public() -> Iterator[tuple[str, object, bool]]:
                 continue
             yield f"{module.__name__}.{name}", thing, True
             if inspect.isclass(thing):
-                for member, value in vars(thing).items():
+                for member, value in sorted(vars(thing).items()):  # PyO3 lists properties in any order
                     if not member.startswith("_"):
                         yield f"{module.__name__}.{name}.{member}", value, False
 

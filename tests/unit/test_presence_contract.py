@@ -432,7 +432,9 @@ def test_caps_of_the_fields(presence: LeaseTable) -> None:
     assert presence.revision() == 2
 
 
-@pytest.mark.parametrize("wrong", [None, 1.5, "text", bytearray(b"n"), [1], object(), True], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [None, 1.5, "text", bytearray(b"n"), [1], object(), True], ids=lambda wrong: type(wrong).__name__
+)
 def test_wrong_types(presence: LeaseTable, wrong: object) -> None:
     presence.register(0.0, entry(b"a", 1), ttl=30.0)
     fine = entry(b"a", 2)

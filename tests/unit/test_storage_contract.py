@@ -182,7 +182,7 @@ def test_longest_keys_and_the_first_too_long(storage: Storage) -> None:
 WRONG_TYPES = [None, 1, 1.5, "text", bytearray(b"k"), memoryview(b"k"), [b"k"], object(), True]
 
 
-@pytest.mark.parametrize("wrong", WRONG_TYPES, ids=repr)
+@pytest.mark.parametrize("wrong", WRONG_TYPES, ids=lambda wrong: type(wrong).__name__)
 def test_wrong_types(storage: Storage, wrong: object) -> None:
     storage.put_many({b"k": b"v"})
     calls: list[Callable[[], object]] = [

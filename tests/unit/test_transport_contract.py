@@ -267,7 +267,7 @@ def test_a_handler_that_raises(wire: Wire, raised: BaseException, seen: type[Cit
 @pytest.mark.parametrize(
     "result",
     [None, [], [b"a"], [b"a", b"b", b"c"], b"ab", bytearray(b"ab"), "ab", 2, iter([b"a", b"b"]), {b"a": 1, b"b": 2}],
-    ids=repr,
+    ids=["None", "none", "one", "three", "bytes", "bytearray", "str", "int", "iterator", "dict"],
 )
 def test_a_wrong_number_or_kind_of_answers(wire: Wire, result: object) -> None:
     wire.serve(lambda _: result, "x")  # type: ignore[arg-type, return-value]
