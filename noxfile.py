@@ -50,8 +50,9 @@ FUZZ_SECONDS = 30
 HOSTILE_TARGETS = ("hotstuff", "abba", "sharding")
 HOSTILE_INPUTS = 1_000_000
 ELSEWHERE = ("--ignore=tests/test_wheel.py",)  # the task `wheel` builds what these look at
-# One process for each core, and who is done takes over tests of another. `-- -n 0` runs them in one process, in order.
+# Tests in several processes, where who is done takes over tests of another. `-- -n 0` runs them in one, in order.
 ON_EVERY_CORE = ("--numprocesses=auto", "--dist=worksteal")
+TWICE_ON_EVERY_CORE = (f"--numprocesses={2 * (os.cpu_count() or 1)}", "--dist=worksteal")
 
 
 # --- starting from nothing -------------------------------------------------------------------------------------------
@@ -104,6 +105,9 @@ def main(arguments: list[str]) -> int:
     environment = dict(os.environ)
     environment["PATH"] = str(Path(uv).parent) + os.pathsep + environment.get("PATH", "")
     environment.pop("VIRTUAL_ENV", None)
+    # The tests start hundreds of interpreters: none of them should compile the whole package anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / ".nox" / "pycache"))
     environment.setdefault("UV_SYSTEM_CERTS", "true")  # the machine's own list, as pip and cargo have it
     environment.setdefault("UV_PYTHON", sys.executable if sys.version_info >= (3, 12) else python_at(VERSIONS[0]))
     command = [uv, "run", "--locked", "--only-group", "task", "nox", "-f", str(ROOT / "noxfile.py"), "-s"]
@@ -196,8 +200,8 @@ def python_tests(session: nox.Session, *options: str) -> None:
 
 
 def end_to_end_tests(session: nox.Session, *options: str) -> None:
-    """Whole pipelines, processes and files."""
-    session.run("pytest", "-m", "e2e", *ON_EVERY_CORE, *options)
+    """Whole pipelines, processes and files. Half of their time they wait: for disks, deadlines, other processes."""
+    session.run("pytest", "-m", "e2e", *TWICE_ON_EVERY_CORE, *options)
 
 
 def import_smoke(session: nox.Session) -> None:

@@ -14,6 +14,7 @@ family: the baseline says which it was made with, and others are compared withou
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -22,6 +23,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,9 +59,11 @@ def collected(program: Path, name: str, rounds: int) -> int:
 def count(program: Path) -> Iterator[tuple[str, int]]:
     """The calls by name, and the instructions of one of each: what preparing takes is the same in both runs."""
     names = subprocess.run([program], capture_output=True, text=True, check=True).stdout.split()
-    for name in names:
-        few, many = (collected(program, name, rounds) for rounds in ROUNDS)
-        yield name, round((many - few) / (ROUNDS[1] - ROUNDS[0]))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        runs = pool.map(lambda run: collected(program, *run), itertools.product(names, ROUNDS))
+        for name in names:
+            few, many = next(runs), next(runs)
+            yield name, round((many - few) / (ROUNDS[1] - ROUNDS[0]))
 
 
 def maker() -> dict[str, str]:
