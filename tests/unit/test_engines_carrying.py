@@ -11,8 +11,9 @@ import pytest
 
 from city_chain import records
 from city_chain.errors import UnavailableError
-from city_chain.node.agreeing import EVERYBODY, place_of
+from city_chain.node.agreeing import EVERYBODY, WANTED, place_of
 from city_chain.node.engines.carrying import CarryingEngine
+from city_chain.node.judge import Case
 from city_chain.ports import Request, Response
 from city_chain.proofs import dpos
 from city_chain.stages import messages
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.unit
 NODES = sorted(records.Identity.child(bytes(32), b"node", at).id for at in range(4))
 EPOCH = records.Epoch.first("x", bytes(32), dpos.ValidatorSet(0, [(node, 1) for node in NODES]))
 
-type Answer = Callable[[int, records.Message], bytes | None]
+type Answer = Callable[[int, records.Message], bytes | OSError | None]
 
 
 class Time:
@@ -62,7 +63,9 @@ class Wire:
             self.asked.append((self.time.now, place, message))
             body = self.answer(place, message)
             self.pending += 1
-            if body is not None:
+            if isinstance(body, OSError):
+                self._there.append(Response(self._count, request.address, None, body))
+            elif body is not None:
                 self._there.append(Response(self._count, request.address, body))
             self._count += 1
         return first
@@ -199,3 +202,109 @@ def test_a_commit_elsewhere_ends_the_carrying() -> None:
     made, wire, ledger = engine(answer)
     assert made.decide(None, wire.time.now + 5) == []
     assert len(wire.asked) == 4
+
+
+A, B = b"A" * 32, b"B" * 32
+
+
+def read_bodies_as_their_digests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The body of a batch is made up of its digest alone."""
+
+    def of(parts: Sequence[bytes]) -> Any:
+        return SimpleNamespace(batch=SimpleNamespace(digest=parts[0]))
+
+    monkeypatch.setattr(Case, "of", of)
+
+
+@pytest.mark.parametrize(
+    "holders", [{A: [0], B: [0]}, {A: [0], B: [1]}, {A: [1], B: [0]}, {A: [1], B: [1]}], ids=["00", "01", "10", "11"]
+)
+@pytest.mark.parametrize(
+    "lack",
+    [messages.refused("no"), messages.message("body", [bytes(32)]), b"garbage"],
+    ids=["refused", "another", "garbage"],
+)
+def test_who_has_not_one_body_is_asked_for_others(
+    holders: dict[bytes, list[int]], lack: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2 and 3 want two bodies, which others have: each lack is about that body, and costs no time."""
+    had = {place: {digest for digest, places in holders.items() if place in places} for place in range(4)}
+    read_bodies_as_their_digests(monkeypatch)
+
+    def answer(place: int, message: records.Message) -> bytes:
+        if message.kind == "body":
+            (digest,) = message.parts
+            return messages.message("body", [digest]) if digest in had[place] else lack
+        if message.kind == "offer":
+            had[place].add(message.parts[0])
+        if all(len(had[at]) == 2 for at in (2, 3)):
+            ledger.tip.height = 1
+        wants = [digest for digest in (A, B) if digest not in had[place]] if place in (2, 3) else []
+        return said(0, 20_000, 1, [place_of(WANTED) + digest for digest in wants])
+
+    made, wire, ledger = engine(answer)
+    move_time(monkeypatch, wire)
+    made.decide(None, wire.time.now + 5)
+    assert wire.time.now < 1000.2
+    assert sum(message.kind == "body" for _, _, message in wire.asked) <= 12
+
+
+def test_who_has_not_a_body_hears_the_others_and_is_not_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 wants a body that nobody has, and says something to all while they answer that."""
+
+    def answer(place: int, message: records.Message) -> bytes:
+        if message.kind == "body":
+            return messages.refused("no such batch was voted on here")
+        asked = sum(who == place for _, who, _ in wire.asked)
+        what = {1: place_of(WANTED) + A, 2: place_of(EVERYBODY) + b"hello"}
+        return said(0, 20_000, 1, [what[asked]] if place == 2 and asked in what else ())
+
+    made, wire, _ = engine(answer)
+    move_time(monkeypatch, wire)
+    with pytest.raises(UnavailableError, match="no such batch was voted on here"):
+        made.decide(None, wire.time.now + 1)
+    heard = {place: at for at, place, message in wire.asked if place_of(2) + b"hello" in message.parts[1:]}
+    assert heard.keys() == {0, 1, 3}
+    for place in heard:
+        times = [at for at, who, _ in wire.asked if who == place]
+        assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 0.021
+    assert sum(message.kind == "body" for _, _, message in wire.asked) == 3
+
+
+def test_who_did_not_answer_about_a_body_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 alone has what 2 wants, and cannot be reached when it is asked first."""
+    read_bodies_as_their_digests(monkeypatch)
+    lost: list[int] = []
+
+    def answer(place: int, message: records.Message) -> bytes | OSError:
+        if message.kind == "body" and place == 0:
+            lost.append(0)
+            return messages.message("body", [A]) if lost[1:] else OSError("away")
+        if message.kind == "body":
+            return messages.refused("no")
+        if message.kind == "offer" and place == 2:
+            ledger.tip.height = 1
+        return said(0, 20_000, 1, [place_of(WANTED) + A] if place == 2 else ())
+
+    made, wire, ledger = engine(answer)
+    move_time(monkeypatch, wire)
+    made.decide(None, wire.time.now + 5)
+    assert wire.time.now < 1000.2
+    assert lost[1:]
+
+
+def test_a_body_that_came_twice_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All three others are asked at once and have it: who was slower is left alone no longer than the first."""
+    read_bodies_as_their_digests(monkeypatch)
+
+    def answer(place: int, message: records.Message) -> bytes:
+        if message.kind == "body":
+            return messages.message("body", [A])
+        wants = place == 2 and not any(message.kind == "offer" for _, _, message in wire.asked)
+        return said(0, 20_000, 1, [place_of(WANTED) + A] if wants else ())
+
+    made, wire, _ = engine(answer)
+    move_time(monkeypatch, wire)
+    with pytest.raises(UnavailableError, match="no answer"):
+        made.decide(None, wire.time.now + 1)
+    assert sorted(place for _, place, message in wire.asked if message.kind == "body") == [0, 1, 3]

@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from city_chain import records
 from city_chain.errors import CityChainError, DeadlineError, ProtocolError, UnavailableError
@@ -69,6 +70,14 @@ class _Desk:
         return letters
 
 
+class _Sent(NamedTuple):
+    """What went out: to whom, the kind of its right answer, and which batch's body it asks for, if it is one."""
+
+    desk: _Desk
+    kind: str
+    digest: bytes
+
+
 class CarryingEngine(Engine):
     """An engine whose delegates agree by machines of their own."""
 
@@ -124,7 +133,7 @@ class _Carrier:
             if node in addresses
         }
         self._gather: Gather = engine._transport.gather([], deadline)
-        self._sent: dict[int, tuple[_Desk, str]] = {}
+        self._sent: dict[int, _Sent] = {}
         self._count = 0
 
     def stake_of(self, which: Callable[[_Desk], bool]) -> int:
@@ -158,15 +167,15 @@ class _Carrier:
 
     def _send(self, now: float) -> None:
         requests: list[Request] = []
-        asked: list[tuple[_Desk, str]] = []
+        asked: list[_Sent] = []
         for desk in self._desks.values():
             if now < desk.quiet_until or (desk.asked_at is not None and now < desk.asked_at + _ASK_AGAIN_S):
                 continue
-            kind, body = self._next(desk, now)
+            kind, body, digest = self._next(desk, now)
             if body is not None:
                 desk.asked_at = now
                 requests.append(Request(desk.address, body))
-                asked.append((desk, kind))
+                asked.append(_Sent(desk, kind, digest))
         if not requests:
             return
         if self._count + len(requests) > _REQUESTS_MAX:
@@ -175,23 +184,23 @@ class _Carrier:
         first = self._gather.send(requests)
         self._sent.update(enumerate(asked, first))
 
-    def _next(self, desk: _Desk, now: float) -> tuple[str, bytes | None]:
-        """What goes to a delegate now, if anything."""
+    def _next(self, desk: _Desk, now: float) -> tuple[str, bytes | None, bytes]:
+        """What goes to a delegate now, if anything: see `_Sent`."""
         if desk.first is not None:
-            return "said", desk.first
+            return "said", desk.first, b""
         if desk.bodies:
-            return "said", desk.bodies.pop()
+            return "said", desk.bodies.pop(), b""
         if desk.is_teacher:
-            return "proven", messages.message("proven", [messages.integer(self._engine._ledger.tip.height + 1)])
+            return "proven", messages.message("proven", [messages.integer(self._engine._ledger.tip.height + 1)]), b""
         flags = bytes([PUSH if self._push else 0])
         if desk.inbox:
-            return "said", messages.message("agree", [flags, *desk.letters()])
+            return "said", messages.message("agree", [flags, *desk.letters()]), b""
         if now >= desk.due:
             wanted = next((digest for digest, places in self._missing.items() if desk.place not in places), None)
             if wanted is not None:
-                return "body", messages.message("body", [wanted])
-            return "said", messages.message("agree", [flags])
-        return "", None
+                return "body", messages.message("body", [wanted]), wanted
+            return "said", messages.message("agree", [flags]), b""
+        return "", None, b""
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
@@ -200,14 +209,15 @@ class _Carrier:
         found = False
         for response in self._gather.take(until):
             found = True
-            desk, kind = self._sent.pop(response.ticket, (None, ""))
-            if desk is not None:
-                self._read(desk, kind, response)
+            sent = self._sent.pop(response.ticket, None)
+            if sent is not None:
+                self._read(sent, response)
             if until:
                 break
         return found
 
-    def _read(self, desk: _Desk, kind: str, response: Response) -> None:
+    def _read(self, sent: _Sent, response: Response) -> None:
+        desk, kind, digest = sent
         desk.asked_at = None
         now = self._engine._clock.monotonic()
         try:
@@ -223,21 +233,22 @@ class _Carrier:
                 self._learn(parts)
                 desk.has_taught = False
             else:
-                self._found(desk, parts)
+                self._found(desk, digest, parts)
         except (CityChainError, OSError) as error:
             self.trouble = [
                 *self.trouble[1 - _TROUBLE_MAX :],
                 f"delegate {desk.node.hex()[:8]}: {messages.reason(error)}",
             ]
-            desk.inbox.clear()
+            if kind == "body" and response.body is not None:
+                self._lacks(desk, digest)  # it may say so: that is no strike, and costs nobody a letter
+                return
+            if kind == "said":
+                desk.inbox.clear()
             desk.is_teacher = False
             desk.quiet_until = desk.due = now + min(_REFUSED_REST_S * (1 << desk.strikes), _REST_MAX_S)
             desk.strikes = min(desk.strikes + 1, 8)
             if isinstance(error, ProtocolError):
                 desk.first = None  # it was heard and is refused: the machine's messages may still go there
-            for places in self._missing.values():
-                if kind == "body" and desk.place not in places:
-                    places.append(desk.place)
 
     def _said(self, desk: _Desk, parts: Sequence[bytes], now: float) -> None:
         if len(parts) < 3:
@@ -274,13 +285,17 @@ class _Carrier:
         elif len(digest) == 32 and len(self._missing) < _KEPT_MAX:
             self._missing.setdefault(digest, [desk.place])
 
-    def _found(self, desk: _Desk, parts: Sequence[bytes]) -> None:
-        case = Case.of(parts)
-        digest = case.batch.digest
-        if digest not in self._missing:
-            raise ProtocolError("the body of a batch that nobody asked for")
+    def _lacks(self, desk: _Desk, digest: bytes) -> None:
+        """A delegate that has not the body of that batch is not asked for it again, and gets it with the others."""
+        places = self._missing.get(digest)
+        if places is not None and desk.place not in places:
+            places.append(desk.place)
+
+    def _found(self, desk: _Desk, digest: bytes, parts: Sequence[bytes]) -> None:
+        if Case.of(parts).batch.digest != digest:
+            raise ProtocolError("the body of a batch that it was not asked for")
         offer = messages.message("offer", parts)
-        for place in self._missing.pop(digest):
+        for place in self._missing.pop(digest, ()):  # nothing, if another delegate was faster
             if place in self._desks and place != desk.place:
                 self._desks[place].bodies = [offer]
 
