@@ -669,7 +669,10 @@ class City:
         return self._city.epoch
 
     def misbehaviour(self) -> list[tuple[bytes, bytes]]:
-        """(node, evidence of two things signed that exclude each other): see `city_chain.algorithms.hs`."""
+        """(node, evidence of two things signed that exclude each other): see `city_chain.algorithms.hs`.
+
+        Nodes elsewhere are asked for it; what they told once is kept.
+        """
         self._check_open()
         return self._city.misbehaviour()
 

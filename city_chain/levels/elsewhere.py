@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from itertools import batched
 
 from city_chain import records
-from city_chain.errors import CityChainError, DeadlineError, UnavailableError
+from city_chain.errors import CityChainError, DeadlineError, ProtocolError, UnavailableError
 from city_chain.levels.reports import NodeInfo
 from city_chain.levels.settings import Founding, domain_of, node_identity
 from city_chain.node import Ledger, Met, Roster
+from city_chain.node.testifying import pieces_of
 from city_chain.ports import Clock, Presence, PresenceEntry, Request, Transport
 from city_chain.stages import messages
 from city_chain.stages.model import Members
@@ -33,6 +34,7 @@ _TELL_S = 0.25
 _TEACH_S = 5.0
 _TEACH_MAX = 16
 _LISTS_AT_ONCE = 64
+_LISTEN_EVERY_S = 10.0
 _SOON_S = 0.1
 _LATER_S = 1.0
 
@@ -61,6 +63,7 @@ class Elsewhere:
         clock: Monotonic time.
         keys: The city's keys, if there are some.
         handover: The handover to the epoch of a number, if there was one.
+        hear: Is told the evidence of double signing that they keep, of which nothing is checked.
 
     Example:
         See `City.open`.
@@ -76,6 +79,7 @@ class Elsewhere:
         clock: Clock,
         keys: Callable[[], records.CityKeys | None],
         handover: Callable[[int], records.Handover | None],
+        hear: Callable[[Sequence[tuple[int, bytes]]], None],
     ) -> None:
         self._away = {node: _Away(node, address) for node, address in addresses.items()}
         self._ledger = ledger
@@ -85,10 +89,12 @@ class Elsewhere:
         self._clock = clock
         self._keys = keys
         self._handover = handover
+        self._hear = hear
         self._lock = threading.Lock()  # held for a round
         self._wake = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._listen_at = 0.0
 
     @property
     def nodes(self) -> list[bytes]:
@@ -164,13 +170,37 @@ class Elsewhere:
             )
         return infos
 
+    def listen(self) -> None:
+        """Asks all for the evidence of double signing that they keep; waits no longer than half a second.
+
+        Raises:
+            StorageError: It cannot be kept here.
+        """
+        body = messages.message("evidence")
+        asked = [(away, body) for away in self._away.values() if away.address]
+        for away, parts in self._ask(asked, "evidence", self._clock.monotonic() + _MEET_S).items():
+            try:
+                pieces = pieces_of(parts or ())
+            except ProtocolError as error:
+                _log.warning("node %s at %s: %s", away.node.hex()[:16], away.address, error)
+                continue
+            if pieces:
+                self._hear(pieces)
+
     # --- behind ------------------------------------------------------------------------------------------------------
+
+    def _listen_now_and_then(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._listen_at:
+            self._listen_at = now + _LISTEN_EVERY_S
+            self.listen()
 
     def _run(self) -> None:
         while not self._closed:
             busy = True
             try:
                 busy = self._round()
+                self._listen_now_and_then()
             except (CityChainError, OSError) as error:
                 if not self._closed:
                     _log.warning("keeping nodes elsewhere up to date failed: %s", error)

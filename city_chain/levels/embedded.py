@@ -32,7 +32,6 @@ from typing import Any
 from city_chain import records
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
-from city_chain.algorithms import hs
 from city_chain.composer import StageEvent
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
 from city_chain.levels.behind import Behind
@@ -40,6 +39,7 @@ from city_chain.levels.checks import check_delegates
 from city_chain.levels.elsewhere import Elsewhere
 from city_chain.levels.journal import SendJournal
 from city_chain.levels.keys import OVER, KeyMaker, handover_key
+from city_chain.levels.misbehaviour import Misbehaviour
 from city_chain.levels.moving import file_of, index_of, mark_moved, rows_of
 from city_chain.levels.node_file import write_secret
 from city_chain.levels.reports import NodeInfo
@@ -49,7 +49,6 @@ from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
 from city_chain.node.node import OWN_DRIFT_MAX_MS
 from city_chain.node.sharding import Membership, Shard
-from city_chain.node.validator import evidence_in
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 from city_chain.proofs import dpos
 from city_chain.stages.countersigning import countersign
@@ -132,10 +131,9 @@ class Embedded:
         self._transport = parts.transport
         self._own = NamespacedStorage(self.storage, b"c")
         self._lock = threading.Lock()
-        region = founding.settings.name
         self._founding = founding
         self._roster = Roster(
-            parts.presence, parts.clock, region, founding.epoch, NamespacedStorage(self.storage, b"k")
+            parts.presence, parts.clock, self.settings.name, founding.epoch, NamespacedStorage(self.storage, b"k")
         )
         self.ledger = Ledger(NamespacedStorage(self.storage, b"l"), founding.epoch, founding.earlier, founding.begins)
         # What a process wrote that was killed may not be on the disk yet, and all that follows rests on it.
@@ -157,7 +155,9 @@ class Embedded:
             return key == self.sender.identity.id
 
         self.shard = Shard.of(NamespacedStorage(self.storage, b"w"), self.ledger)
-        judge = Judge(self.ledger, self._roster, region, self.sender.terms, authorised, parts.clock, self.shard)
+        judge = Judge(
+            self.ledger, self._roster, self.settings.name, self.sender.terms, authorised, parts.clock, self.shard
+        )
         door = Ingress(founding.epoch.network, authorised, parts.clock)
         self._judge, self._host = judge, Host(hosted, self.ledger, judge, door, put)
         self._nodes = self._make_nodes(founding, hosted)
@@ -168,6 +168,7 @@ class Embedded:
                 self._serve(node)
         self._renew_at = 0.0
         self._renew()
+        self._misbehaviour = Misbehaviour(self._own, self.ledger)
         self._elsewhere = Elsewhere(
             {node_identity(founding.master, index).id: address for index, address in founding.elsewhere.items()},
             self.ledger,
@@ -177,6 +178,7 @@ class Embedded:
             parts.clock,
             lambda: self.keys,
             self._handover_to,
+            self._misbehaviour.hear,
         )
         self._elsewhere.meet()
         if not self.sent.is_whole:
@@ -193,7 +195,7 @@ class Embedded:
         self._erase_over()
         self._open_keys()
         self.engine = ENGINES[founding.settings.engine](
-            self.ledger, judge, self._roster, parts.transport, parts.clock, region
+            self.ledger, judge, self._roster, parts.transport, parts.clock, self.settings.name
         )
 
     def _make_sender(self, founding: Founding, entropy: Entropy) -> Sender:
@@ -311,17 +313,8 @@ class Embedded:
 
     def misbehaviour(self) -> list[tuple[bytes, bytes]]:
         """(node, evidence) of delegates that signed two things that exclude each other (see `City.misbehaviour`)."""
-        found: dict[tuple[int, bytes], bytes] = {}
-        for node in self._nodes.values():
-            for number, evidence in evidence_in(NamespacedStorage(self._hosted, node.space)):
-                try:
-                    epoch = self.ledger.epoch_of(number)
-                    members = epoch.validators.items
-                    place = hs.verify_evidence(evidence, members, epoch.network, number)
-                except CityChainError:
-                    continue  # damaged, or of an epoch that never was
-                found.setdefault((number, members[place][0]), evidence)
-        return [(node, evidence) for (_, node), evidence in sorted(found.items())]
+        self._elsewhere.listen()
+        return self._misbehaviour.found(piece for node in self._nodes.values() for piece in node.evidence())
 
     def hand_over(self, delegates: Sequence[bytes], deadline: float) -> None:
         """Has the delegates elected and the keys handed on to them; the next opening is in the next epoch.

@@ -41,6 +41,7 @@ from city_chain.levels.owner import Owner
 from city_chain.levels.settings import domain_of, follow
 from city_chain.node import Host, Joining, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
+from city_chain.node.testifying import guilty
 from city_chain.ports import Clock, Request, Storage, Transport
 from city_chain.stages import messages
 from city_chain.stages.model import Members, Terms
@@ -236,6 +237,17 @@ class NodeHost:
     def ledger(self) -> Ledger:
         """This process's own copy of the ledger."""
         return self._ledger
+
+    def misbehaviour(self) -> list[tuple[bytes, bytes]]:
+        """(node, evidence) of delegates that signed two things that exclude each other, as the nodes here keep it.
+
+        The city asks for it too: see `City.misbehaviour`.
+
+        Raises:
+            StorageError: It is closed.
+        """
+        found = guilty((piece for node in self._nodes for piece in node.evidence()), self._ledger)
+        return [(node, evidence) for (_, node), evidence in sorted(found.items())]
 
     def close(self) -> None:
         """Stops answering and closes the storage. Closing twice is allowed."""

@@ -9,6 +9,7 @@ key            value
 ``o`` number   the handover to a later epoch (see `keys`, also for ``k``, ``g``, ``z``)
 ``x`` node     present while the node is stopped
 ``a`` index    present when the node was moved out: where it answers, as far as known
+``t`` …        evidence of double signing that nodes elsewhere told (see `misbehaviour`)
 =============  ====================================================================
 """
 

@@ -22,6 +22,7 @@ from city_chain.node.judge import Case, Judge
 from city_chain.node.keeping import Keeping
 from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
+from city_chain.node.testifying import Testifying
 from city_chain.node.voter import Voter
 from city_chain.ports import Put, Request, Storage
 from city_chain.proofs import dpos, poh
@@ -105,6 +106,7 @@ class Host:
             "append": self._append,
             **Keeping(ledger, judge, self._put, self._voting).answers(),
             **Attesting(ledger, judge).answers(),
+            **Testifying().answers(),
             **self._agreeing.answers(),
         }
 

@@ -24,7 +24,7 @@ from city_chain.node.holder import Holder
 from city_chain.node.keeper import Keeper
 from city_chain.node.ledger import Ledger
 from city_chain.node.subset import SubsetParty
-from city_chain.node.validator import Validator
+from city_chain.node.validator import Validator, evidence_in
 from city_chain.node.voter import Voter
 from city_chain.ports import Clock, Presence, PresenceEntry, Storage
 from city_chain.proofs import poh
@@ -133,6 +133,10 @@ class Node:
         if self._record is None:
             raise UnavailableError("this node has not logged in", 1, 0)
         return self._record
+
+    def evidence(self) -> list[tuple[int, bytes]]:
+        """What it keeps of delegates that signed two things that exclude each other: (number of the epoch, bytes)."""
+        return evidence_in(self._storage)
 
     def stamp(self) -> int:
         """The node's next stamp."""

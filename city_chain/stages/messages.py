@@ -22,6 +22,7 @@ kind             parts                                           answer
 ``announce``     height                                          ``tip``: height of the node's ledger
 ``append``       batch, certificate, evidence…                   ``tip``
 ``attest``       subject of a ruling, its digest                 ``attested``: the delegate's signature
+``evidence``     nothing                                         ``evidence``: (epoch, evidence of double signing)…
 ``deal``, …      what makes and uses the city's threshold keys   see `city_chain.node.keeping`
 any              what it cannot or will not do                   ``refused``: the reason
 ===============  ==============================================  ====================================================

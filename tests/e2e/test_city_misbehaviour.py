@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from city_chain import City
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.algorithms import hs
-from city_chain.errors import VerificationError
+from city_chain.errors import ProtocolError, VerificationError
+from city_chain.levels import NodeHost
 from city_chain.node.agreeing import place_of
+from city_chain.node.testifying import PIECES_MAX, pieces_of
 from city_chain.node.validator import evidence_in
 from city_chain.ports import Request
 from city_chain.stages import messages
@@ -153,3 +157,77 @@ def test_an_election_by_number_leaves_the_guilty_out(city: City) -> None:
 
 def test_no_evidence_is_in_an_empty_space() -> None:
     assert evidence_in(MemoryStorage()) == []
+
+
+def moved_out(folder: Path) -> tuple[bytes, list[bytes]]:
+    """A city whose honest delegates have moved out into processes before the first leader is guilty.
+
+    Returns:
+        The guilty, and the requests that make it so.
+    """
+    with City.local(folder / "city.db", nodes=8, validators=4, k=2, n=4, engine="hotstuff") as city:
+        place, guilty, said = proposals(city, [bytes(32), b"\1" * 32])
+        for at, node in enumerate([node.id for node in city.nodes() if node.delegate and node.id != guilty]):
+            city.move_out(node, folder / f"node{at}")
+    return guilty, [b"\0", *(place_of(place) + message for message in said)]
+
+
+def test_evidence_in_processes_of_their_own_is_shown_and_costs_the_place(tmp_path: Path) -> None:
+    guilty, said = moved_out(tmp_path)
+    with NodeHost.open([tmp_path / f"node{at}" for at in range(3)], tmp_path / "hosts.db") as hosts:
+        assert hosts.misbehaviour() == []
+        for address in hosts.addresses.values():
+            (answer,) = hosts._handle([Request(address, messages.message("agree", said))])
+            assert messages.parse(answer).kind == "said"
+        ((node, evidence),) = hosts.misbehaviour()
+        assert node == guilty
+        with City.open(tmp_path / "city.db", elsewhere=hosts.addresses) as city:
+            assert city.misbehaviour() == [(guilty, evidence)]
+            assert guilty not in dict(city.elect(4, deadline_s=20).validators.items)
+        assert hosts.misbehaviour() == [(guilty, evidence)]
+    with City.open(tmp_path / "city.db") as city:  # nobody answers any more
+        assert city.misbehaviour() == [(guilty, evidence)]
+
+
+def test_evidence_in_processes_is_heard_without_being_asked_for(tmp_path: Path) -> None:
+    guilty, said = moved_out(tmp_path)
+    with NodeHost.open([tmp_path / "node0"], tmp_path / "hosts.db") as hosts:
+        hosts._handle([Request(address, messages.message("agree", said)) for address in hosts.addresses.values()])
+        with City.open(tmp_path / "city.db", elsewhere=hosts.addresses) as city:
+            until = time.monotonic() + 10
+            while not list(city._city._own.scan(b"t")) and time.monotonic() < until:
+                time.sleep(0.02)
+    with City.open(tmp_path / "city.db") as city:
+        assert [node for node, _ in city.misbehaviour()] == [guilty]
+
+
+def test_what_is_told_and_proves_nothing_is_not_kept(city: City, storage: Kept) -> None:
+    guilty = equivocated(city)
+    ((_, evidence),) = city.misbehaviour()
+    there = city._city._misbehaviour
+    damaged = bytes([*evidence[:-1], evidence[-1] ^ 1])
+    there.hear([(0, damaged), (0, b""), (1, evidence), (2**64 - 1, evidence)])
+    assert list(storage.scan(b"ct")) == []
+    there.hear([(0, damaged), (0, evidence), (0, evidence)])
+    there.hear([(0, evidence)])
+    assert list(storage.scan(b"ct")) == [(b"ct" + bytes(8) + guilty, evidence)]
+    storage.put_many({b"ct" + bytes(8) + guilty: damaged, b"ctx": evidence})
+    assert city.misbehaviour() == [(guilty, evidence)]  # once, as the city's own nodes keep it
+
+
+@pytest.mark.parametrize(
+    "parts", [[b"x"], [b"x", b"y"], [messages.integer(0)], [messages.integer(0), b"e"] * (PIECES_MAX + 1)]
+)
+def test_answers_that_are_no_evidence_are_refused(parts: list[bytes]) -> None:
+    with pytest.raises(ProtocolError):
+        pieces_of(parts)
+
+
+def test_an_answer_has_no_more_than_it_may(city: City, storage: Kept) -> None:
+    node = next(node for node in city.nodes() if node.delegate)
+    rows = {b"a" + at.to_bytes(8, "big") + b"e" + bytes(32): b"some evidence" for at in range(PIECES_MAX + 2)}
+    city._city.node(node.id)._storage.put_many(rows)
+    (answer,) = city._city._host.handle([Request(node.address, messages.message("evidence"))])
+    pieces = pieces_of(messages.answer(answer, "evidence"))
+    assert [number for number, _ in pieces] == list(range(PIECES_MAX + 1, 1, -1))
+    assert city.misbehaviour() == []
