@@ -1,12 +1,18 @@
 //! The run: one queue of happenings, the nodes, and what goes wrong with them.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+mod host;
+mod queue;
+mod steps;
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use self::host::Host;
+use self::queue::{Happening, Queued};
 use super::check::{Agreement, Failure, Validity, Watch};
 use super::faults::{Crash, Faults, Moment, Point};
-use super::network::{Carried, Envelope, Fate, Network, Scheduler};
-use super::node::{MakeNode, Node, Step, Turn};
+use super::network::{Network, Scheduler};
+use super::node::MakeNode;
 use super::rng::Rng;
 use super::trace::Trace;
 use crate::error::{Error, Result};
@@ -42,89 +48,6 @@ pub enum Stop {
     Time,
     /// What was waited for has come true.
     Reached,
-}
-
-#[derive(Debug)]
-enum Happening {
-    Start { node: u16 },
-    Deliver { number: u64, from: u16, to: u16, message: Vec<u8> },
-    Wake { node: u16, life: u64, at: u64 },
-    Written { node: u16, life: u64 },
-    Crash { node: u16, down: Option<u64>, wiped: bool, storm: bool },
-}
-
-#[derive(Debug)]
-struct Queued {
-    at: u64,
-    order: u64,
-    happening: Happening,
-}
-
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-impl Eq for Queued {}
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Queued {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
-
-/// A node's place in the run: the node while it is up, and what outlives it.
-struct Host {
-    node: Option<Box<dyn Node>>,
-    honest: bool,
-    /// How often it was started.
-    life: u64,
-    wake: Option<u64>,
-    disk: Vec<Vec<u8>>,
-    /// Handed to the disk and not durable: when it will be, ticket, record.
-    writing: VecDeque<(u64, u64, Vec<u8>)>,
-    written_at: u64,
-    steps: u64,
-    sends: u64,
-    persists: u64,
-    durables: u64,
-    /// Crashes at a step that are still to come.
-    crashes: Vec<Crash>,
-    /// What waits for it while it is down.
-    waiting: Vec<(u64, u16, Vec<u8>)>,
-}
-
-impl Host {
-    fn count(&self, point: Point) -> u64 {
-        match point {
-            Point::Step => self.steps,
-            Point::Send => self.sends,
-            Point::Persist => self.persists,
-            Point::Durable => self.durables,
-        }
-    }
-
-    /// The crash that is due before (or after) the step of these points that comes next (or was the last), taken out.
-    fn due(&mut self, points: &[Point], after: bool) -> Option<Crash> {
-        let at = self.crashes.iter().position(|crash| match crash.when {
-            Moment::Before(point, k) => !after && points.contains(&point) && self.count(point) == k,
-            Moment::After(point, k) => after && points.contains(&point) && self.count(point) == k.saturating_add(1),
-            Moment::At(_) => false,
-        })?;
-        Some(self.crashes.swap_remove(at))
-    }
-}
-
-fn points(step: &Step) -> &'static [Point] {
-    match step {
-        Step::Send { .. } => &[Point::Step, Point::Send],
-        Step::Persist { .. } => &[Point::Step, Point::Persist],
-        _ => &[Point::Step],
-    }
 }
 
 /// A run.
@@ -163,7 +86,7 @@ impl Simulation {
         network.check(nodes)?;
         faults.check(nodes)?;
         let limits = Limits::default();
-        let hosts = (0..nodes).map(|node| host(node, make.is_honest(node), &faults)).collect();
+        let hosts = (0..nodes).map(|node| Host::new(node, make.is_honest(node), &faults)).collect();
         let mut simulation = Self {
             seed,
             network,
@@ -529,148 +452,5 @@ impl Simulation {
         if let Some(after) = restart {
             self.push(self.now.saturating_add(after), Happening::Start { node });
         }
-    }
-
-    /// One turn of a node that is up, and all that it does in it, until it is done or crashes.
-    fn turn(&mut self, node: u16, act: impl FnOnce(&mut dyn Node, &mut Turn)) {
-        let mut turn = Turn::new(node, self.nodes(), self.now);
-        let Some(it) = self.hosts[usize::from(node)].node.as_mut() else { return };
-        act(it.as_mut(), &mut turn);
-        let (steps, failure) = turn.into_parts();
-        let mut write_ends = None;
-        for step in steps {
-            let points = points(&step);
-            if let Some(crash) = self.hosts[usize::from(node)].due(points, false) {
-                return self.take_down(node, crash.restart, crash.wiped);
-            }
-            self.count(node, points);
-            if let Some(scheduler) = self.scheduler.as_mut() {
-                scheduler.saw(node, self.now, &step);
-            }
-            self.carry_out(node, step, &mut write_ends);
-            if let Some(crash) = self.hosts[usize::from(node)].due(points, true) {
-                return self.take_down(node, crash.restart, crash.wiped);
-            }
-        }
-        if let Some(what) = failure {
-            self.broke(format!("node {node}: {what}"));
-        }
-    }
-
-    fn count(&mut self, node: u16, points: &[Point]) {
-        let host = &mut self.hosts[usize::from(node)];
-        host.steps += 1;
-        host.sends += u64::from(points.contains(&Point::Send));
-        host.persists += u64::from(points.contains(&Point::Persist));
-    }
-
-    fn carry_out(&mut self, node: u16, step: Step, write_ends: &mut Option<u64>) {
-        match step {
-            Step::Send { to, message } => self.send(node, to, message),
-            Step::Persist { ticket, record } => self.persist(node, ticket, record, write_ends),
-            Step::Wake { at } => self.set_wake(node, at),
-            Step::Decide { slot, value } => {
-                self.trace.add(self.now, node, "decide", None, slot, &value);
-                if self.hosts[usize::from(node)].honest
-                    && let Err(what) = self.agreement.decide(node, slot, &value, self.now)
-                {
-                    self.broke(what);
-                }
-            }
-            Step::Note { kind, number, bytes } => {
-                self.trace.count_note(node, kind);
-                self.trace.add(self.now, node, kind, None, number, &bytes);
-            }
-        }
-    }
-
-    fn set_wake(&mut self, node: u16, at: u64) {
-        let (at, host) = (at.max(self.now), &mut self.hosts[usize::from(node)]);
-        let life = host.life;
-        if host.wake.replace(at) != Some(at) {
-            self.push(at, Happening::Wake { node, life, at });
-        }
-    }
-
-    fn persist(&mut self, node: u16, ticket: u64, record: Vec<u8>, write_ends: &mut Option<u64>) {
-        self.trace.count_persisted(node, &record);
-        self.trace.add(self.now, node, "persist", None, ticket, &record);
-        let host = &mut self.hosts[usize::from(node)];
-        let at = *write_ends.get_or_insert_with(|| {
-            let begins = host.written_at.max(self.now);
-            begins.saturating_add(self.network.write_time(node, self.now, &mut self.disk_rng))
-        });
-        host.written_at = at;
-        host.writing.push_back((at, ticket, record));
-        let life = host.life;
-        self.push(at, Happening::Written { node, life });
-    }
-
-    fn send(&mut self, from: u16, to: u16, message: Vec<u8>) {
-        let (number, now) = (self.messages, self.now);
-        self.messages += 1;
-        self.trace.count_sent(from, &message);
-        self.trace.add(now, from, "send", Some(to), number, &message);
-        if to >= self.nodes() {
-            return self.lose("nobody", number, from, to, &message);
-        }
-        let carried = self.network.carry(from, to, now, &mut self.network_rng);
-        let fate = self.scheduler.as_mut().map_or(Fate::Natural, |scheduler| {
-            scheduler.fate(&Envelope { number, from, to, at: now, message: &message }, &mut self.scheduler_rng)
-        });
-        match (fate, carried) {
-            (Fate::Lost, _) => self.lose("scheduler", number, from, to, &message),
-            (Fate::After(delay), _) => self.arrive(delay, number, from, to, message),
-            (Fate::Held, _) if self.held.len() >= self.limits.queue => {
-                self.broke(format!("more than {} messages are held", self.limits.queue));
-            }
-            (Fate::Held, _) => drop(self.held.insert(number, (from, to, message))),
-            (Fate::Natural, Carried { lost: Some(why), .. }) => self.lose(why, number, from, to, &message),
-            (Fate::Natural, Carried { delay, again, .. }) => {
-                if let Some(again) = again {
-                    self.arrive(again, number, from, to, message.clone());
-                }
-                self.arrive(delay, number, from, to, message);
-            }
-        }
-    }
-
-    fn arrive(&mut self, delay: u64, number: u64, from: u16, to: u16, message: Vec<u8>) {
-        self.push(self.now.saturating_add(delay), Happening::Deliver { number, from, to, message });
-    }
-
-    fn lose(&mut self, why: &'static str, number: u64, from: u16, to: u16, message: &[u8]) {
-        self.trace.count_lost();
-        self.trace.add(self.now, from, why, Some(to), number, message);
-    }
-
-    /// Lets go what the scheduler holds and now releases.
-    fn release(&mut self) {
-        let Some(scheduler) = self.scheduler.as_mut().filter(|_| !self.held.is_empty()) else { return };
-        let numbers: Vec<u64> = self.held.keys().copied().collect();
-        for number in scheduler.release(&numbers, self.queue.is_empty()) {
-            if let Some((from, to, message)) = self.held.remove(&number) {
-                self.arrive(0, number, from, to, message);
-            }
-        }
-    }
-}
-
-fn host(node: u16, honest: bool, faults: &Faults) -> Host {
-    let own = |crash: &&Crash| crash.node == node && !matches!(crash.when, Moment::At(_));
-    Host {
-        node: None,
-        honest,
-        life: 0,
-        wake: None,
-        disk: Vec::new(),
-        writing: VecDeque::new(),
-        written_at: 0,
-        steps: 0,
-        sends: 0,
-        persists: 0,
-        durables: 0,
-        crashes: faults.crashes.iter().filter(own).copied().collect(),
-        waiting: Vec::new(),
     }
 }
