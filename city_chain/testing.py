@@ -145,11 +145,12 @@ class LatencyGate:
         InputError: A number is out of range, or nothing has a budget.
 
     Example:
-        A user's own gate over a city, with the budgets of the layers and of the whole:
+        A user's own gate over a city, with budgets of the layers and of the whole (wide ones: this example is run on
+        machines that are busy):
 
         >>> from city_chain import City
         >>> five = ("s1_select", "s2_encode", "s3_hold", "s4_deliver", "s5_commit")
-        >>> gate = LatencyGate(stage_ms=80, call_ms=800, spans={"S1 to S5": Span(five, 400)}, rounds=50)
+        >>> gate = LatencyGate(stage_ms=4_000, call_ms=9_000, spans={"S1 to S5": Span(five, 8_000)}, rounds=50)
         >>> with City.local() as city:
         ...     city.watch(gate.on_stage)
         ...     gate.measure(lambda: city.send(b"hello")).check()
