@@ -384,6 +384,7 @@ def conversation() -> tuple[Evil, dict[str, list[Request]]]:
         "offer": [block.batch.to_bytes(), *evidence],
         "agree": [b"\0", b"\0\0" + block.certificate.to_bytes()],
         "proven": [messages.integer(1)],
+        "evidence": [],
     }
     assert not by_kind.keys() & others.keys()
     by_kind |= {kind: [Request(address, messages.message(kind, parts))] for kind, parts in others.items()}
