@@ -17,7 +17,7 @@ from city_chain import records
 from city_chain.errors import CityChainError, DeadlineError, ProtocolError, UnavailableError
 from city_chain.levels.reports import NodeInfo
 from city_chain.levels.settings import Founding, domain_of, node_identity
-from city_chain.node import Ledger, Met, Roster
+from city_chain.node import Ledger, Met, Roster, lists_words, meeting_words
 from city_chain.node.testifying import pieces_of
 from city_chain.ports import Clock, Presence, PresenceEntry, Request, Transport
 from city_chain.stages import messages
@@ -48,6 +48,7 @@ class _Away:
     met: Met | None = None  # what it said when it was last met; None since it did not answer
     recipient: records.Recipient | None = None
     told: set[bytes] = field(default_factory=set)  # roots of lists that it knows
+    challenge: bytes = b""  # what it drew, which the city signs at the next meeting
     trouble: str = ""  # what was complained of last
 
 
@@ -64,6 +65,7 @@ class Elsewhere:
         keys: The city's keys, if there are some.
         handover: The handover to the epoch of a number, if there was one.
         hear: Is told the evidence of double signing that they keep, of which nothing is checked.
+        sign: Signs as the city's sender, whose word the nodes believe.
 
     Example:
         See `City.open`.
@@ -80,6 +82,7 @@ class Elsewhere:
         keys: Callable[[], records.CityKeys | None],
         handover: Callable[[int], records.Handover | None],
         hear: Callable[[Sequence[tuple[int, bytes]]], None],
+        sign: Callable[[bytes], bytes],
     ) -> None:
         self._away = {node: _Away(node, address) for node, address in addresses.items()}
         self._ledger = ledger
@@ -90,6 +93,7 @@ class Elsewhere:
         self._keys = keys
         self._handover = handover
         self._hear = hear
+        self._sign = sign
         self._lock = threading.Lock()  # held for a round
         self._wake = threading.Event()
         self._closed = False
@@ -139,7 +143,7 @@ class Elsewhere:
         wanting = [away for away in self._away.values() if away.met is not None and root not in away.told]
         if wanting:
             until = self._clock.monotonic() + _TELL_S
-            body = messages.message("lists", [members.candidates.to_bytes()])
+            body = self._lists([members.candidates])
             for away, parts in self._ask([(away, body) for away in wanting], "done", until).items():
                 if parts is not None:
                     away.told.add(root)
@@ -151,7 +155,7 @@ class Elsewhere:
 
     def infos(self, founding: Founding) -> list[NodeInfo]:
         """What is known of the nodes elsewhere; asks them."""
-        asked = [(away, self._meeting(b"count")) for away in self._away.values() if away.address]
+        asked = [(away, self._meeting(away, count=True)) for away in self._away.values() if away.address]
         answers = self._ask(asked, "met", self._clock.monotonic() + _MEET_S)
         indexes = {node_identity(founding.master, index).id: index for index in founding.elsewhere}
         infos = []
@@ -201,7 +205,7 @@ class Elsewhere:
             try:
                 busy = self._round()
                 self._listen_now_and_then()
-            except (CityChainError, OSError) as error:
+            except Exception as error:  # the nodes must be met again, whatever went wrong
                 if not self._closed:
                     _log.warning("keeping nodes elsewhere up to date failed: %s", error)
             self._wake.wait(_SOON_S if busy else _LATER_S)
@@ -210,29 +214,49 @@ class Elsewhere:
     def _round(self) -> bool:
         """Meets all once and tells each what it lacks; whether another round should come soon."""
         with self._lock:
-            meeting = [(away, self._meeting()) for away in self._away.values() if away.address]
+            meeting = [(away, self._meeting(away)) for away in self._away.values() if away.address]
             answers = self._ask(meeting, "met", self._clock.monotonic() + _MEET_S)
-            busy = False
-            for away in self._away.values():
-                met = self._read(away, answers.get(away))
-                if met is None:
-                    away.met = None
-                    away.told.clear()
-                    busy = True
-                    continue
+            busy = [self._deal_with(away, answers.get(away)) for away in self._away.values()]
+            return any(busy)
+
+    def _deal_with(self, away: _Away, parts: list[bytes] | None) -> bool:
+        """Takes one node's answer and tells it what it lacks; whether it should be met again soon.
+
+        What one of them says wrongly is its own trouble.
+        """
+        met = self._read(away, parts)
+        try:
+            if met is not None:
                 self._log_in(away, met)
                 away.met, away.recipient = met, met.recipient
-                busy |= self._tell_lists(away) | self._tell_keys(away, met) | self._teach(away, met)
-            return busy
+                is_new = met.challenge != away.challenge
+                away.challenge = met.challenge
+                lacks = [self._tell_lists(away), self._tell_keys(away, met), self._teach(away, met)]
+                return is_new or any(lacks)
+        except (CityChainError, OSError) as error:
+            _log.warning("node %s at %s: %s", away.node.hex()[:16], away.address, error)
+        away.met = None
+        away.told.clear()
+        return True
 
-    def _meeting(self, *more: bytes) -> bytes:
-        return messages.message("meet", [messages.integer(self._ledger.epoch.number), *more])
+    def _meeting(self, away: _Away, *, count: bool = False) -> bytes:
+        number = messages.integer(self._ledger.epoch.number)
+        signature = b""
+        if away.challenge:
+            signature = self._sign(meeting_words(self._ledger.epoch.network, away.node, away.challenge, number))
+        return messages.message("meet", [number, b"count" if count else b"", signature])
+
+    def _lists(self, lists: Sequence[records.Candidates]) -> bytes:
+        signature = self._sign(lists_words(self._ledger.epoch.network, lists))
+        return messages.message("lists", [signature, *(known.to_bytes() for known in lists)])
 
     def _read(self, away: _Away, parts: list[bytes] | None) -> Met | None:
         if parts is None:
             return None
         try:
             met = Met(parts, self._ledger.epoch.network)
+            if met.epoch > self._ledger.epoch.number:
+                raise ProtocolError(f"met: it is in epoch {met.epoch}, the city in {self._ledger.epoch.number}")
         except CityChainError as error:
             _log.warning("who answers at %s for node %s: %s", away.address, away.node.hex()[:16], error)
             return None
@@ -265,8 +289,7 @@ class Elsewhere:
         unknown = [known for known in lists if known.root not in away.told]
         until = self._clock.monotonic() + _TEACH_S
         for some in batched(unknown, _LISTS_AT_ONCE):
-            body = messages.message("lists", [known.to_bytes() for known in some])
-            if self._ask([(away, body)], "done", until)[away] is None:
+            if self._ask([(away, self._lists(some))], "done", until)[away] is None:
                 return True
             away.told.update(known.root for known in some)
         return False

@@ -179,6 +179,7 @@ class Embedded:
             lambda: self.keys,
             self._handover_to,
             self._misbehaviour.hear,
+            sender_identity(founding.master).sign,
         )
         self._elsewhere.meet()
         if not self.sent.is_whole:

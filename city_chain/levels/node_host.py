@@ -129,7 +129,8 @@ class NodeHost:
         host = Host(hosted, ledger, judge, ingress)
         self._bounds = Bounds(hosted, clock, ledger.tip.hlc)
         self._nodes = [self._node(file) for file in self._files]
-        host.answer_also(Joining(ledger, roster, first.roll, self._use_keys, self._follow, self._met).answers())
+        joining = Joining(ledger, roster, first.roll, self._use_keys, self._follow, self._met, sender)
+        host.answer_also(joining.answers())
         self._take_up_keys(first.keys)
         Node.log_in(self._nodes, hosted, self._presence, settings.name, _LEASE_S)
         host.make_ready(self._nodes)
@@ -303,7 +304,7 @@ class NodeHost:
             self._storage.put_many(rows)
 
     def _met(self, number: int) -> None:
-        """The city is in that epoch: who may have forgotten votes observes until it is over, and as its file says."""
+        """The city is in that epoch, by its word: until it is over, who may have forgotten votes observes."""
         for file, node in zip(self._files, self._nodes, strict=True):
             key = _node_key(file.index)
             (row,) = self._own.get_many([key])

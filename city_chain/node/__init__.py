@@ -6,10 +6,10 @@
 
 from city_chain.node.engines import ENGINES
 from city_chain.node.host import Host
-from city_chain.node.joining import Joining, Met
+from city_chain.node.joining import Joining, Met, lists_words, meeting_words
 from city_chain.node.judge import Judge
 from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
 from city_chain.node.roster import Roster
 
-__all__ = ["ENGINES", "Host", "Joining", "Judge", "Ledger", "Met", "Node", "Roster"]
+__all__ = ["ENGINES", "Host", "Joining", "Judge", "Ledger", "Met", "Node", "Roster", "lists_words", "meeting_words"]

@@ -3,21 +3,23 @@
 =============  ====================================  ==================================================================
 kind           parts                                 answer
 =============  ====================================  ==================================================================
-``meet``       the city's epoch, and anything more   ``met``: node record, recipient, height of the ledger, digest of
-               to have it count                      the city's keys or nothing, fragments held or 0, whether it votes,
-                                                     epoch
-``lists``      candidate list, …                     ``done``
+``meet``       the city's epoch, anything to have    ``met``: node record, recipient, height of the ledger, digest of
+               it count or nothing, the city's       the city's keys or nothing, fragments held or 0, whether it votes,
+               signature or nothing                  epoch, challenge
+``lists``      the city's signature, candidate list, ``done``
+               …
 ``keys``       the city's certified threshold keys   ``done``
 ``epoch``      the handover to the next epoch        ``done``
 =============  ====================================  ==================================================================
 
-Whoever reaches the process may say these. A list is taken if all on it are nodes of the city as the process was told
-of them when it was set up; keys if a quorum of the delegates certify them. So a liar can at most leave nodes out of a
-list.
+Whoever reaches the process may say these. A list is taken if the city signed it and all on it are nodes of the city as
+the process was told of them when it was set up; keys if a quorum of the delegates certify them; the epoch in which the
+city is if the city signed it together with what this process drew for the purpose. So a stranger changes nothing here.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 from city_chain import records
@@ -27,11 +29,44 @@ from city_chain.node.node import NODE_WEIGHT, Node
 from city_chain.node.roster import Roster
 from city_chain.stages import messages
 
-__all__ = ["Joining", "Met"]
+__all__ = ["CHALLENGE_BYTES", "Joining", "Met", "lists_words", "meeting_words"]
+
+CHALLENGE_BYTES = 32
+"""What a process draws, so that an earlier word of the city is none."""
 
 _LISTS_MAX = 256
 
 type _Item = tuple[int, Node, records.Message]
+
+
+def meeting_words(network: bytes, node: bytes, challenge: bytes, epoch: bytes) -> bytes:
+    """What the city signs to tell a node in which epoch it is: for this meeting alone, so it cannot be said again.
+
+    Args:
+        network: The city's network, 32 bytes.
+        node: The node, 32 bytes.
+        challenge: What the node drew, 32 bytes.
+        epoch: The epoch's number, 8 bytes.
+
+    Example:
+        >>> len(meeting_words(bytes(32), bytes(32), bytes(32), bytes(8)))
+        122
+    """
+    return b"city-chain meeting" + network + node + challenge + epoch
+
+
+def lists_words(network: bytes, lists: Sequence[records.Candidates]) -> bytes:
+    """What the city signs to have a node keep candidate lists.
+
+    Args:
+        network: The city's network, 32 bytes.
+        lists: The lists.
+
+    Example:
+        >>> len(lists_words(bytes(32), []))
+        48
+    """
+    return b"city-chain lists" + network + b"".join(known.root for known in lists)
 
 
 class Met:
@@ -49,8 +84,8 @@ class Met:
     """
 
     def __init__(self, parts: Sequence[bytes], network: bytes) -> None:
-        if len(parts) != 7:
-            raise ProtocolError(f"met: {len(parts)} parts, 7 are needed")
+        if len(parts) != 8:
+            raise ProtocolError(f"met: {len(parts)} parts, 8 are needed")
         self.record = records.NodeRecord.from_bytes(parts[0])
         self.recipient = records.Recipient.from_bytes(parts[1])
         self.height = messages.integer_of(parts[2])
@@ -58,6 +93,9 @@ class Met:
         self.fragments = messages.integer_of(parts[4])
         self.votes = messages.integer_of(parts[5]) != 0
         self.epoch = messages.integer_of(parts[6])
+        self.challenge = parts[7]
+        if len(self.challenge) != CHALLENGE_BYTES:
+            raise ProtocolError(f"met: a challenge of {len(self.challenge)} bytes, {CHALLENGE_BYTES} are needed")
         if (self.record.network, self.recipient.network) != (network, network):
             raise VerificationError("met: a node of another network")
         if self.record.node != self.recipient.node:
@@ -75,7 +113,8 @@ class Joining:
         roll: All nodes of the city, each with its failure domain.
         use: Keeps the city's keys and has the nodes work under them.
         follow: Keeps the handover to the next epoch; raises if it is not certified.
-        met: Is told in which epoch the city is.
+        met: Is told in which epoch the city is, by the city's own word: what a stranger says must not be believed.
+        sender: The city's public key.
     """
 
     def __init__(
@@ -86,6 +125,7 @@ class Joining:
         use: Callable[[records.CityKeys], None],
         follow: Callable[[records.Handover], None],
         met: Callable[[int], None],
+        sender: bytes,
     ) -> None:
         self._ledger = ledger
         self._roster = roster
@@ -93,6 +133,8 @@ class Joining:
         self._use = use
         self._follow = follow
         self._met = met
+        self._sender = sender
+        self._challenge = os.urandom(CHALLENGE_BYTES)
 
     def answers(self) -> dict[str, Callable[[Sequence[_Item], list[bytes]], None]]:
         """By kind, what answers it."""
@@ -114,29 +156,45 @@ class Joining:
         return whole
 
     def _meet(self, node: Node, asked: Sequence[bytes]) -> bytes:
-        if not asked:
-            raise ProtocolError("meet: the city's epoch is needed")
-        self._met(messages.integer_of(asked[0]))
+        if len(asked) != 3:
+            raise ProtocolError(f"meet: {len(asked)} parts, 3 are needed")
+        number, count, signature = asked
+        if self._is_the_city_s(signature, meeting_words(self._network, node.id, self._challenge, number)):
+            self._met(messages.integer_of(number))
         keys = node.keeper.keys
         parts = [
             node.record,
             node.keeper.recipient(self._ledger.epoch.network).to_bytes(),
             messages.integer(self._ledger.tip.height),
             b"" if keys is None else keys.digest,
-            messages.integer(node.holder.count() if asked[1:] else 0),  # to count is work
+            messages.integer(node.holder.count() if count else 0),  # to count is work
             messages.integer(int(node.voter is not None)),
             messages.integer(self._ledger.epoch.number),
+            self._challenge,
         ]
         return messages.message("met", parts)
 
+    @property
+    def _network(self) -> bytes:
+        return self._ledger.epoch.network
+
+    def _is_the_city_s(self, signature: bytes, words: bytes) -> bool:
+        """Whether the city said so. Without a signature, or after one for an earlier challenge, nobody did."""
+        try:
+            records.verify_message(self._sender, words, signature)
+        except CityChainError:
+            return False
+        return True
+
     def _lists(self, _: Node, parts: Sequence[bytes]) -> bytes:
-        if len(parts) > _LISTS_MAX:
-            raise ProtocolError(f"lists: {len(parts)} at once, at most {_LISTS_MAX} are taken")
-        found = [records.Candidates.from_bytes(part) for part in parts]
+        if not 1 < len(parts) <= _LISTS_MAX + 1:
+            raise ProtocolError(f"lists: {len(parts)} parts, a signature and 1 to {_LISTS_MAX} lists are needed")
+        found = [records.Candidates.from_bytes(part) for part in parts[1:]]
+        if not self._is_the_city_s(parts[0], lists_words(self._network, found)):
+            raise VerificationError("lists: they are not signed by this city")
         for candidates in found:
             self._check(candidates)
-        for candidates in found:
-            self._roster.learn(candidates)
+        self._roster.learn(found)
         return messages.message("done")
 
     def _check(self, candidates: records.Candidates) -> None:

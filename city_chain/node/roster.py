@@ -7,6 +7,7 @@ lists are kept by root, in a storage where one is given.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, UnavailableError
@@ -74,16 +75,17 @@ class Roster:
                 return list(self._lists.values())
             return [records.Candidates.from_bytes(row) for _, row in self._storage.scan(b"")]
 
-    def learn(self, candidates: records.Candidates) -> None:
-        """Keeps a candidate list of this region that somebody else made of what is logged in there.
+    def learn(self, lists: Sequence[records.Candidates]) -> None:
+        """Keeps candidate lists of this region that somebody else made of what is logged in there: all or none.
 
         Raises:
-            InputError: It is of another network or region.
+            InputError: One is of another network or region.
         """
-        if (candidates.network, candidates.region) != (self._epoch.network, self._region):
+        if any((known.network, known.region) != (self._epoch.network, self._region) for known in lists):
             raise InputError("candidate list: of another network or region")
         with self._lock:
-            self._keep(candidates)
+            for known in lists:
+                self._keep(known)
 
     def _keep(self, candidates: records.Candidates) -> None:
         if candidates.root not in self._lists:

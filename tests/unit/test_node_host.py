@@ -13,8 +13,9 @@ from city_chain import City, records
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.errors import InputError, StorageError, UnavailableError
-from city_chain.levels import NodeHost
+from city_chain.levels import NodeHost, node_host
 from city_chain.levels.node_file import NodeFile, write_secret
+from city_chain.node import lists_words, meeting_words
 from city_chain.node.node import NODE_WEIGHT
 from city_chain.ports import Request
 from city_chain.stages import messages
@@ -48,11 +49,30 @@ class Process:
         (answer,) = self.host._handle([Request("inproc:node", messages.message(kind, parts))])
         return messages.parse(answer)
 
+    def meet(self, epoch: int, *, count: bytes = b"", signature: bytes = b"") -> records.Message:
+        return self.ask("meet", [messages.integer(epoch), count, signature])
+
+    def meet_as_the_city(self, epoch: int) -> records.Message:
+        """What the city does: its second meeting signs what the first one drew."""
+        network, challenge = self.city.network, self.meet(epoch).parts[7]
+        words = meeting_words(network, self.node, challenge, messages.integer(epoch))
+        return self.meet(epoch, signature=as_the_city(self.city, words))
+
     def rows(self) -> dict[bytes, bytes]:
         return dict(self.storage.scan(b""))
 
     def append(self, height: int) -> records.Message:
         return self.ask("append", messages.parse(appended(self.city, height)).parts)
+
+
+def as_the_city(city: City, words: bytes) -> bytes:
+    return city._city._elsewhere._sign(words)
+
+
+def told(city: City, lists: Sequence[records.Candidates] | None = None) -> list[bytes]:
+    """The parts of the message that tells candidate lists, by default all that the city has."""
+    lists = city._city._roster.lists() if lists is None else lists
+    return [as_the_city(city, lists_words(city.network, lists)), *(known.to_bytes() for known in lists)]
 
 
 def appended(city: City, height: int) -> bytes:
@@ -144,13 +164,13 @@ def test_the_votes_come_along_once(process: Process) -> None:
 def test_a_wiped_one_stays_an_observer(process: Process) -> None:
     process.host.close()
     process.host = process.wiped()
-    assert messages.integer_of(process.ask("meet", [messages.integer(0)]).parts[5]) == 0
+    assert messages.integer_of(process.meet_as_the_city(0).parts[5]) == 0
     assert process.append(1).kind == "tip"
     assert process.host.height == 1
     process.host.close()
     process.host = process.wiped()
     assert process.host.height == 1
-    assert messages.integer_of(process.ask("meet", [messages.integer(0)]).parts[5]) == 0
+    assert messages.integer_of(process.meet_as_the_city(0).parts[5]) == 0
     assert process.ask("prepare", [messages.integer(2), messages.integer(1)]).kind == "refused"
 
 
@@ -162,8 +182,8 @@ def test_a_liar_does_not_make_a_wiped_one_vote(tmp_path: Path) -> None:
         city.send(b"in epoch 1")
         node = next(node.id for node in city.nodes() if node.delegate)
         city.move_out(node, tmp_path / "node")
-        lists = messages.message("lists", [known.to_bytes() for known in city._city._roster.lists()])
-        lie = messages.message("meet", [messages.integer(0)])
+        lists = messages.message("lists", told(city))
+        lie = messages.message("meet", [messages.integer(0), b"", b""])
         for votes in (True, False):
             transport = InProcessTransport()
             with NodeHost.open([tmp_path / "node"], listen="inproc:node", transport=transport) as host:
@@ -184,7 +204,7 @@ def test_a_file_that_cannot_be_written_again_costs_the_next_epoch(process: Proce
     process.path.mkdir()
     assert process.append(1).kind == "tip"
     assert process.ask("epoch", [handover.to_bytes()]).kind == "done"
-    assert b"cannot be written" in process.ask("meet", [messages.integer(1)]).parts[0]
+    assert b"cannot be written" in process.meet(1).parts[0]
     process.path.rmdir()
     moved.rename(process.path)
     process.host._transport.close()
@@ -206,7 +226,7 @@ def test_a_storage_of_another_node_is_refused(process: Process, tmp_path: Path) 
 
 
 def test_it_says_who_it_is(process: Process) -> None:
-    met = process.ask("meet", [messages.integer(0), b"count"])
+    met = process.meet(0, count=b"count")
     assert records.NodeRecord.from_bytes(met.parts[0]).node == process.node
     assert records.Recipient.from_bytes(met.parts[1]).node == process.node
     assert process.city.keys.digest == met.parts[3]
@@ -223,8 +243,7 @@ def test_it_is_taught_and_judges(process: Process) -> None:
     unknown = process.append(2)  # drawn from a list that it has not been told
     assert unknown.kind == "refused"
     assert b"candidate list" in unknown.parts[0]
-    lists = [known.to_bytes() for known in process.city._city._roster.lists()]
-    assert process.ask("lists", lists).kind == "done"
+    assert process.ask("lists", told(process.city)).kind == "done"
     assert process.append(2).parts == [messages.integer(2)]
     assert process.host.ledger.receipt(second.tx_id) is not None
 
@@ -239,17 +258,48 @@ def test_strangers_on_a_list_are_refused(process: Process) -> None:
         [(roll[0][0], NODE_WEIGHT + 1, roll[0][1])],
         [(roll[0][0], NODE_WEIGHT, "district 9")],
     ]
+    good = records.Candidates(network, name, right[:4])
     before = process.rows()
-    for items in wrong:
-        body = records.Candidates(network, name, items).to_bytes()
-        good = records.Candidates(network, name, right[:4]).to_bytes()
-        assert process.ask("lists", [good, body]).kind == "refused"
-    for candidates in (records.Candidates(bytes(32), name, right), records.Candidates(network, "elsewhere", right)):
-        assert process.ask("lists", [candidates.to_bytes()]).kind == "refused"
-    assert process.ask("lists", [b"?"]).kind == "refused"
-    assert process.ask("lists", [records.Candidates(network, name, right[:4]).to_bytes()] * 257).kind == "refused"
+    lies = [records.Candidates(network, name, items) for items in wrong]
+    lies += [records.Candidates(bytes(32), name, right), records.Candidates(network, "elsewhere", right)]
+    for lie in lies:
+        assert process.ask("lists", told(process.city, [good, lie])).kind == "refused"
+    for parts in ([], [b"?"], told(process.city, []), told(process.city, [good] * 257)):
+        assert process.ask("lists", parts).kind == "refused"
     assert process.rows() == before
-    assert process.ask("lists", [records.Candidates(network, name, right[:4]).to_bytes()]).kind == "done"
+    assert process.ask("lists", told(process.city, [good])).kind == "done"
+
+
+def test_lists_that_the_city_did_not_sign_are_refused(process: Process) -> None:
+    """Whoever reaches the process could otherwise fill its disk with lists of nodes that are all right."""
+    network, name = process.city.network, process.city.settings.name
+    right = [(node, NODE_WEIGHT, domain) for node, domain in process.file.roll.items()]
+    one, other = (records.Candidates(network, name, right[:count]) for count in (3, 4))
+    signature = told(process.city, [one])[0]
+    stranger = records.Identity(bytes(32)).sign(lists_words(network, [other]))
+    before = process.rows()
+    for forged in (b"", bytes(64), signature[:-1], signature, stranger):
+        assert process.ask("lists", [forged, other.to_bytes()]).kind == "refused"
+    assert process.ask("lists", [signature, one.to_bytes(), other.to_bytes()]).kind == "refused"
+    assert process.rows() == before
+
+
+def test_a_stranger_does_not_keep_a_wiped_one_from_voting_again(process: Process) -> None:
+    """Until when it observes it takes from its file and from the city's own word, not from whoever reaches it."""
+    process.host.close()
+    process.host = process.wiped()
+    words = meeting_words(process.city.network, process.node, bytes(32), messages.integer(1 << 63))
+    for signature in (b"", bytes(64), records.Identity(bytes(32)).sign(words), as_the_city(process.city, words)):
+        assert process.meet(1 << 63, signature=signature).kind == "met"
+    assert observes_until(process) == (1 << 64) - 1, "for ever, as long as the city has not said in which epoch it is"
+    process.meet_as_the_city(0)
+    assert observes_until(process) == 0
+
+
+def observes_until(process: Process) -> int:
+    (row,) = process.host._own.get_many([node_host._node_key(process.index)])
+    assert row is not None
+    return int.from_bytes(row[33:], "big")
 
 
 def test_keys_are_taken_if_they_are_certified(process: Process, tmp_path: Path) -> None:
@@ -276,8 +326,7 @@ def test_epochs_follow_each_other(process: Process) -> None:
     damaged = bytearray(handover.to_bytes())
     damaged[-1] ^= 1
     assert process.ask("epoch", [bytes(damaged)]).kind == "refused"
-    lists = [known.to_bytes() for known in process.city._city._roster.lists()]
-    assert process.ask("lists", lists).kind == "done"
+    assert process.ask("lists", told(process.city)).kind == "done"
     assert process.append(1).kind == "tip"
     assert process.ask("epoch", [handover.to_bytes()]).kind == "done"
     assert process.host.ledger.epoch.number == 0  # it ends after height 2
@@ -285,7 +334,7 @@ def test_epochs_follow_each_other(process: Process) -> None:
     assert process.host.ledger.epoch.number == 1
     assert process.ask("epoch", [handover.to_bytes()]).kind == "refused"
     process.city.send(b"the first of epoch 1")
-    assert process.ask("lists", [known.to_bytes() for known in process.city._city._roster.lists()]).kind == "done"
+    assert process.ask("lists", told(process.city)).kind == "done"
     assert process.append(3).parts == [messages.integer(3)]
     assert process.ask("keys", [process.city.keys.to_bytes()]).kind == "done"
 
@@ -303,7 +352,7 @@ def test_a_disk_that_fails_between_epochs_costs_no_more_than_a_restart(
     assert process.append(1).kind == "tip"
     monkeypatch.setattr(process.host, "_build", fail)
     assert process.ask("epoch", [handover.to_bytes()]).kind == "done"
-    assert process.ask("meet", [messages.integer(1)]).parts == [b"the disk is full"]
+    assert process.meet(1).parts == [b"the disk is full"]
     process.host._transport.close()
     with process.opened(process.storage, InProcessTransport()) as again:
         assert (again.height, again.ledger.epoch.number) == (1, 1)
@@ -320,8 +369,7 @@ def test_who_moves_out_late_comes_through_all_epochs(tmp_path: Path) -> None:
         city.send(b"in epoch 2")
         transport = InProcessTransport()
         with NodeHost.open([tmp_path / "node"], listen="inproc:node", transport=transport) as host:
-            lists = [known.to_bytes() for known in city._city._roster.lists()]
-            bodies = [messages.message("lists", lists)]
+            bodies = [messages.message("lists", told(city))]
             bodies += [appended(city, height) for height in range(1, 4)]
             for body in bodies:
                 (answer,) = host._handle([Request("inproc:node", body)])

@@ -429,3 +429,36 @@ def test_nothing_is_left_open() -> None:
             address = there.serve(echo, "tcp:127.0.0.1:0")
             assert here.request(address, b"x", soon()) == b"echo x"
     assert count() <= before
+
+
+def test_a_frame_of_several_handlers_gives_its_room_back_once() -> None:
+    """Its answers stand in the queue once for each handler: who reads none of them and goes must not make more room."""
+    gate = threading.Event()
+
+    def slow(burst: Sequence[Request]) -> list[bytes]:
+        gate.wait(20)
+        return echo(burst)
+
+    with TcpTransport() as opened:
+        address = opened.serve(slow, "tcp:127.0.0.1:0/a")
+        door = opened._door
+        whole = door._budget._left
+        asked = [Asked(number, 60_000, "x" * 200, b"") for number in range(3000)]
+        asked.append(Asked(3000, 60_000, address, bytes(1 << 20)))
+        for _ in range(3):
+            gate.clear()
+            with socket.create_connection(("127.0.0.1", int(address.split(":")[2].split("/")[0]))) as stranger:
+                stranger.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                stranger.sendall(HELLO)
+                for buffer in requests_frame(asked) * 8:
+                    stranger.sendall(buffer)
+                until = soon()
+                while not any(peer.outgoing for peer in list(door._peers)):
+                    assert time.monotonic() < until
+                    time.sleep(0.01)
+                stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gate.set()
+            until = soon()
+            while door._peers or door._budget._left != whole:
+                assert time.monotonic() < until, (door._budget._left - whole, len(door._peers))
+                time.sleep(0.01)

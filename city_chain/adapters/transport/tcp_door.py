@@ -234,7 +234,10 @@ class Door:
         with self._lock:
             peer.is_open = False
             self._peers.discard(peer)
-            self._budget.give(sum(frame.cost for frame, _ in peer.outgoing))
+            # A frame stands here once for each handler that has answered and is given back once; one that waits for
+            # another handler is given back when that has answered.
+            done = {id(frame): frame.cost for frame, _ in peer.outgoing if not frame.left}
+            self._budget.give(sum(done.values()))
             peer.outgoing.clear()
             peer.changed.notify_all()
         _shut(peer.sock)

@@ -1,0 +1,84 @@
+"""Nodes elsewhere that answer wrongly cost themselves, and neither the city nor the other nodes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from city_chain import City
+from city_chain.levels import NodeHost
+from city_chain.ports import Request
+from city_chain.stages import messages
+
+type Lie = Callable[[str, list[bytes]], list[bytes]]
+
+
+def far_epoch(kind: str, parts: list[bytes]) -> list[bytes]:
+    return [*parts[:6], b"\xff" * 8, *parts[7:]] if kind == "met" else parts
+
+
+def short_tip(kind: str, parts: list[bytes]) -> list[bytes]:
+    if kind == "met":  # it never knows anything, so it is taught again and again
+        return [*parts[:2], messages.integer(0), *parts[3:]]
+    return [b"abc"] if kind == "tip" else parts
+
+
+def far_height(kind: str, parts: list[bytes]) -> list[bytes]:
+    return [*parts[:2], b"\xff" * 8, *parts[3:]] if kind == "met" else parts
+
+
+def no_challenge(kind: str, parts: list[bytes]) -> list[bytes]:
+    return [*parts[:7], b""] if kind == "met" else parts
+
+
+class Liar:
+    """Has one process of nodes answer wrongly while it is the one that lies."""
+
+    def __init__(self, lie: Lie, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.host: NodeHost | None = None
+        honest = NodeHost._handle
+
+        def handle(host: NodeHost, requests: Sequence[Request]) -> list[bytes]:
+            answers = honest(host, requests)
+            if host is not self.host:
+                return answers
+            said = [messages.parse(answer) for answer in answers]
+            return [messages.message(one.kind, lie(one.kind, list(one.parts))) for one in said]
+
+        monkeypatch.setattr(NodeHost, "_handle", handle)
+
+
+@pytest.mark.parametrize("lie", [far_epoch, short_tip, far_height, no_challenge])
+@pytest.mark.parametrize("late", [False, True], ids=["from the start", "in the middle"])
+def test_one_that_lies_keeps_nobody_from_being_met(
+    tmp_path: Path, lie: Lie, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "city.db"
+    with City.local(path, nodes=8, validators=4, k=2, n=4) as city:
+        city.send(b"before")
+        delegates = [node.id for node in city.nodes() if node.delegate][:2]
+        files = {city.move_out(node, tmp_path / node.hex()): node for node in delegates}
+    lying = Liar(lie, monkeypatch)
+    hosts = {index: NodeHost.open([tmp_path / node.hex()], tmp_path / f"{index}.db") for index, node in files.items()}
+    liar, honest = sorted(hosts)  # the liar is met first
+    try:
+        where = {index: host.addresses[index] for index, host in hosts.items()}
+        lying.host = None if late else hosts[liar]
+        with City.open(path, elsewhere=where) as city:
+            lying.host = hosts[liar]
+            for _ in range(2):
+                city.send(b"with three of four", deadline_s=30)
+            until = time.monotonic() + 30
+            while hosts[honest].height < city.height:
+                assert time.monotonic() < until, (hosts[honest].height, city.height)
+                time.sleep(0.05)
+            meeting = city._city._elsewhere._thread
+            assert meeting is not None
+            assert meeting.is_alive()
+            assert files[honest] in city._city._roster.members().addresses
+    finally:
+        for host in hosts.values():
+            host.close()
