@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Self
 
 from city_chain import records
@@ -37,7 +38,7 @@ from city_chain.levels.owner import Owner
 from city_chain.levels.reads import Reads
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
 from city_chain.levels.sends import Outcome, Payload, Sends, size_of
-from city_chain.levels.settings import Founding, Settings, found, load, located
+from city_chain.levels.settings import DEFAULT_ENGINE, Founding, Settings, found, load, load_or_found, located
 from city_chain.pipelines import HEALTH, OPENING, RECEIVING, REPAIRING, SENDING
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 
@@ -82,7 +83,7 @@ class City:
         k: int = 6,
         n: int = 10,
         districts: int = 3,
-        engine: str = "hotstuff",
+        engine: str | None = None,
         session: str = "x-wing",
         storage: Storage | None = None,
         presence: Presence | None = None,
@@ -100,7 +101,8 @@ class City:
             k: Fragments that restore a transaction.
             n: Fragments there are.
             districts: Failure domains that the nodes are spread over.
-            engine: The commit engine: ``"hotstuff"``, ``"abba"`` or ``"dpos"`` (see the page on engines).
+            engine: The commit engine: ``"hotstuff"``, ``"abba"`` or ``"dpos"`` (see the page on engines). Without it
+                that of the city that is there, and ``"hotstuff"`` for a new one.
             session: The KEM suite to which fragments are sealed on their way to nodes.
             storage: Where to keep the city instead of `path`.
             presence: The list of nodes (default: in memory).
@@ -116,15 +118,10 @@ class City:
             >>> city = City.local(nodes=4, validators=1, k=2, n=4)
             >>> city.close()
         """
-        settings = Settings(name, nodes, validators, k, n, districts, engine, session)
+        chosen = DEFAULT_ENGINE if engine is None else engine
+        settings = Settings(name, nodes, validators, k, n, districts, chosen, session)
         given = Parts(storage, presence, transport, clock, entropy)
-
-        def founding(storage: Storage, entropy: Entropy) -> Founding:
-            there = load(storage)
-            if there is not None and there.settings != settings:
-                raise InputError(f"the city that is there has {there.settings}, not {settings}; open it with City.open")
-            return there or found(storage, settings, entropy)
-
+        founding = partial(load_or_found, settings, engine is None)
         return opened(path, given, founding, cls, create=True)
 
     @classmethod

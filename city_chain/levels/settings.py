@@ -28,6 +28,7 @@ from city_chain.ports import Entropy, Storage
 from city_chain.proofs import dpos, poh
 
 __all__ = [
+    "DEFAULT_ENGINE",
     "NODES_MAX",
     "NODE_LABEL",
     "STAKE",
@@ -39,10 +40,14 @@ __all__ = [
     "follow",
     "found",
     "load",
+    "load_or_found",
     "located",
     "node_identity",
     "sender_identity",
 ]
+
+DEFAULT_ENGINE = "hotstuff"
+"""The commit engine of a city that is made without naming one."""
 
 VERSION = 1
 """The version of what is kept; one that is higher belongs to a newer city-chain."""
@@ -84,7 +89,7 @@ class Settings:
     k: int = 6
     n: int = 10
     districts: int = 3
-    engine: str = "hotstuff"
+    engine: str = DEFAULT_ENGINE
     session: str = "x-wing"
 
     def __post_init__(self) -> None:
@@ -221,6 +226,28 @@ def load(storage: Storage) -> Founding | None:
         return Founding(Settings(**kept), master, current, stopped, earlier, begins, moved)
     except (InputError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise StorageError(f"the city is damaged: {error}") from error
+
+
+def load_or_found(settings: Settings, keeps_engine: bool, storage: Storage, entropy: Entropy) -> Founding:
+    """The city of a storage; a new one if there is none.
+
+    Args:
+        settings: What it must have been made with, or is made with.
+        keeps_engine: Whether a city that is there may have been made with another engine.
+        storage: Where it is, or will be.
+        entropy: Where the secrets of a new one come from.
+
+    Raises:
+        InputError: The city that is there was made with other settings.
+        StorageError: It is of a newer version, or damaged.
+    """
+    there = load(storage)
+    if there is None:
+        return found(storage, settings, entropy)
+    wanted = replace(settings, engine=there.settings.engine) if keeps_engine else settings
+    if there.settings != wanted:
+        raise InputError(f"the city that is there has {there.settings}, not {wanted}; open it with City.open")
+    return there
 
 
 def located(storage: Storage, city: Founding, addresses: Mapping[int, str]) -> Founding:

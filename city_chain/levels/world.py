@@ -128,6 +128,9 @@ class World:
         def founding(store: WorldStore) -> WorldFounding:
             there = store.founding()
             made = {name: asdict(own) for name, own in wanted.items()}
+            for name, kept in {} if there is None else there.settings.items():
+                if name in made and "engine" not in {**settings, **named[name]}:
+                    made[name]["engine"] = kept["engine"]
             if there is None:
                 there = WorldFounding(place.entropy.bytes(32), tuple(wanted), made, terms)
                 store.found(there)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -320,6 +321,15 @@ def test_a_world_in_a_folder_is_opened_again(tmp_path: object) -> None:
         again.send(b"more", BOTH).verify(again.trust)
     with pytest.raises(InputError, match=r"open it with World\.open"):
         World.local([NORTH, WEST], folder)
+
+
+def test_a_world_keeps_its_engines_where_none_is_named(tmp_path: Path) -> None:
+    settings = {"nodes": 5, "validators": 1, "k": 2, "n": 4}
+    World.local({NORTH: {"engine": "dpos"}, SOUTH: {}}, tmp_path / "world", **settings).close()
+    with World.local([NORTH, SOUTH], tmp_path / "world", **settings) as world:
+        assert [world.city(name).settings.engine for name in (NORTH, SOUTH)] == ["dpos", "hotstuff"]
+    with pytest.raises(InputError, match=r"World\.open"):
+        World.local({NORTH: {"engine": "abba"}, SOUTH: {}}, tmp_path / "world", **settings)
 
 
 def test_what_no_world_can_be_is_refused() -> None:
