@@ -8,14 +8,16 @@ more than on how they agree runs under one engine, so that the whole file takes 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import orjson
@@ -42,6 +44,7 @@ under_dpos = pytest.mark.parametrize("town", ["dpos"], indirect=True)
 VALIDATORS = 4
 BURST = 4
 WRITES = 6
+FIRST = b"before they moved out"
 
 
 class Server:
@@ -53,19 +56,24 @@ class Server:
         )
         self.started: list[int] = []
 
-    def start(self, file: Path, data: Path, listen: str, writes: int) -> tuple[int, str]:
-        """Starts one that answers when this returns; its process id and its address.
+    def start(self, wanted: Sequence[tuple[Path, Path, str]], writes: int) -> dict[Path, tuple[int, str]]:
+        """Starts some beside each other, each by its file, the file of its data and where it is to listen.
 
-        It kills itself in the place of its next write after so many; never, if that is negative.
+        All answer when this returns; by the file of its data, the process id and the address of each. Each kills itself
+        in the place of its next write after so many; never, if that is negative.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(f"{file}\t{data}\t{listen}\t{writes}\n")
+        for file, data, listen in wanted:
+            self.process.stdin.write(f"{file}\t{data}\t{listen}\t{writes}\n")
         self.process.stdin.flush()
-        said = self.process.stdout.readline().split()
-        assert said[:1] == ["up"], said
-        self.started.append(int(said[1]))
-        return int(said[1]), said[2]
+        up = {}
+        for _ in wanted:
+            said = self.process.stdout.readline().rstrip("\n").split(" ", 3)
+            assert said[0] == "up", said
+            self.started.append(int(said[1]))
+            up[Path(said[3])] = int(said[1]), said[2]
+        return up
 
     def close(self) -> None:
         """Ends it; those that it started end with it, or have been killed."""
@@ -102,24 +110,19 @@ def server() -> Iterator[Server]:
 class Town:
     """A city whose delegates have moved out into processes."""
 
-    def __init__(self, folder: Path, server: Server, engine: str) -> None:
+    def __init__(self, made: Path, folder: Path, server: Server) -> None:
+        shutil.copytree(made, folder)
         self.folder = folder
         self.server = server
         self.path = folder / "city.db"
-        self.files: dict[int, Path] = {}
+        self.files = {int(file.name.removeprefix("node")): file for file in folder.glob("node*")}
         self.pids: dict[int, int] = {}
         self.addresses: dict[int, str] = {}
-        self.acknowledged: dict[bytes, bytes] = {}
+        self.acknowledged = {bytes.fromhex((folder / "first").read_text()): FIRST}
         self.refused = 0
         self.count = 0
-        with City.local(self.path, nodes=8, validators=VALIDATORS, k=2, n=4, engine=engine) as city:
-            self.acknowledge(city, b"before they moved out")
-            for node in [node.id for node in city.nodes() if node.delegate]:
-                beside = folder / node.hex()[:8]
-                index = city.move_out(node, beside)
-                self.files[index] = beside.rename(folder / f"node{index}")
-        for index in self.files:
-            self.start(index)
+        assert len(self.files) == VALIDATORS
+        self.start(*self.files)
 
     def acknowledge(self, city: City, payload: bytes) -> None:
         self.acknowledged[city.send(payload).tx_id] = payload
@@ -127,10 +130,13 @@ class Town:
     def data(self, index: int) -> Path:
         return self.folder / f"node{index}.db"
 
-    def start(self, index: int, writes: int = -1) -> None:
-        listen = self.addresses.get(index, "tcp:127.0.0.1:0")
-        started = self.server.start(self.files[index], self.data(index), listen, writes)
-        self.pids[index], self.addresses[index] = started
+    def start(self, *indexes: int, writes: int = -1) -> None:
+        wanted = [
+            (self.files[index], self.data(index), self.addresses.get(index, "tcp:127.0.0.1:0")) for index in indexes
+        ]
+        started = self.server.start(wanted, writes)
+        for index in indexes:
+            self.pids[index], self.addresses[index] = started[self.data(index)]
 
     def kill(self, *indexes: int) -> None:
         for index in indexes:
@@ -168,8 +174,7 @@ class Town:
         for index in self.files:
             chain = self.chain(index)
             assert chain == main[: len(chain)], f"validator {index} is on a fork"
-        for index in self.files:
-            self.start(index)
+        self.start(*self.files)
         with self.open() as city:
             assert not city.recovery.failed
             for tx_id, payload in self.acknowledged.items():
@@ -199,9 +204,28 @@ def node_of(city: City, index: int, town: Town) -> bytes:
     return next(node.id for node in city.nodes() if node.address == town.addresses[index])
 
 
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a city under an engine, made once, whose delegates have moved out and were never started."""
+
+    @functools.cache
+    def make(engine: str) -> Path:
+        folder = tmp_path_factory.mktemp(engine)
+        with City.local(folder / "city.db", nodes=8, validators=VALIDATORS, k=2, n=4, engine=engine) as city:
+            (folder / "first").write_text(city.send(FIRST).tx_id.hex())
+            for node in [node.id for node in city.nodes() if node.delegate]:
+                beside = folder / node.hex()[:8]
+                beside.rename(folder / f"node{city.move_out(node, beside)}")
+        return folder
+
+    return make
+
+
 @pytest.fixture
-def town(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Iterator[Town]:
-    made = Town(tmp_path, server, getattr(request, "param", ENGINES[0]))
+def town(
+    request: pytest.FixtureRequest, tmp_path: Path, server: Server, founded: Callable[[str], Path]
+) -> Iterator[Town]:
+    made = Town(founded(getattr(request, "param", ENGINES[0])), tmp_path / "town", server)
     try:
         yield made
     finally:
@@ -224,8 +248,7 @@ def test_validators_in_processes_of_their_own_commit(town: Town) -> None:
         compressed.verify(city.trust)
     town.kill(*town.pids)
     assert {tuple(town.chain(index)) for index in town.files} == {tuple(digests(town.path))}
-    for index in town.files:
-        town.start(index)
+    town.start(*town.files)
     town.check()
 
 
@@ -259,8 +282,7 @@ def test_all_killed_at_once(town: Town, seed: int) -> None:
             town.burst(city, 1.0)
             timer.join()
             assert town.burst(city, 0.5) == 0  # nobody is there
-            for index in town.files:
-                town.start(index)
+            town.start(*town.files)
             wait_for(lambda: all(height_of(city, index, town) >= city.height for index in town.files))
             assert town.burst(city) == BURST
     town.check()
@@ -273,7 +295,7 @@ def test_one_killed_in_the_place_of_a_write(town: Town) -> None:
         assert town.burst(city) == BURST
         for writes, victim in zip(range(WRITES), sorted(town.files) * WRITES, strict=False):
             town.kill(victim)
-            town.start(victim, writes)
+            town.start(victim, writes=writes)
             for _ in range(2):
                 assert town.burst(city) == BURST
             town.kill(victim)
@@ -289,12 +311,10 @@ def test_all_killed_in_the_place_of_a_write(town: Town) -> None:
         assert town.burst(city) == BURST
         for writes in range(WRITES):
             town.kill(*town.files)
-            for index in town.files:
-                town.start(index, writes)
+            town.start(*town.files, writes=writes)
             town.burst(city, 0.6)
             town.kill(*town.files)
-            for index in town.files:
-                town.start(index)
+            town.start(*town.files)
             assert town.burst(city) == BURST
     town.check()
 
@@ -306,8 +326,7 @@ def test_killed_while_nobody_waits_and_back_before_the_deadline(town: Town) -> N
         town.kill(*town.files)
 
         def bring_back() -> None:
-            for index in town.files:
-                town.start(index)
+            town.start(*town.files)
 
         timer = threading.Timer(0.5, bring_back)
         timer.start()
@@ -420,8 +439,7 @@ def test_the_city_killed_with_its_validators(town: Town, tmp_path: Path) -> None
         os.waitpid(child, 0)
         for words in (line.split() for line in lines if line.endswith(b"\n")):
             town.acknowledged[bytes.fromhex(words[0].decode())] = b"from a city that dies " + words[1]
-        for index in victims:
-            town.start(index)
+        town.start(*victims)
         with town.open() as city:
             assert not city.recovery.failed
             assert town.burst(city) == BURST
@@ -464,8 +482,7 @@ def test_files_and_storages_that_do_not_fit(town: Town, tmp_path: Path) -> None:
         City.open(town.path, elsewhere={999: "tcp:127.0.0.1:1"})
     with pytest.raises(UnavailableError, match="cannot be served"):
         NodeHost.open([town.files[one]], town.data(one), listen="tcp:192.0.2.1:0")
-    for index in (one, other):
-        town.start(index)
+    town.start(one, other)
     town.check()
 
 
@@ -480,8 +497,7 @@ def test_two_nodes_in_one_process(town: Town) -> None:
         assert [node.votes for node in city.nodes() if node.delegate].count(False) == 2
         assert [node.running for node in city.nodes() if node.delegate].count(False) == 0
         wait_for(lambda: host.height >= city.height)
-    for index in pair:
-        town.start(index)
+    town.start(*pair)
     with town.open() as city:
         assert town.burst(city) == BURST
 

@@ -2,8 +2,8 @@
 
 Reads one line for every process that is wanted: the node's file, the file of its data, the address to listen at, and
 the number of writes after which it kills itself instead of writing (negative: never), with tabs between. Each process
-is a fork that says ``up PID ADDRESS`` when it answers, and runs until it is killed; then the server's next line is
-taken. The server reaps what has ended.
+is a fork that says ``up PID ADDRESS FILE``, with the file of its data, when it answers, and runs until it is killed.
+Those of several lines start beside each other. The server reaps what has ended.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
                 (address,) = host.addresses.values()
                 if int(writes) >= 0:
                     die_after(int(writes))
-                say("up", os.getpid(), address)
+                say("up", os.getpid(), address, data)
                 parent = os.getppid()
                 while os.getppid() == parent:  # never longer than the server
                     time.sleep(0.2)
