@@ -625,5 +625,6 @@ class Embedded:
             }
             if kept:
                 self._put_hosted(kept)
+            self._host.flush()
         except CityChainError:
             pass  # what is settled stays listed and is settled by the next opening; what is not kept is made anew

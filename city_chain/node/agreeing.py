@@ -14,7 +14,8 @@ delegate, and to all others if the place is `EVERYBODY`; with `WANTED` it is the
 A place is 2 bytes, little-endian.
 
 Whoever carries the messages is not trusted: what they hold is signed, and every delegate uses its own clock. All rows
-of a burst are one write, and nothing leaves before it.
+of a burst are one write, and nothing leaves before it; where nobody hears it who outlives this process, the rows of all
+bursts up to a commit are one write.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from typing import Protocol
 from city_chain import records
 from city_chain.errors import CityChainError, ProtocolError
 from city_chain.node.bodies import Bodies
-from city_chain.node.judge import Case
 from city_chain.node.ledger import Ledger
 from city_chain.ports import Clock
 from city_chain.stages import messages
@@ -62,25 +62,18 @@ class Shelf:
 
     def is_right(self, digest: bytes) -> bool | None:
         """Whether a batch may be committed next; None if its body is not here."""
-        body = self.bodies.get(digest)
-        if body is None:
-            return None
-        try:
-            return self.bodies.judged(messages.answer(body, "body"), body) == digest
-        except CityChainError:
-            return False
+        return self.bodies.is_right(digest)
 
     def header(self, digest: bytes) -> records.BatchHeader | None:
         """The header of a batch, if its body is here."""
-        body = self.bodies.get(digest)
-        return None if body is None else records.Batch.from_bytes(messages.answer(body, "body")[0]).header
+        case = self.bodies.case(digest)
+        return None if case is None else case.batch.header
 
     def commit(self, digest: bytes, certificate: records.CommitCertificate) -> bool:
         """Appends a batch whose certificate is right; whether its body is here."""
-        body = self.bodies.get(digest)
-        if body is None:
+        case = self.bodies.case(digest)
+        if case is None:
             return False
-        case = Case.of(messages.answer(body, "body"))
         self.ledger.append(case.batch, certificate, case.evidence)
         return True
 
@@ -91,6 +84,11 @@ class Party(Protocol):
     @property
     def has_accepted(self) -> bool:
         """Whether it has voted for something that may be committed without its knowing."""
+        ...
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether its rows must be written now: a commit rests on them, or others than delegates read them."""
         ...
 
     def begin(self, now: int) -> None:
@@ -166,16 +164,20 @@ class Agreeing[N]:
         with self._voting:
             self._write(nodes)
 
-    def _write(self, nodes: Sequence[N]) -> None:
-        """All rows of these nodes' parties, and the bodies that they rest on, by one write."""
+    def _write(self, nodes: Sequence[N], *, may_wait: bool = False) -> None:
+        """All rows of these nodes' parties, and the bodies that they rest on, by one write.
+
+        What may wait is written with what the next commit rests on: until then nobody outside has heard of it.
+        """
         rows: dict[bytes, bytes] = {}
         gone: list[bytes] = []
         for node in nodes:
-            space = self._space(node)
-            fresh, stale = self._party(node).rows()
+            space, party = self._space(node), self._party(node)
+            may_wait = may_wait and not party.is_urgent
+            fresh, stale = party.rows()
             rows.update((space + key, row) for key, row in fresh.items())
             gone += [space + key for key in stale]
-        self._shelf.bodies.write(rows, gone)
+        self._shelf.bodies.write(rows, gone, may_wait=may_wait)
 
     def _offer(self, items: Sequence[Item[N]], answers: list[bytes]) -> None:
         with self._voting:
@@ -247,7 +249,7 @@ class Agreeing[N]:
         for _ in range(_COMMITS_MAX):
             for node, push in pushed:
                 self._party(node).step(self._shelf, now, push=push, resting=self._is_resting(node))
-            self._write([node for node, _ in pushed])
+            self._write([node for node, _ in pushed], may_wait=True)
             # Only now: a commit may rest on a vote that is not kept before.
             if not [node for node, _ in pushed if self._party(node).commit(self._shelf)]:
                 break

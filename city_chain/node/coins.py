@@ -1,8 +1,17 @@
 """The coins of one delegate's common subset: its shares of them, and those that others have shown.
 
 A coin is named by whose proposal it is for and which round of the agreement about it. Those of the first two rounds are
-not tossed: they show 1, then 0, so that where all are of one mind nobody has to sign anything. Agreement does not rest
-on the coins, and from the third round on nobody can know them in advance.
+not tossed: they show 1, then 0, so that where all are of one mind nobody has to sign anything. That is safe:
+
+- that no two parties decide differently rests on no coin: in a round only one bit can be an outcome beside ⊥, and where
+  the coin shows it, so that somebody may decide it, those with ⊥ take it from the coin, too;
+- that all decide rests on coins that nobody knows before the outcome of their round is bound. From the third round on
+  every coin is one, whatever estimates an adversary has brought about until then, so it gains two rounds at most.
+
+A schedule that comes back to fixed coins again and again gives an adversary rounds without end; there is none here.
+
+Source: Cachin, Kursawe, Petzold, Shoup, "Secure and efficient asynchronous broadcast protocols" (CRYPTO 2001), whose
+agreement is biased by a first coin of 1. HoneyBadger's library hbbft fixes two of every three coins.
 
 A share travels without a signature: it is right by itself, or it is not. Whoever carries it may have changed it, so of
 every sender only the newest share of a coin is kept, wrong ones are told from right ones where they stand in each

@@ -81,7 +81,7 @@ class Host:
         self._nodes: dict[str, Node] = {}
         self._inventories: dict[bytes, Inventory] = {}
         self._voting = threading.RLock()
-        self._bodies = Bodies(storage, ledger, judge, self._put)
+        self._bodies = Bodies(storage, ledger, judge, self._put, may_wait=put is not None)
         self._agreeing: Agreeing[Node] = Agreeing(
             Shelf(ledger, self._bodies),
             judge.clock,
@@ -126,6 +126,16 @@ class Host:
     def remove(self, address: str) -> None:
         """Lets a node go; what it stored stays."""
         self._nodes.pop(address, None)
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what the nodes' rows of an agreement that goes on have waited with.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        with self._voting:
+            self._bodies.flush()
 
     def handle(self, requests: Sequence[Request]) -> list[bytes]:
         """Answers a burst (a `ports.Handler`): one answer each, in order. Never raises for what a request holds."""

@@ -38,6 +38,9 @@ SEQUENCE_WINDOW = 1024
 """How far a sequence may run ahead of the lowest one that is not committed: a sender can leave gaps (a transaction that
 could not be delivered), but cannot wander off to look for a draw that suits it."""
 
+_FAILED_MAX = 3
+"""After so many writes in a row that fail nobody waits for the disk any longer."""
+
 type Certificate = records.AvailabilityCertificate | records.RepairCertificate | records.Ruling
 
 
@@ -131,6 +134,9 @@ class Ledger:
         self._senders: dict[bytes, SenderState] = {}
         self._tip = self._read_tip()
         self._appended: tuple[int, records.CommitCertificate] | None = None
+        self.failure: Exception | None = None
+        """What went wrong when a batch was last to be appended: whoever waits for it may give up."""
+        self._failed = 0
 
     def _read_tip(self) -> Tip:
         (row,) = self._storage.get_many([b"head"])
@@ -325,15 +331,29 @@ class Ledger:
             )
             try:
                 self._storage.put_many(rows)
-            except Exception:
+            except Exception as failure:
                 # A disk that fails may have written all the same: what is there counts.
+                self.failure = failure
                 self._senders.clear()
                 self._tip = self._read_tip()
                 raise
+            self.failure = None
             self._appended = tip.height, certificate
             self._tip = tip
             self._senders.update(senders)
             return receipts
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """While what a batch rests on is written: a disk that fails again and again is a `failure`."""
+        try:
+            yield
+        except Exception as failure:
+            self._failed += 1
+            if self._failed >= _FAILED_MAX:
+                self.failure = failure
+            raise
+        self._failed = 0
 
     def _rows(
         self, batch: records.Batch, certificate: records.CommitCertificate, evidence: Sequence[Certificate]

@@ -33,7 +33,6 @@ from city_chain.node.judge import Case
 from city_chain.node.keeper import Keeper
 from city_chain.node.ledger import Ledger
 from city_chain.ports import Storage
-from city_chain.stages import messages
 
 __all__ = ["SubsetParty", "united"]
 
@@ -154,6 +153,11 @@ class SubsetParty:
     def has_accepted(self) -> bool:
         """Whether it may have signed a batch that is not in the ledger."""
         return self._height > self._ledger.tip.height and bool(self._output)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether its rows must be written now (see `node.agreeing.Party`)."""
+        return self._certificate is not None or self._is_new
 
     def begin(self, now: int) -> None:
         """Something new is there after a time of rest."""
@@ -294,11 +298,11 @@ class SubsetParty:
             return True
         cases = []
         for digest in self._output:
-            body = shelf.bodies.get(digest)
-            if body is None:
+            case = shelf.bodies.case(digest)
+            if case is None:
                 self._wanted.add(digest)
                 return False
-            cases.append(Case.of(messages.answer(body, "body")))
+            cases.append(case)
         self._case = united(self._ledger, cases)
         self._machine.confirm(self._case.batch.digest)
         return True

@@ -125,6 +125,12 @@ class Validator:
         """Whether there is a batch in a block that is not committed, as far as this delegate knows."""
         return any(self._is_open(payload) for _, _, payload in self._machine.waiting())
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether its rows must be written now (see `node.agreeing.Party`)."""
+        tip = self._ledger.tip.digest
+        return bool(self._new_evidence or self._is_new or any(payload != tip for payload, _ in self._commits))
+
     def _is_open(self, payload: bytes) -> bool:
         return len(payload) == _DIGEST_LEN and payload != self._ledger.tip.digest
 
@@ -178,28 +184,28 @@ class Validator:
                 self._machine.adopt(proof_of(certificate), now)
 
     def _drain(self) -> bool:
-        """Takes what the machine has to say; whether it had anything."""
-        effects = hs.effects(self._machine)
-        for effect in effects:
-            match effect.kind:
+        """Takes what the machine has to say (see `hs.Effect`); whether it had anything."""
+        effects = self._machine.drain()
+        for kind, number, data, block, extra in effects:
+            match kind:
                 case "persist":
-                    self._journal.add(effect.data)
-                    self._machine.durable(effect.number)
+                    self._journal.add(data)
+                    self._machine.durable(number)
                 case "send":
-                    self._out.append((effect.number, effect.data))
+                    self._out.append((number, data))
                 case "broadcast":
-                    self._out.append((EVERYBODY, effect.data))
+                    self._out.append((EVERYBODY, data))
                 case "deadline":
-                    self._deadline = effect.number
+                    self._deadline = number
                 case "need_payload":
-                    self._need = effect.number, effect.extra
+                    self._need = number, extra
                 case "validate":
-                    self._asked = effect.block, effect.data, effect.extra
+                    self._asked = block, data, extra
                 case "commit":
-                    if len(effect.data) == _DIGEST_LEN:
-                        self._commits.append((effect.data, effect.extra))
+                    if len(data) == _DIGEST_LEN:
+                        self._commits.append((data, extra))
                 case "evidence":
-                    self._keep(effect.data)
+                    self._keep(data)
         return bool(effects)
 
     def _keep(self, evidence: bytes) -> None:

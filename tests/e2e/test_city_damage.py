@@ -171,7 +171,7 @@ def test_what_was_voted_on_is_kept_twice() -> None:
 
     with (
         City.local(nodes=12, validators=4, k=2, n=4, storage=Cut()) as city,
-        pytest.raises(UnavailableError, match="cut"),
+        pytest.raises(StorageError, match="cut"),
     ):
         city.send(b"one", deadline_s=0.5)
     copies = [key for prefix in (b"hv", b"hw") for key, _ in storage.scan(prefix)]

@@ -59,6 +59,21 @@ def test_the_default_is_hotstuff() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_city_keeps_its_engine_where_none_is_named(engine: str) -> None:
+    storage = Kept()
+    with opened(engine, storage) as city:
+        city.send(b"x")
+    with City.local(storage=storage, **SETTINGS) as again:
+        assert again.settings.engine == engine
+        assert again.send(b"y").certificate.engine == engine
+    other = next(name for name in ENGINES if name != engine)
+    with pytest.raises(InputError, match="open it with City"):
+        opened(other, storage)
+    with pytest.raises(InputError, match="open it with City"):
+        City.local(storage=storage, **{**SETTINGS, "n": 5})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_receipts_verify_offline_whole_and_compressed(engine: str) -> None:
     with opened(engine) as city, opened(engine) as other:
         outcomes = city.send_many([b"%d" % at for at in range(20)], batch=6)
@@ -254,6 +269,37 @@ def test_an_opening_goes_on_from_any_write(engine: str, validators: int) -> None
         # And once more, from what that left.
         with opened(engine, copied(left), nodes=5, validators=validators) as city:
             city.send(b"still later", deadline_s=20).verify(city.trust)
+
+
+@pytest.mark.parametrize("engine", AGREEING)
+def test_what_a_commit_rests_on_is_written_once_and_before_it(engine: str) -> None:
+    """In one process the rows of all bursts up to a commit are one write, and the commit comes after it."""
+    writes: list[str] = []
+
+    class Watched(Kept):
+        def put_many(self, items: Any, *, delete: Any = ()) -> None:
+            if any(key[:2] == b"hn" and key[6:7] == b"a" for key in items):
+                writes.append("votes")
+            if b"lhead" in items:
+                assert not city._city._host._bodies._waiting
+                writes.append("commit")
+            super().put_many(items, delete=delete)
+
+    with opened(engine, Watched()) as city:
+        city.send(b"first")
+        writes.clear()
+        for at in range(5):
+            city.send(b"%d" % at)
+        assert writes == ["votes", "commit"] * 5
+        # Who stops is as it would be after a restart: nothing of it is in memory only.
+        first, second, *others = delegates(city)
+        city.stop_node(first)
+        city.stop_node(second)
+        with pytest.raises((UnavailableError, DeadlineError)):
+            city.send(b"too few", deadline_s=0.5)
+        assert city._city._host._bodies._waiting
+        city.stop_node(others[0])
+        assert not city._city._host._bodies._waiting
 
 
 # --- lying delegates -------------------------------------------------------------------------------------------------

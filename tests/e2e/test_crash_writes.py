@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from city_chain import City, records
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.errors import CityChainError, StorageError
+from city_chain.node import ENGINES
 from city_chain.ports import Storage
 
 pytestmark = pytest.mark.e2e
@@ -185,6 +187,52 @@ def test_any_write_may_fail(how: str) -> None:
             assert set(whole(reopened)) == {*found, b"later"}
         with opened(Failing(storage.inner)) as third:  # what was reported once is not reported again
             assert str(third.recovery) == "0 sends finished, 0 given up, 0 pending"
+
+
+class Full(Failing):
+    """A disk that has no room for some rows, as long as it is full."""
+
+    is_full = False
+
+    def __init__(self, inner: Storage, is_for: Callable[[bytes], bool]) -> None:
+        super().__init__(inner)
+        self.is_for = is_for
+
+    def put_many(self, items: Mapping[bytes, bytes], *, delete: Iterable[bytes] = ()) -> None:
+        if self.is_full and any(map(self.is_for, items)):
+            raise StorageError("No space left on device (as this test wants it)")
+        super().put_many(items, delete=delete)
+
+
+FULL: dict[str, Callable[[bytes], bool]] = {
+    "the ledger": lambda key: key == b"lhead",
+    "what delegates write": lambda key: key[:2] == b"hn" and key[6:7] == b"a",
+}
+
+
+@pytest.mark.parametrize(
+    ("engine", "what"),
+    [
+        *((engine, "the ledger") for engine in ENGINES),
+        *((engine, "what delegates write") for engine in ("hotstuff", "abba")),
+    ],
+)
+def test_a_full_disk_under_a_commit_is_told_long_before_the_deadline(engine: str, what: str) -> None:
+    storage = Full(MemoryStorage(), FULL[what])
+    with City.local(storage=storage, engine=engine, **SETTINGS) as city:
+        city.send(b"before")
+        for _ in range(2):
+            storage.is_full = True
+            began = time.monotonic()
+            with pytest.raises(StorageError, match="No space left"):
+                city.send(b"x", deadline_s=90)
+            assert time.monotonic() - began < 45
+        assert city.height == 1
+        storage.is_full = False
+        assert city.receive(city.send(b"later").tx_id) == b"later"
+    with opened(Failing(storage.inner)) as reopened:
+        assert not reopened.recovery.pending
+        assert {b"before", b"later"} <= whole(reopened).keys() <= {b"before", b"x", b"later"}
 
 
 @pytest.mark.parametrize("how", ["before", "after", "full", "crash", "crash after"])

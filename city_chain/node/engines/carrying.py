@@ -86,8 +86,13 @@ class CarryingEngine(Engine):
         """The message with which each delegate is offered the case."""
 
     def decide(self, case: Case | None, deadline: float) -> list[records.Receipt]:
-        """Carries messages until the next height is committed (see `Engine.decide`)."""
+        """Carries messages until the next height is committed (see `Engine.decide`).
+
+        Raises:
+            StorageError: The city's own disk failed under the batch; what delegates have accepted is carried on later.
+        """
         height = self._ledger.tip.height + 1
+        self._ledger.failure = None
         carrier = _Carrier(self, case, height, deadline)
         if not carrier.run():
             validators = self._ledger.epoch.validators
@@ -150,6 +155,9 @@ class _Carrier:
             self._send(now)
             if not self._take(0.0) and not self._is_done():
                 self._wait()
+            failure = self._engine._ledger.failure
+            if failure is not None and not self._is_done():
+                raise failure
         return True
 
     def _is_done(self) -> bool:
