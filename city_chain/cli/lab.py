@@ -102,7 +102,8 @@ def _twins(args: argparse.Namespace, console: Console) -> int:
 
 def _replay(args: argparse.Namespace, console: Console) -> int:
     network = lab_network(_latency(args))
-    simulation = sim.Simulation(args.seed, args.validators, args.engine, workload=_workload(args), network=network)
+    engine = args.engine or sim.ENGINES[0]
+    simulation = sim.Simulation(args.seed, args.validators, engine, workload=_workload(args), network=network)
     failure = None
     with console.if_long(1.0, "simulating"):
         try:

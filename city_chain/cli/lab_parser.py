@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import textwrap
 from collections.abc import Sequence
 
-__all__ = ["ENGINES", "add"]
-
-ENGINES = ("hotstuff", "abba", "dpos")
-"""The commit engines that the lab compares, the default of cities first."""
+__all__ = ["add"]
 
 type _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -54,7 +52,7 @@ def add(commands: _Commands) -> None:
         "--engines",
         metavar="NAMES",
         type=_engine_names,
-        help=f"which, with commas between them, of {','.join(ENGINES)} (default: all that this build simulates)",
+        help="which of them, with commas between them (default: all)",
     )
     counts = _action(
         actions,
@@ -73,7 +71,12 @@ def add(commands: _Commands) -> None:
         "virtual time, and the digest of all events: equal digests are equal runs. --json gives every event.",
         ["replay --engine hotstuff --validators 4 --seed 7", "replay --engine dpos --validators 4 --seed 7 --events"],
     )
-    replay.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="which (default: %(default)s)")
+    replay.add_argument(
+        "--engine",
+        metavar="NAME",
+        type=_protocol_name,
+        help="an engine, or another protocol of the simulator, such as hotstuff-3 (default: the engine of new cities)",
+    )
     replay.add_argument("--events", action="store_true", help="show every event on a line")
     replay.add_argument("--validators", type=_positive, default=4, metavar="N", help="how many (default: 4)")
     for action in (engines, counts):
@@ -144,10 +147,19 @@ def _action(actions: _Commands, name: str, summary: str, more: str, examples: Se
 
 
 def _engine_names(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    if unknown := [name for name in names if name not in ENGINES]:
-        raise argparse.ArgumentTypeError(f"there is no engine {unknown[0]!r}, only {', '.join(ENGINES)}")
-    return names
+    return tuple(_known("engine", name, "ENGINES") for name in text.split(","))
+
+
+def _protocol_name(text: str) -> str:
+    return _known("protocol", text, "PROTOCOLS")
+
+
+def _known(what: str, name: str, table: str) -> str:
+    """A name that the simulator has in a table of its own; it is loaded for that, with the extension."""
+    known: tuple[str, ...] = getattr(importlib.import_module("city_chain.sim"), table)
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"there is no {what} {name!r}, only {', '.join(known)}")
+    return name
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -195,7 +195,7 @@ class Embedded:
         )
         self._erase_over()
         self._open_keys()
-        self.engine = ENGINES[founding.settings.engine](
+        self.engine = ENGINES[founding.settings.engine].engine(
             self.ledger, judge, self._roster, parts.transport, parts.clock, self.settings.name
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -20,29 +20,22 @@ from city_chain.errors import (
 )
 from city_chain.node.agreeing import Party
 from city_chain.node.bounds import Bounds
+from city_chain.node.engines import ENGINES
 from city_chain.node.holder import Holder
 from city_chain.node.keeper import Keeper
 from city_chain.node.ledger import Ledger
-from city_chain.node.subset import SubsetParty
-from city_chain.node.validator import Validator, evidence_in
+from city_chain.node.validator import evidence_in
 from city_chain.node.voter import Voter
 from city_chain.ports import Clock, Presence, PresenceEntry, Storage
 from city_chain.proofs import poh
 from city_chain.stages import messages
 
-__all__ = ["NODE_WEIGHT", "OWN_DRIFT_MAX_MS", "VOTERS", "Node"]
+__all__ = ["NODE_WEIGHT", "OWN_DRIFT_MAX_MS", "Node"]
 
 _log = logging.getLogger("city_chain")
 
 NODE_WEIGHT = 1 << 16
 """The weight of every node of a city in its candidate lists."""
-
-VOTERS: Mapping[str, Callable[[records.Identity, Storage, Ledger, Keeper], Voter | Party]] = {
-    "dpos": lambda identity, storage, ledger, _: Voter(identity, storage, ledger),
-    "hotstuff": lambda identity, storage, ledger, _: Validator(identity, storage, ledger),
-    "abba": SubsetParty,
-}
-"""By commit engine, what makes the voting half of a delegate."""
 
 OWN_DRIFT_MAX_MS = (1 << 48) - 1
 """One's own stamps go on wherever the physical clock is set; it is the stamps of others that are held against it."""
@@ -62,7 +55,7 @@ class Node:
         stake: Its stake.
         bounds: What its stamps stay under; without it the node keeps a bound in its own space.
         suite: Of which suite the KEM key is that its record shows.
-        engine: The commit engine in which it takes part if it is a delegate.
+        engine: The commit engine in which it takes part if it is a delegate, one of `ENGINES`.
 
     Example:
         A node is made by a city: see `city_chain.City.local`.
@@ -78,10 +71,10 @@ class Node:
         *,
         domain: str,
         address: str,
+        engine: str,
         stake: int = 1,
         bounds: Bounds | None = None,
         suite: str = "x-wing",
-        engine: str = "dpos",
     ) -> None:
         self.id = identity.id
         self.space = space
@@ -109,7 +102,7 @@ class Node:
         if not self.is_delegate:
             return None
         try:
-            return VOTERS[engine](identity, storage, ledger, self.keeper)
+            return ENGINES[engine].voter(identity, storage, ledger, self.keeper)
         except InputError as error:
             _log.error("delegate %s does not vote: its journal is damaged: %s", identity.id.hex()[:16], error)
             return None

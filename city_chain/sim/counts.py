@@ -9,7 +9,7 @@ from typing import Any
 from city_chain.algorithms import sc
 from city_chain.errors import InputError
 from city_chain.sim.network import Network, Partition
-from city_chain.sim.simulation import PROTOCOLS, Limits, Simulation, Workload
+from city_chain.sim.simulation import Limits, Simulation, Workload
 
 __all__ = ["counts"]
 
@@ -61,8 +61,8 @@ def counts(
     if few := [count for count in numbers if count < 4]:
         raise InputError(f"counts: {few[0]} validators, at least 4 are needed")
     for count in numbers:
-        for protocol, group in (("hotstuff", _hotstuff), ("abba", _abba), ("dpos", _dpos)):
-            rows += group(seed, count) if protocol in PROTOCOLS else []
+        for group in (_hotstuff, _abba, _dpos):
+            rows += group(seed, count)
             groups += 1
             if on_progress is not None:
                 on_progress(groups)
@@ -121,9 +121,8 @@ def _hotstuff(seed: int, validators: int) -> list[dict[str, Any]]:
         _row("hotstuff: hops to commit", validators, 5, _hops(calm), 0.0),
         _row("hotstuff: timeouts a failed view", validators, validators * others, timeouts, 0.0),
     ]
-    if "hotstuff-3" in PROTOCOLS:
-        hops = _hops(_run(seed, validators, "hotstuff-3", 10))
-        rows.append(_row("hotstuff, 3-chain: hops to commit", validators, 7, hops, 0.0))
+    hops = _hops(_run(seed, validators, "hotstuff-3", 10))
+    rows.append(_row("hotstuff, 3-chain: hops to commit", validators, 7, hops, 0.0))
     if validators in _HOTSTUFF_BYTES:
         bare = size - _BATCH * others
         rows.append(_row("hotstuff: bytes a block, bare", validators, _HOTSTUFF_BYTES[validators], bare, 0.25))

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from city_chain.errors import InputError, UnavailableError
+from city_chain.node import ENGINES as _ENGINES
 from city_chain.sim.faults import Faults
 from city_chain.sim.network import Network
-from city_chain.sim.simulation import PROTOCOLS, Limits, Simulation, Workload
+from city_chain.sim.simulation import Limits, Simulation, Workload
 
 __all__ = ["ENGINES", "engines", "lab_network"]
 
-ENGINES = tuple(name for name in ("hotstuff", "abba", "dpos") if name in PROTOCOLS)
-"""The commit engines whose nodes this build has."""
+ENGINES = tuple(_ENGINES)
+"""The commit engines of cities, the usual one first: each is a protocol of that name."""
 
 _TIME_MAX_US = 3_600_000_000
 _ROUND = {"dpos": "attempt"}  # what a node notes when it enters a round; "round" where nothing else stands here
@@ -64,7 +65,7 @@ def engines(
     """
     names = list(which)
     workload = Workload(slots=10) if workload is None else workload
-    if unknown := [name for name in names if name not in PROTOCOLS]:
+    if unknown := [name for name in names if name not in ENGINES]:
         raise InputError(f"engines: there is no engine {unknown[0]!r}, only {', '.join(ENGINES)}")
     rows: list[dict[str, Any]] = []
     for count in validators:

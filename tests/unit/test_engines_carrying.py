@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,9 +80,6 @@ class Wire:
 
 class Carrying(CarryingEngine):
     name = "carrying"
-
-    def _dealt(self, case: Any, nodes: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        raise AssertionError("nothing is offered")
 
 
 def engine(answer: Answer) -> tuple[Carrying, Wire, Any]:

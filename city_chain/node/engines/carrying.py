@@ -8,9 +8,8 @@ nothing here is needed twice: should the carrier fall silent, the next one goes 
 from __future__ import annotations
 
 import threading
-from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -79,11 +78,10 @@ class _Sent(NamedTuple):
 
 
 class CarryingEngine(Engine):
-    """An engine whose delegates agree by machines of their own."""
+    """An engine whose delegates agree by machines of their own (see `Engine` for the arguments).
 
-    @abstractmethod
-    def _dealt(self, case: Case, nodes: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """The message with which each delegate is offered the case."""
+    All delegates are offered the whole case: any of them may lead or propose it, whoever is silent.
+    """
 
     def decide(self, case: Case | None, deadline: float) -> list[records.Receipt]:
         """Carries messages until the next height is committed (see `Engine.decide`).
@@ -125,15 +123,14 @@ class _Carrier:
         self._missing: dict[bytes, list[int]] = {}
         addresses = engine._roster.members().addresses
         validators = engine._ledger.epoch.validators.items
-        there = [node for node, _ in validators if node in addresses]
         self.trouble += [
             f"delegate {node.hex()[:8]} is not logged in" for node, _ in validators if node not in addresses
         ]
         begin = messages.message("agree", [bytes([BEGIN])])
-        first = dict.fromkeys(there, begin) if case is None else engine._dealt(case, there)
+        first = begin if case is None else messages.message("offer", case.parts())
         now = engine._clock.monotonic()
         self._desks = {
-            place: _Desk(node, place, addresses[node], stake, first.get(node, begin), now)
+            place: _Desk(node, place, addresses[node], stake, first, now)
             for place, (node, stake) in enumerate(validators)
             if node in addresses
         }
