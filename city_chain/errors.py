@@ -8,7 +8,8 @@
     ├── ProtocolError       a remote party broke the protocol
     ├── UnavailableError    too few nodes, acks or fragments: `.needed`, `.had`
     ├── DeadlineError       the time allowed has run out                           (also a TimeoutError)
-    └── StorageError        a storage could not do what was asked; nothing half-done is left
+    ├── StorageError        a storage could not do what was asked; nothing half-done is left
+    └── AbortedError        a transaction of several cities is done in none: `.tx_id`, `.city`, `.why`
 
 Verification raises; it never returns a flag that can be ignored. Batch calls return one verdict per item. Every message
 says what was wrong, the value, and what would be right. This module is a leaf: it imports nothing of the package.
@@ -17,6 +18,7 @@ says what was wrong, the value, and what would be right. This module is a leaf: 
 from __future__ import annotations
 
 __all__ = [
+    "AbortedError",
     "CityChainError",
     "DeadlineError",
     "InputError",
@@ -75,3 +77,28 @@ class DeadlineError(CityChainError, TimeoutError):
 
 class StorageError(CityChainError):
     """A storage could not do what was asked (full, read-only, locked, damaged, of a newer version)."""
+
+
+class AbortedError(CityChainError):
+    """A transaction of several cities is done in none of them; it may be sent again as another one.
+
+    Args:
+        tx_id: The transaction; it is committed in its home city as bytes, and has no effect.
+        city: The name of the city that refused it.
+        why: Why.
+
+    Example:
+        >>> AbortedError(bytes(32), "north", "a key is locked").city
+        'north'
+    """
+
+    tx_id: bytes
+    city: str
+    why: str
+
+    def __init__(self, tx_id: bytes, city: str, why: str) -> None:
+        super().__init__(f"crossing {tx_id.hex()} is aborted in every city: {city!r}: {why}")
+        self.tx_id, self.city, self.why = tx_id, city, why
+
+    def __reduce__(self) -> tuple[type[AbortedError], tuple[bytes, str, str]]:
+        return type(self), (self.tx_id, self.city, self.why)

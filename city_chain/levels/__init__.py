@@ -1,7 +1,8 @@
 """The levels. Here the first, the city, and several of them together: the world."""
 
+from city_chain.errors import AbortedError
 from city_chain.levels.city import City
-from city_chain.levels.cross_receipt import AbortedError, CrossReceipt, WorldTrust
+from city_chain.levels.cross_receipt import CrossReceipt, WorldTrust
 from city_chain.levels.crossing import Step
 from city_chain.levels.node_host import NodeHost
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth

@@ -7,35 +7,10 @@ from dataclasses import dataclass
 
 from city_chain import records
 from city_chain.algorithms import sc
-from city_chain.errors import CityChainError, InputError, ProtocolError, VerificationError
+from city_chain.errors import AbortedError, InputError, ProtocolError, VerificationError
 from city_chain.stages import messages
 
 __all__ = ["AbortedError", "CrossReceipt", "WorldTrust"]
-
-
-class AbortedError(CityChainError):
-    """A transaction of several cities is done in none of them; it may be sent again as another one.
-
-    Args:
-        tx_id: The transaction; it is committed in its home city as bytes, and has no effect.
-        city: The name of the city that refused it.
-        why: Why.
-
-    Example:
-        >>> AbortedError(bytes(32), "north", "a key is locked").city
-        'north'
-    """
-
-    tx_id: bytes
-    city: str
-    why: str
-
-    def __init__(self, tx_id: bytes, city: str, why: str) -> None:
-        super().__init__(f"crossing {tx_id.hex()} is aborted in every city: {city!r}: {why}")
-        self.tx_id, self.city, self.why = tx_id, city, why
-
-    def __reduce__(self) -> tuple[type[AbortedError], tuple[bytes, str, str]]:
-        return type(self), (self.tx_id, self.city, self.why)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What stages and nodes say to each other, over any transport.
 
-Every body is one `records.Message`: a kind and some parts. The table says which parts a kind has; those of threshold
-keys are in `city_chain.node.keeping`. A message is not signed: what must be believed inside it is a signed record.
+Every body is one `records.Message`: a kind and some parts. The table says which parts a kind has, or which module that
+answers it does: all kinds that there are stand here. A message is not signed: what must be believed inside it is a
+signed record.
 
 ===============  ==============================================  ====================================================
 kind             parts                                           answer
@@ -23,7 +24,18 @@ kind             parts                                           answer
 ``append``       batch, certificate, evidence…                   ``tip``
 ``attest``       subject of a ruling, its digest                 ``attested``: the delegate's signature
 ``evidence``     nothing                                         ``evidence``: (epoch, evidence of double signing)…
-``deal``, …      what makes and uses the city's threshold keys   see `city_chain.node.keeping`
+``proven``       height                                          ``proven``: batch, certificate, evidence…
+``offer``        batch, evidence…                                ``said``: see `city_chain.node.agreeing`
+``agree``        what delegates' machines say to each other      ``said``
+``meet``         a city and its nodes in other processes         ``met``: see `city_chain.node.joining`
+``lists``        likewise                                        ``done``
+``keys``         likewise                                        ``done``
+``epoch``        likewise                                        ``done``
+``deal``         what makes and uses the city's threshold keys   ``dealing``: see `city_chain.node.keeping`
+``deals``        likewise                                        ``faults``
+``adopt``        likewise                                        ``adopted``
+``handover``     likewise                                        ``handed``
+``endorse``      likewise                                        ``share``
 any              what it cannot or will not do                   ``refused``: the reason
 ===============  ==============================================  ====================================================
 

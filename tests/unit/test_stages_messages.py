@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import asdict
 from itertools import pairwise
@@ -11,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from city_chain import records
+from city_chain import City, records
 from city_chain.adapters.clock import ManualClock
 from city_chain.errors import CityChainError, DeadlineError, InputError, ProtocolError, VerificationError
 from city_chain.levels.numbers import Numbers
 from city_chain.levels.settings import Settings
+from city_chain.node import Joining
 from city_chain.node.ledger import SEQUENCE_WINDOW, SenderState
 from city_chain.proofs import dpos, poh
 from city_chain.stages import messages
@@ -25,6 +27,16 @@ from city_chain.stages.vitals import Vitals
 pytestmark = pytest.mark.unit
 
 sizes = st.lists(st.integers(0, 50), max_size=60)
+
+
+# --- kinds -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_every_kind_that_is_answered() -> None:
+    with City.local(nodes=4, k=2, n=4) as city:
+        answered = {*city._city._host._answers, *object.__new__(Joining).answers()}
+    named = set(re.findall(r"^``(\w+)``", messages.__doc__ or "", re.MULTILINE))
+    assert named == answered
 
 
 # --- split -----------------------------------------------------------------------------------------------------------
