@@ -80,6 +80,8 @@ def check_committee(name: str, nodes: int, delegates: int, share: float, most: f
 def next_delegates(city: City, count: int, moves_max: int | None) -> list[bytes]:
     """The delegates of a city's next epoch: a seeded draw of its running nodes that changes few of them.
 
+    Nodes that are proven to have signed two things that exclude each other are left out (`City.misbehaviour`).
+
     The seed is the city's own signature of its last batch: no fewer than a threshold of the delegates could know it
     before the batch was committed, and nobody can choose it.
 
@@ -97,7 +99,8 @@ def next_delegates(city: City, count: int, moves_max: int | None) -> list[bytes]
     def order(nodes: list[bytes]) -> list[bytes]:
         return sorted(nodes, key=lambda node: hashlib.blake2b(node, key=seed, digest_size=32).digest())
 
-    running = [node.id for node in city.nodes() if node.running]
+    guilty = {node for node, _ in city.misbehaviour()}
+    running = [node.id for node in city.nodes() if node.running and node.id not in guilty]
     if len(running) < count:
         raise UnavailableError(f"city {city.settings.name!r}: running nodes", count, len(running))
     seated = {node.id for node in city.nodes() if node.delegate}

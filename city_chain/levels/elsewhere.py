@@ -126,6 +126,27 @@ class Elsewhere:
         """Those of some nodes that are elsewhere and do not answer."""
         return [node for node in nodes if node in self._away and not self._is_here(self._away[node])]
 
+    def hand_out_keys(self, nodes: Sequence[bytes], until: float) -> None:
+        """Waits a little until those of some nodes that are elsewhere and answer have the city's keys.
+
+        An epoch that has just begun may have no keys with them yet; without them they cannot hand them on.
+
+        Args:
+            nodes: The nodes.
+            until: When to wait no longer, on the monotonic clock.
+        """
+        away = [self._away[node] for node in nodes if node in self._away]
+        until = min(until, self._clock.monotonic() + _FIRST_MEETING_S)
+        while any(self._is_here(one) and not self._has_keys(one) for one in away):
+            if self._clock.monotonic() >= until or self._closed:
+                return
+            self._round()
+            self._wake.wait(_SOON_S)
+
+    def _has_keys(self, away: _Away) -> bool:
+        keys = self._keys()
+        return keys is None or (away.met is not None and away.met.keys == keys.digest)
+
     def wake(self) -> None:
         """There is something new to be told."""
         self._wake.set()

@@ -340,6 +340,7 @@ class Embedded:
         if self.journal.pending():
             raise UnavailableError("elect: sends are begun and not ended; open the city again to settle them", 0, 0)
         ledger = self.ledger
+        self._elsewhere.hand_out_keys([key for key, _ in ledger.epoch.validators.items], deadline)
         validators = dpos.ValidatorSet(ledger.epoch.number + 1, [(node, STAKE) for node in delegates])
         tip = ledger.tip
         self._maker.hand_over(records.Election(self.sender.identity, ledger.epoch, tip.height, tip.digest, validators))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from city_chain import City
+from city_chain import City, World
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.algorithms import hs
 from city_chain.errors import ProtocolError, VerificationError
@@ -231,3 +231,13 @@ def test_an_answer_has_no_more_than_it_may(city: City, storage: Kept) -> None:
     pieces = pieces_of(messages.answer(answer, "evidence"))
     assert [number for number, _ in pieces] == list(range(PIECES_MAX + 1, 1, -1))
     assert city.misbehaviour() == []
+
+
+def test_an_election_of_the_world_leaves_the_guilty_out() -> None:
+    with World.local(["north", "south"], nodes=8, validators=4, k=2, n=4) as world:
+        north = world.city("north")
+        guilty = equivocated(north)
+        north.send(b"it goes on", deadline_s=20)
+        for moves_max in (None, 1, None):
+            world.elect(moves_max=moves_max, deadline_s=60)
+            assert guilty not in dict(north.epoch.validators.items), north.epoch.number

@@ -1,8 +1,9 @@
-"""Nodes elsewhere that answer wrongly cost themselves, and neither the city nor the other nodes."""
+"""Nodes elsewhere, met in one process: lies cost the liar alone, and elections may follow each other at once."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -82,3 +83,36 @@ def test_one_that_lies_keeps_nobody_from_being_met(
     finally:
         for host in hosts.values():
             host.close()
+
+
+def test_elections_follow_each_other_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one waits until those elsewhere have the keys of the first, without which they cannot hand them on."""
+    path, told = tmp_path / "city.db", Counter[bytes]()
+    honest = NodeHost._handle
+
+    def late(host: NodeHost, requests: Sequence[Request]) -> list[bytes]:
+        """Keys that are told for the first time do not arrive."""
+        answers = honest(host, [request for request in requests if not lost(request)])
+        return [messages.refused("lost") if lost(request) else answers.pop(0) for request in requests]
+
+    def lost(request: Request) -> bool:
+        return messages.parse(request.body).kind == "keys" and told[request.body] < 3
+
+    def handle(host: NodeHost, requests: Sequence[Request]) -> list[bytes]:
+        answers = late(host, requests)
+        told.update(request.body for request in requests)
+        return answers
+
+    with City.local(path, nodes=8, validators=4, k=2, n=4) as city:
+        delegates = [node.id for node in city.nodes() if node.delegate]
+        for at, node in enumerate(delegates[:3]):
+            city.move_out(node, tmp_path / str(at))
+    monkeypatch.setattr(NodeHost, "_handle", handle)
+    files = [tmp_path / str(at) for at in range(3)]
+    with (
+        NodeHost.open(files, tmp_path / "hosts.db") as hosts,
+        City.open(path, elsewhere=hosts.addresses) as city,
+    ):
+        for number in (1, 2, 3):
+            assert city.elect(delegates, deadline_s=60).number == number
+        city.send(b"in the third", deadline_s=30)
