@@ -47,6 +47,13 @@ UV_HOME = ROOT / ".nox" / "uv"
 BUILD_NOTICE = "building the Rust core with full optimisation: 1 to 3 minutes the first time, seconds afterwards"
 VERSIONS = ("3.12", "3.13")
 FUZZ_SECONDS = 30
+# How the Rust tests are built, one build for all. The crate is optimised a little, because its own arithmetic without
+# that makes them crawl. It has the switches of the seeded mutants, off but in the scenarios that kill them. And it is
+# not built incrementally, because what an interrupted optimised build leaves behind does not always link.
+_CRATE = "profile.dev.package.city-chain-native"
+_PROFILE = (f"{_CRATE}.opt-level=1", f"{_CRATE}.debug=false", "build.incremental=false")
+RUST_TESTS = ("cargo", "test", "--workspace", "--locked", "--quiet", "--features=mutants")
+RUST_TESTS += tuple(f"--config={setting}" for setting in _PROFILE)
 HOSTILE_TARGETS = ("hotstuff", "abba", "sharding")
 HOSTILE_INPUTS = 1_000_000
 ELSEWHERE = ("--ignore=tests/test_wheel.py",)  # the task `wheel` builds what these look at
@@ -191,7 +198,7 @@ def quick_tests(session: nox.Session) -> None:
 
 def rust_tests(session: nox.Session) -> None:
     """The Rust workspace, without PyO3."""
-    session.run("cargo", "test", "--workspace", "--locked", "--quiet", *session.posargs, external=True)
+    session.run(*RUST_TESTS, *session.posargs, external=True)
 
 
 def python_tests(session: nox.Session, *options: str) -> None:
@@ -351,14 +358,8 @@ def gate(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def hostile(session: nox.Session) -> None:
     """A million hostile inputs for each machine of agreement, and its seeded mutants; `-- N` for another number."""
-    # One build for both. Only the crate itself is optimised anew: its dependencies are those of the other tests.
-    package = "profile.dev.package.city-chain-native"
-    options = ("--config", f"{package}.opt-level=1", "--config", f"{package}.debug=false", "--features", "mutants")
-    command = ("cargo", "test", "-p", "city-chain-native", "--locked", "--quiet", *options)
     inputs = session.posargs[0] if session.posargs else str(HOSTILE_INPUTS)
-    # Built once, and not incrementally: what an interrupted optimised build leaves behind does not always link.
-    session.env["CARGO_INCREMENTAL"] = "0"
-    session.run(*command, "--test", "mutants", external=True)
+    session.run(*RUST_TESTS, "--test", "mutants", external=True)
     manifest = tomllib.loads((ROOT / "native" / "fuzz" / "Cargo.toml").read_text(encoding="utf-8"))
     known = {target["name"] for target in manifest["bin"]}
     for target in sorted(set(HOSTILE_TARGETS) - known):
@@ -366,7 +367,7 @@ def hostile(session: nox.Session) -> None:
     targets = [f"fuzzing::{target}" for target in HOSTILE_TARGETS if target in known]
     if not targets:
         return
-    run = (*command, "--test", "public", "--", "--exact", *targets)
+    run = (*RUST_TESTS, "--test", "public", "--", "--exact", *targets)
     listed = str(session.run(*run, "--list", external=True, silent=True))
     if missing := [target for target in targets if f"{target}: test" not in listed]:
         session.error(f"fuzz targets that no test drives: {', '.join(missing)}")
