@@ -58,6 +58,11 @@ def fragments_there(city: City) -> int:
     return sum(node.fragments for node in city.nodes())
 
 
+def rows_but_clocks(storage: Kept) -> dict[bytes, bytes]:
+    """All rows but the bounds of nodes' stamps, which move with time alone."""
+    return {key: value for key, value in storage.scan(b"") if not key.startswith(b"hu")}
+
+
 @pytest.mark.parametrize(("k", "n"), [(1, 1), (1, 3), (2, 3), (2, 4), (3, 5), (2, 6), (4, 6)])
 def test_every_set_of_bad_holders(k: int, n: int) -> None:
     storage = Kept()
@@ -79,10 +84,10 @@ def test_every_set_of_bad_holders(k: int, n: int) -> None:
                 assert report.size == count * ec.fragment_len(receipt.manifest.length, k, n - k)
                 assert city.health().counts["whole"] == 2
                 assert city._city.ledger.generation(receipt.tx_id) == generation
-                before = dict(storage.scan(b""))
+                before = rows_but_clocks(storage)
                 again = city.repair()
                 assert (again.repaired, again.fragments, again.size, again.errors) == (0, 0, 0, {})
-                assert dict(storage.scan(b"")) == before
+                assert rows_but_clocks(storage) == before
         city.receipt(receipt.tx_id).verify(city.trust)
         assert city.receipt(receipt.tx_id) == receipt
         assert city._city.ledger.generation(other.tx_id) == 0
