@@ -334,13 +334,10 @@ class Elsewhere:
                 self._ask([(away, messages.message("epoch", [handover.to_bytes()]))], "done", until)
                 return True
         for height in range(met.height + 1, min(tip, met.height + _TEACH_MAX) + 1):
-            committed = self._ledger.batch(height)
-            if committed is None or self._closed:
+            parts = self._ledger.proven(height)
+            if parts is None or self._closed:
                 return False
-            evidence = self._ledger.evidence(committed.batch)
-            parts = [committed.batch.to_bytes(), committed.certificate.to_bytes()]
-            body = messages.message("append", [*parts, *(piece.to_bytes() for piece in evidence)])
-            answer = self._ask([(away, body)], "tip", until)[away]
+            answer = self._ask([(away, messages.message("append", parts))], "tip", until)[away]
             if answer is None or messages.integer_of(b"".join(answer)[:8]) < height:
                 return True
         return handover is not None or tip > met.height + _TEACH_MAX

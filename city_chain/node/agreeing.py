@@ -264,15 +264,10 @@ class Agreeing[N]:
 
     def _proven(self, items: Sequence[Item[N]], answers: list[bytes]) -> None:
         for at, _, message in items:
-            ledger = self._shelf.ledger
             height = int.from_bytes(b"".join(message.parts[:1])[:8], "little")
-            committed = ledger.batch(height)
-            if committed is None:
-                answers[at] = messages.refused(f"nothing is committed here at height {height}")
-            else:
-                evidence = [piece.to_bytes() for piece in ledger.evidence(committed.batch)]
-                head = [committed.batch.to_bytes(), committed.certificate.to_bytes()]
-                answers[at] = messages.message("proven", [*head, *evidence])
+            parts = self._shelf.ledger.proven(height)
+            nothing = f"nothing is committed here at height {height}"
+            answers[at] = messages.refused(nothing) if parts is None else messages.message("proven", parts)
 
     def _now(self) -> int:
         return int(self._clock.monotonic() * 1e6)

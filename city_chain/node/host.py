@@ -18,7 +18,7 @@ from city_chain.node.attesting import Attesting
 from city_chain.node.bodies import LED, VOTED, Bodies
 from city_chain.node.holder import fragment_keys, leased
 from city_chain.node.inventory import Inventory, taking_in
-from city_chain.node.judge import Case, Judge
+from city_chain.node.judge import Judge
 from city_chain.node.keeping import Keeping
 from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
@@ -400,14 +400,7 @@ class Host:
         with self._voting:
             for at, _, message in items:
                 try:
-                    if len(message.parts) < 2:
-                        raise ProtocolError("append: a batch and its certificate are needed")
-                    case = Case.of([message.parts[0], *message.parts[2:]])
-                    certificate = records.CommitCertificate.from_bytes(message.parts[1])
-                    if case.batch.header.height == self._ledger.tip.height + 1:
-                        certificate.verify(self._ledger.epoch, case.batch.header)
-                        self._judge.check(case)
-                        self._ledger.append(case.batch, certificate, case.evidence)
+                    self._judge.learn(message.parts)
                     answers[at] = messages.message("tip", [messages.integer(self._ledger.tip.height)])
                 except CityChainError as error:
                     answers[at] = messages.refused(messages.reason(error))

@@ -106,6 +106,24 @@ class Judge:
         """The clock that it judges by."""
         return self._clock
 
+    def learn(self, parts: Sequence[bytes]) -> None:
+        """Takes a batch that others have committed into the ledger, if it is the next one there.
+
+        Args:
+            parts: Batch, certificate, evidence… (see `Ledger.proven`).
+
+        Raises:
+            CityChainError: The first thing that is wrong with it; nothing has changed.
+        """
+        if len(parts) < 2:
+            raise ProtocolError(f"{len(parts)} parts, a batch, its certificate and its evidence are needed")
+        case = Case.of([parts[0], *parts[2:]])
+        certificate = records.CommitCertificate.from_bytes(parts[1])
+        if case.batch.header.height == self._ledger.tip.height + 1:
+            certificate.verify(self._ledger.epoch, case.batch.header)
+            self.check(case)
+            self._ledger.append(case.batch, certificate, case.evidence)
+
     def check(self, case: Case) -> None:
         """Checks a whole batch.
 

@@ -239,6 +239,14 @@ class Ledger:
             batch, certificate = messages.answer(row, "batch", 2)
             return CommittedBatch(records.Batch.from_bytes(batch), records.CommitCertificate.from_bytes(certificate))
 
+    def proven(self, height: int) -> list[bytes] | None:
+        """The parts of a message that teaches the batch at a height (see `Judge.learn`): batch, certificate, evidence…"""
+        committed = self.batch(height)
+        if committed is None:
+            return None
+        evidence = [piece.to_bytes() for piece in self.evidence(committed.batch)]
+        return [committed.batch.to_bytes(), committed.certificate.to_bytes(), *evidence]
+
     def certificate(self, height: int) -> records.CommitCertificate | None:
         """The certificate of the batch at a height: that of the last append is at hand, others are read."""
         appended = self._appended

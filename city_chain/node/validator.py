@@ -28,7 +28,7 @@ from city_chain.node.journalled import Journal
 from city_chain.node.ledger import Ledger
 from city_chain.ports import Storage
 
-__all__ = ["TIMEOUT_US", "Validator", "evidence_in", "proof_of"]
+__all__ = ["TIMEOUT_US", "Validator", "evidence_in"]
 
 TIMEOUT_US = 100_000
 """How long a round may take before its leader is given up, µs."""
@@ -39,8 +39,6 @@ _EVIDENCE_MAX = 64
 _STEPS_MAX = 256
 _HISTORY = 32
 _NEVER_US = 1 << 62
-_CERTIFICATE_HEAD_LEN = 6 + 1 + _DIGEST_LEN
-_PROOF_HEAD = b"CChc" + (1).to_bytes(2, "little")
 
 
 def evidence_in(storage: Storage) -> list[tuple[int, bytes]]:
@@ -52,15 +50,6 @@ def evidence_in(storage: Storage) -> list[tuple[int, bytes]]:
         []
     """
     return [(int.from_bytes(key[1:9], "big"), row) for key, row in storage.scan(b"a") if key[9:10] == b"e"]
-
-
-def proof_of(certificate: records.CommitCertificate) -> bytes:
-    """The commit proof in a certificate of this engine.
-
-    Both encodings are frozen: a certificate is its head (6 bytes), the engine (1), the batch's digest and the proof
-    without a head of its own.
-    """
-    return _PROOF_HEAD + certificate.to_bytes()[_CERTIFICATE_HEAD_LEN:]
 
 
 def _carrying(digest: bytes) -> bytes:
@@ -180,8 +169,9 @@ class Validator:
             self._behind = committed, now
             height = self._ledger.tip.height
             certificate = self._ledger.certificate(height) if height > self._ledger.begins[0] else None
-            if certificate is not None and certificate.engine == "hotstuff":
-                self._machine.adopt(proof_of(certificate), now)
+            proof = None if certificate is None else certificate.proof
+            if proof is not None:
+                self._machine.adopt(proof, now)
 
     def _drain(self) -> bool:
         """Takes what the machine has to say (see `hs.Effect`); whether it had anything."""
@@ -266,9 +256,9 @@ class Validator:
             return self._root[1]
         for height in range(self._ledger.tip.height, self._ledger.begins[0], -1):
             certificate = self._ledger.certificate(height)
-            if certificate is None or certificate.engine != "hotstuff":
+            if certificate is None or certificate.proof is None:
                 return None
-            found = hs.commit_block(proof_of(certificate))
+            found = hs.commit_block(certificate.proof)
             if found.block == block:
                 self._root = block, certificate.batch
                 return certificate.batch

@@ -6,7 +6,6 @@ import pytest
 
 from city_chain import City, records
 from city_chain.algorithms import hs
-from city_chain.node.validator import proof_of
 
 pytestmark = pytest.mark.unit
 
@@ -14,7 +13,8 @@ pytestmark = pytest.mark.unit
 def test_the_proof_in_a_certificate_is_found() -> None:
     with City.local(nodes=4, validators=4, k=2, n=4) as city:
         certificate = city.send(b"x").certificate
-        proof = proof_of(certificate)
+        proof = certificate.proof
+        assert proof is not None
         assert records.CommitCertificate.hotstuff(certificate.batch, proof) == certificate
         members = city.epoch.validators.items
         payload = hs.verify_commit(proof, members, city.network, city.epoch.number)

@@ -77,11 +77,9 @@ def told(city: City, lists: Sequence[records.Candidates] | None = None) -> list[
 
 def appended(city: City, height: int) -> bytes:
     """The message that teaches a batch of a city."""
-    ledger = city._city.ledger
-    committed = ledger.batch(height)
-    assert committed is not None
-    evidence = [piece.to_bytes() for piece in ledger.evidence(committed.batch)]
-    return messages.message("append", [committed.batch.to_bytes(), committed.certificate.to_bytes(), *evidence])
+    parts = city._city.ledger.proven(height)
+    assert parts is not None
+    return messages.message("append", parts)
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ class Engine(ABC):
         tips = {voter: tip for voter, answer in said.items() if (tip := _tip(answer)) is not None}
         there: dict[bytes, list[bytes]] = {voter: [] for voter, tip in tips.items() if tip >= height}
         following = [voter for voter, tip in tips.items() if tip == height - 1]
-        parts = self._appendix(height) if following else None
+        parts = self._ledger.proven(height) if following else None
         if parts is not None:  # delegates with ledgers of their own
             self._ask(
                 following, "append", parts, "tip", deadline, trouble, lambda done: self._is_quorum({**there, **done})
@@ -177,14 +177,6 @@ class Engine(ABC):
             taught = self._taught.get(voter, -math.inf)
             if tip < height - 1 and self._clock.monotonic() >= taught + _TEACH_EVERY_S:
                 self._teach(voter, tip, height)
-
-    def _appendix(self, height: int) -> list[bytes] | None:
-        """The parts of a message that teaches the batch at a height."""
-        committed = self._ledger.batch(height)
-        if committed is None:
-            return None
-        evidence = [piece.to_bytes() for piece in self._ledger.evidence(committed.batch)]
-        return [committed.batch.to_bytes(), committed.certificate.to_bytes(), *evidence]
 
     def _teach(self, voter: bytes, tip: int, height: int) -> None:
         """Sends a delegate that is behind the next few batches that it lacks.
@@ -195,7 +187,7 @@ class Engine(ABC):
         trouble: list[str] = []
         until = self._clock.monotonic() + _TEACH_S
         for missing in range(tip + 1, min(height, tip + _TEACH_MAX) + 1):
-            parts = self._appendix(missing)
+            parts = self._ledger.proven(missing)
             if parts is None:
                 break
             answer = self._ask([voter], "append", parts, "tip", until, trouble).get(voter)

@@ -235,7 +235,7 @@ class _Carrier:
                 desk.strikes = 0
             elif kind == "proven":
                 desk.is_teacher = False
-                self._learn(parts)
+                self._engine._judge.learn(parts)
                 desk.has_taught = False
             else:
                 self._found(desk, digest, parts)
@@ -303,18 +303,6 @@ class _Carrier:
         for place in self._missing.pop(digest, ()):  # nothing, if another delegate was faster
             if place in self._desks and place != desk.place:
                 self._desks[place].bodies = [offer]
-
-    def _learn(self, parts: Sequence[bytes]) -> None:
-        """Takes a batch into the ledger that a delegate has, and we have not."""
-        ledger = self._engine._ledger
-        if len(parts) < 2:
-            raise ProtocolError("proven: a batch and its certificate are needed")
-        case = Case.of([parts[0], *parts[2:]])
-        certificate = records.CommitCertificate.from_bytes(parts[1])
-        if case.batch.header.height == ledger.tip.height + 1:
-            certificate.verify(ledger.epoch, case.batch.header)
-            self._engine._judge.check(case)
-            ledger.append(case.batch, certificate, case.evidence)
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
