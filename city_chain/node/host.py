@@ -15,7 +15,7 @@ from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError, UnavailableError
 from city_chain.node.agreeing import Agreeing, Party, Shelf
 from city_chain.node.attesting import Attesting
-from city_chain.node.bodies import LED, VOTED, Bodies
+from city_chain.node.bodies import Bodies
 from city_chain.node.holder import fragment_keys, leased
 from city_chain.node.inventory import Inventory, taking_in
 from city_chain.node.judge import Judge
@@ -24,8 +24,9 @@ from city_chain.node.ledger import Ledger
 from city_chain.node.node import Node
 from city_chain.node.testifying import Testifying
 from city_chain.node.voter import Voter
+from city_chain.node.voting import Voting
 from city_chain.ports import Put, Request, Storage
-from city_chain.proofs import dpos, poh
+from city_chain.proofs import poh
 from city_chain.stages import messages
 from city_chain.stages.r1_ingress import Ingress
 
@@ -46,14 +47,6 @@ class _Asked:
     requests: list[poh.HoldRequest] = field(default_factory=list)
     fragments: list[bytes] = field(default_factory=list)
     offered: list[bytes] = field(default_factory=list)
-
-
-class _PromisedError(ProtocolError):
-    """A delegate has promised a later attempt: which one is told, so that the next may be above it."""
-
-    def __init__(self, attempt: int) -> None:
-        super().__init__(f"attempt {attempt} has been promised")
-        self.attempt = attempt
 
 
 class Host:
@@ -97,13 +90,10 @@ class Host:
             "inventory": self._inventory,
             "countersign": self._countersign,
             "open": self._open,
-            "weigh": self._weigh,
-            "lead": self._lead,
-            "vote": self._vote,
-            "prepare": self._prepare,
             "body": self._body,
             "announce": self._announce,
             "append": self._append,
+            **Voting(ledger, self._bodies, self._voting).answers(),
             **Keeping(ledger, judge, self._put, self._voting).answers(),
             **Attesting(ledger, judge).answers(),
             **Testifying().answers(),
@@ -280,117 +270,13 @@ class Host:
             asked = zip(tx_ids, receipts, parts[at][1:], strict=True)
             answers[at] = messages.message("shares", [_share(node, *one) for one in asked])
 
-    # --- voting ------------------------------------------------------------------------------------------------------
-
-    def _lead(self, items: Sequence[_Item], answers: list[bytes]) -> None:
-        bodies: dict[bytes, bytes] = {}
-
-        def consider(voter: Voter, parts: Sequence[bytes]) -> None:
-            if len(parts) < 2:
-                raise ProtocolError(
-                    f"lead: {len(parts)} parts, an attempt, a count, a batch and its evidence are needed"
-                )
-            attempt, count = messages.integer_of(parts[0]), messages.integer_of(parts[1])
-            body = messages.message("body", parts[2 : 3 + count])
-            reports = [dpos.Report.from_bytes(part) for part in parts[3 + count :]]
-            digest = self._bodies.judged(parts[2 : 3 + count], body)
-            voter.lead(attempt, digest, reports)
-            bodies[digest] = body
-
-        self._speak(items, answers, "proposal", consider, LED, bodies)
-
-    def _vote(self, items: Sequence[_Item], answers: list[bytes]) -> None:
-        judged: dict[int, tuple[dpos.Proposal, bytes, bytes] | CityChainError] = {}
-        bodies: dict[bytes, bytes] = {}
-
-        def judge(parts: Sequence[bytes]) -> tuple[dpos.Proposal, bytes, bytes] | CityChainError:
-            try:
-                if len(parts) < 2:
-                    raise ProtocolError(f"vote: {len(parts)} parts, a proposal, a batch and its evidence are needed")
-                proposal = dpos.Proposal.from_bytes(parts[0])
-                body = messages.message("body", parts[1:])
-                digest = self._bodies.judged(parts[1:], body)
-                if proposal.slot.digest != digest:
-                    raise ProtocolError("vote: the proposal is about another batch")
-            except CityChainError as error:
-                return error
-            return proposal, digest, body
-
-        def consider(voter: Voter, parts: Sequence[bytes]) -> None:
-            if id(parts) not in judged:  # the same parts are handed in for the same message
-                judged[id(parts)] = judge(parts)
-            found = judged[id(parts)]
-            if isinstance(found, CityChainError):
-                raise found
-            proposal, digest, body = found
-            voter.propose(proposal)
-            bodies[digest] = body
-
-        self._speak(items, answers, "vote", consider, VOTED, bodies)
-
-    def _weigh(self, items: Sequence[_Item], answers: list[bytes]) -> None:
-        with self._voting:
-            for at, node, message in items:
-                try:
-                    attempt = messages.integer_of(b"".join(message.parts[:1]))
-                    reports = [dpos.Report.from_bytes(part) for part in message.parts[1:]]
-                    wanted = _voter(node).weigh(attempt, reports)
-                    answers[at] = messages.message("wanted", [] if wanted is None else [wanted])
-                except CityChainError as error:
-                    answers[at] = messages.refused(messages.reason(error))
-
-    def _prepare(self, items: Sequence[_Item], answers: list[bytes]) -> None:
-        def consider(voter: Voter, parts: Sequence[bytes]) -> None:
-            if len(parts) != 2:
-                raise ProtocolError(f"prepare: {len(parts)} parts, 2 are needed")
-            height, attempt = messages.integer_of(parts[0]), messages.integer_of(parts[1])
-            voter.catch_up()
-            if attempt < voter.promised:
-                raise _PromisedError(voter.promised)
-            voter.prepare(height, attempt)
-
-        self._speak(items, answers, "report", consider, VOTED, {})
-
-    def _speak(
-        self,
-        items: Sequence[_Item],
-        answers: list[bytes],
-        kind: str,
-        consider: Callable[[Voter, Sequence[bytes]], None],
-        prefix: bytes,
-        bodies: dict[bytes, bytes],
-    ) -> None:
-        """Lets every voter consider its message, writes all their rows at once, then lets them speak."""
-        with self._voting:
-            rows: dict[bytes, bytes] = {}
-            considered: list[tuple[int, Voter]] = []
-            parts = {id(message): message.parts for message in {id(item[2]): item[2] for item in items}.values()}
-            for at, node, message in items:
-                try:
-                    voter = _voter(node)
-                    _check_in_office(node, self._ledger)
-                    consider(voter, parts[id(message)])
-                    considered.append((at, voter))
-                    rows.update((node.space + key, value) for key, value in voter.rows().items())
-                except _PromisedError as promised:
-                    answers[at] = messages.message("promised", [messages.integer(promised.attempt)])
-                except CityChainError as error:
-                    answers[at] = messages.refused(messages.reason(error))
-            # Should the write fail, the voters' rows are due again with the next one, and so is what they rest on.
-            for digest, body in bodies.items():
-                self._bodies.keep(prefix, digest, body)
-            self._bodies.write(rows)
-            for at, voter in considered:
-                said = [body for what, body in voter.spoken() if what == kind]
-                answers[at] = messages.message(kind, said[-1:]) if said else messages.refused("nothing to say")
+    # --- bodies and the ledger ---------------------------------------------------------------------------------------
 
     def _body(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         for at, _, message in items:
             digest = b"".join(message.parts[:1])[:32]
             body = self._bodies.get(digest)
             answers[at] = messages.refused("no such batch was voted on here") if body is None else body
-
-    # --- the ledger --------------------------------------------------------------------------------------------------
 
     def _announce(self, items: Sequence[_Item], answers: list[bytes]) -> None:
         for at, _, _ in items:
@@ -415,12 +301,6 @@ def _filter_of(node: Node) -> bytes:
     return messages.message("filter", [] if summary is None else [summary])
 
 
-def _check_in_office(node: Node, ledger: Ledger) -> None:
-    """A delegate that has signed the handover after the last batch votes for nothing more in its epoch."""
-    if node.keeper.is_resting(ledger.epoch.number + 1, ledger.tip.height):
-        raise ProtocolError(f"this delegate has handed over after height {ledger.tip.height}")
-
-
 def _share(node: Node, tx_id: bytes, receipt: records.Receipt | None, capsule: bytes) -> bytes:
     """A delegate's decryption share, or why there is none. The label is that of what is committed; nobody names it."""
     try:
@@ -429,14 +309,6 @@ def _share(node: Node, tx_id: bytes, receipt: records.Receipt | None, capsule: b
         return node.keeper.decrypt_share(capsule, receipt.manifest.opening_label(capsule))
     except CityChainError as error:
         return messages.refused(messages.reason(error))
-
-
-def _voter(node: Node) -> Voter:
-    if node.voter is None:
-        raise ProtocolError("this node is no delegate, or its journal is damaged")
-    if not isinstance(node.voter, Voter):
-        raise ProtocolError("this city commits through another engine")
-    return node.voter
 
 
 def _party(node: Node) -> Party:

@@ -240,7 +240,7 @@ class Ledger:
             return CommittedBatch(records.Batch.from_bytes(batch), records.CommitCertificate.from_bytes(certificate))
 
     def proven(self, height: int) -> list[bytes] | None:
-        """The parts of a message that teaches the batch at a height (see `Judge.learn`): batch, certificate, evidence…"""
+        """The batch at a height as others `learn` it (see `Judge`): batch, certificate, the evidence of each entry."""
         committed = self.batch(height)
         if committed is None:
             return None

@@ -31,7 +31,7 @@ from city_chain.node.coins import Coins, Of
 from city_chain.node.journalled import Journal
 from city_chain.node.judge import Case
 from city_chain.node.keeper import Keeper
-from city_chain.node.ledger import Ledger
+from city_chain.node.ledger import Ledger, SenderState
 from city_chain.ports import Storage
 
 __all__ = ["SubsetParty", "united"]
@@ -59,7 +59,7 @@ def united(ledger: Ledger, cases: list[Case]) -> Case:
         return cases[0]  # rulings are judged at their batch's stamp, which another batch would not have
     tip, first = ledger.tip, cases[0].batch.header
     seen: set[tuple[str, bytes]] = set()
-    senders: dict[bytes, object] = {}
+    senders: dict[bytes, SenderState] = {}
     entries: list[records.Entry] = []
     evidence = []
     for case in cases:
@@ -70,7 +70,7 @@ def united(ledger: Ledger, cases: list[Case]) -> Case:
             if entry.sender is not None:
                 try:
                     known = senders.get(entry.sender) or ledger.sender(entry.sender)
-                    senders[entry.sender] = known.after(entry)  # type: ignore[attr-defined]
+                    senders[entry.sender] = known.after(entry)
                 except CityChainError:
                     continue
             seen.add(key)

@@ -38,8 +38,6 @@ class Voter:
 
     def __init__(self, identity: records.Identity, storage: Storage, ledger: Ledger) -> None:
         epoch = ledger.epoch
-        self._identity = identity
-        self._storage = storage
         self._ledger = ledger
         self._row = b"d" + (epoch.number.to_bytes(8, "big") if epoch.number else b"")
         (snapshot,) = storage.get_many([self._row])

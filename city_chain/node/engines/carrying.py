@@ -30,7 +30,9 @@ _REST_MIN_S = 0.001
 _REST_MAX_S = 0.5
 _REFUSED_REST_S = 0.02
 """For how long who answered wrongly is left alone at first; each time in a row twice as long, up to `_REST_MAX_S`."""
-_KEPT_MAX = 256
+_LETTERS_MAX = 256
+"""How many messages of one sender wait for one delegate; the newest count."""
+_MISSING_MAX = 256
 _REQUESTS_MAX = 16_384
 _TROUBLE_MAX = 16
 _WANTS_MAX = 8
@@ -55,12 +57,12 @@ class _Desk:
     has_accepted: bool = True
     wants: int = 0
     is_teacher: bool = False
-    has_taught: bool = False
+    owes_batch: bool = False  # it said that it has more than we, was asked for that, and has not given it
     is_taught: bool = False
 
     def put(self, sender: int, message: bytes) -> None:
         """A message to be carried; of each sender only the newest are kept."""
-        self.inbox.setdefault(sender, deque(maxlen=_KEPT_MAX)).append(place_of(sender) + message)
+        self.inbox.setdefault(sender, deque(maxlen=_LETTERS_MAX)).append(place_of(sender) + message)
 
     def letters(self) -> list[bytes]:
         """All that is to be carried, each sender's in order."""
@@ -236,7 +238,7 @@ class _Carrier:
             elif kind == "proven":
                 desk.is_teacher = False
                 self._engine._judge.learn(parts)
-                desk.has_taught = False
+                desk.owes_batch = False
             else:
                 self._found(desk, digest, parts)
         except (CityChainError, OSError) as error:
@@ -274,8 +276,8 @@ class _Carrier:
             elif to in self._desks and to != desk.place:
                 self._desks[to].put(desk.place, message)
         tip = self._engine._ledger.tip.height
-        if height > tip and not desk.has_taught:
-            desk.is_teacher = desk.has_taught = True
+        if height > tip and not desk.owes_batch:
+            desk.is_teacher = desk.owes_batch = True
         elif height < tip and not desk.is_taught:
             desk.is_taught = True
             self._engine._teach(desk.node, height, tip)
@@ -287,7 +289,7 @@ class _Carrier:
             return
         if self._case is not None and self._case.batch.digest == digest:
             desk.bodies = [messages.message("offer", self._case.parts())]
-        elif len(digest) == 32 and len(self._missing) < _KEPT_MAX:
+        elif len(digest) == 32 and len(self._missing) < _MISSING_MAX:
             self._missing.setdefault(digest, [desk.place])
 
     def _lacks(self, desk: _Desk, digest: bytes) -> None:
