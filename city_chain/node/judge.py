@@ -130,7 +130,11 @@ class Judge:
         Raises:
             CityChainError: The first thing that is wrong with it.
         """
-        header, tip = case.batch.header, self._ledger.tip
+        header, tip, epoch = case.batch.header, self._ledger.tip, self._ledger.epoch
+        # A certificate of another epoch's batch is none here: what is voted for must be what can be appended.
+        if (header.network, header.epoch) != (epoch.network, epoch.number):
+            where = f"epoch {header.epoch} of network {header.network.hex()[:16]}"
+            raise ProtocolError(f"batch: of {where}, not of the one here")
         if (header.height, header.previous) != (tip.height + 1, tip.digest):
             raise ProtocolError(f"batch: height {header.height} does not follow the tip at height {tip.height}")
         if header.unit != self._unit:

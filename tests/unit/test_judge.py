@@ -294,6 +294,17 @@ def test_a_batch_of_another_unit(court: Court) -> None:
     court.refused(court.batch([court.available()], unit="Elsewhere"), ProtocolError, "of 'Elsewhere', not of")
 
 
+@pytest.mark.parametrize("at", [0, 32], ids=["network", "epoch"])
+def test_a_batch_of_another_network_or_epoch(court: Court, at: int) -> None:
+    """Its certificate could never be appended: were it voted for, the height would stay open for ever."""
+    case = court.batch([court.available()])
+    encoding = bytearray(case.batch.to_bytes())
+    encoding[encoding.index(court.epoch.network) + at] ^= 64
+    other = records.Batch.from_bytes(bytes(encoding))
+    assert (other.header.network, other.header.epoch) != (court.epoch.network, court.epoch.number)
+    court.refused(Case(other, case.evidence), ProtocolError, "not of the one here")
+
+
 def test_a_batch_that_does_not_follow_the_tip(court: Court, receipt: records.Receipt) -> None:
     piece = court.available()
     tip = court.ledger.tip
