@@ -1,7 +1,7 @@
 # The typed surface of the extension, checked against it by stubtest.
 
 from collections.abc import Buffer, Iterable, Iterator, Mapping
-from typing import Literal, Self, final
+from typing import Final, Literal, Self, final
 
 from city_chain.errors import CityChainError
 
@@ -1012,7 +1012,23 @@ class SimulationRun:
 
 def simulation_key(protocol: str, seed: int, node: int) -> bytes: ...
 def simulation_protocols() -> list[str]: ...
-def sim_twins(validators: int, scenarios: int, seed: int, first: int, count: int) -> tuple[int, int, int, int, int]: ...
+
+HOTSTUFF_AGGREGATE_FROM: Final[int]
+
+def sim_twins(
+    validators: int, scenarios: int, seed: int, first: int, count: int, aggregates: bool = False
+) -> tuple[int, int, int, int, int]: ...
+
+@final
+class SimCertificates:
+    def __new__(cls, validators: int, aggregates: bool) -> Self: ...
+    def next_round(self) -> None: ...
+    def signers(self) -> int: ...
+    def cast(self) -> int: ...
+    def make(self) -> int: ...
+    def make_each(self) -> int: ...
+    def encoded(self) -> bytes: ...
+    def verify(self, certificate: Buffer) -> None: ...
 
 # --- hs --------------------------------------------------------------------------------------------------------------
 
@@ -1032,6 +1048,8 @@ class HotStuff:
         commit_rule: int = 2,
         history: int = 256,
         leaders: Iterable[int] | None = None,
+        aggregate_keys: Iterable[tuple[Buffer, Buffer]] | None = None,
+        aggregate_seed: Buffer | None = None,
     ) -> Self: ...
     @staticmethod
     def restore(
@@ -1049,6 +1067,8 @@ class HotStuff:
         commit_rule: int = 2,
         history: int = 256,
         leaders: Iterable[int] | None = None,
+        aggregate_keys: Iterable[tuple[Buffer, Buffer]] | None = None,
+        aggregate_seed: Buffer | None = None,
     ) -> HotStuff: ...
     def start(self, now: int) -> None: ...
     def handle(self, sender: int, message: Buffer, now: int) -> None: ...
@@ -1100,11 +1120,20 @@ class HotStuff:
     def silent(self) -> bool: ...
 
 def hs_verify_commit(
-    proof: Buffer, validators: Iterable[tuple[Buffer, int]], chain_id: Buffer, epoch: int
+    proof: Buffer,
+    validators: Iterable[tuple[Buffer, int]],
+    chain_id: Buffer,
+    epoch: int,
+    aggregate_keys: Iterable[tuple[Buffer, Buffer]] | None = None,
 ) -> bytes: ...
 def hs_verify_evidence(
-    evidence: Buffer, validators: Iterable[tuple[Buffer, int]], chain_id: Buffer, epoch: int
+    evidence: Buffer,
+    validators: Iterable[tuple[Buffer, int]],
+    chain_id: Buffer,
+    epoch: int,
+    aggregate_keys: Iterable[tuple[Buffer, Buffer]] | None = None,
 ) -> int: ...
+def hs_aggregate_key(seed: Buffer) -> tuple[bytes, bytes]: ...
 def hs_commit_block(proof: Buffer) -> tuple[int, bytes, bytes]: ...
 def hs_payload_digest(payload: Buffer) -> bytes: ...
 

@@ -7,6 +7,8 @@ Whatever the network does, no two validators commit differently while less than 
 go on whenever messages arrive within the round's time.
 
 - `HotStuff`: one validator's machine, bytes in and effects out; it has no thread, clock or socket of its own.
+- `aggregate_key`: what a validator shows so that quorum certificates are one signature, of 48 bytes, of all who signed;
+  from `AGGREGATE_FROM` validators on that is worth it.
 - `effects`: what the machine wants done, with names.
 - `verify_commit`, `commit_block`: the proof of a commit, for anybody who knows the validators.
 - `verify_evidence`: that a validator signed two things that exclude each other.
@@ -23,9 +25,12 @@ from city_chain import _native
 from city_chain._native import HotStuff
 
 __all__ = [
+    "AGGREGATE_FROM",
+    "AggregateKey",
     "CommitBlock",
     "Effect",
     "HotStuff",
+    "aggregate_key",
     "commit_block",
     "effects",
     "payload_digest",
@@ -67,6 +72,24 @@ class Effect(NamedTuple):
     extra: bytes
 
 
+AGGREGATE_FROM = _native.HOTSTUFF_AGGREGATE_FROM
+"""The number of validators from which on aggregate keys are worth it; `city-chain lab aggregates` measures it."""
+
+
+class AggregateKey(NamedTuple):
+    """What a validator shows so that its signatures can be summed with others'.
+
+    Example:
+        >>> [len(part) for part in aggregate_key(bytes(32))]
+        [96, 48]
+    """
+
+    public: bytes
+    """The public key, a point of G2 of BLS12-381, 96 bytes."""
+    possession: bytes
+    """The proof that its holder has the secret, 48 bytes. Without it a key made up from others' could sign for them."""
+
+
 class CommitBlock(NamedTuple):
     """What a commit proof is about.
 
@@ -103,7 +126,50 @@ def effects(machine: HotStuff) -> list[Effect]:
     return [Effect._make(effect) for effect in machine.drain()]
 
 
-def verify_commit(proof: Buffer, validators: Iterable[tuple[Buffer, int]], chain_id: Buffer, epoch: int) -> bytes:
+def aggregate_key(seed: Buffer) -> AggregateKey:
+    """The key with which a validator signs its part of quorum certificates of one signature.
+
+    The suite is `BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_POP_`. The secret is derived from the seed for this use alone,
+    so that the seed may be the master seed that an `Identity` is made of.
+
+    Args:
+        seed: 32 secret bytes, which `HotStuff` gets as its `aggregate_seed`.
+
+    Returns:
+        The public key, and the proof of possession that the others check; for all validators' `aggregate_keys`.
+
+    Raises:
+        InputError: Another length.
+
+    Source:
+        draft-irtf-cfrg-bls-signature, sections 2.3 and 3.3; Ristenpart and Yilek, "The Power of Proofs-of-Possession"
+        (Eurocrypt 2007).
+
+    Example:
+        >>> from city_chain.records import Identity
+        >>> seed = bytes(32)
+        >>> me, keys = Identity(seed), [aggregate_key(seed)]
+        >>> machine = HotStuff(bytes(32), 0, [(me.id, 1)], me, bytes(32), aggregate_keys=keys, aggregate_seed=seed)
+        >>> machine.start(0)
+        >>> proofs = []
+        >>> for payload in (b"one", b"two", b"three"):
+        ...     machine.propose(payload, 0)
+        ...     persist, *_ = effects(machine)
+        ...     machine.durable(persist.number)
+        ...     proofs += [effect.extra for effect in effects(machine) if effect.kind == "commit"]
+        >>> verify_commit(proofs[0], [(me.id, 1)], bytes(32), 0, keys) == payload_digest(b"two")
+        True
+    """
+    return AggregateKey._make(_native.hs_aggregate_key(seed))
+
+
+def verify_commit(
+    proof: Buffer,
+    validators: Iterable[tuple[Buffer, int]],
+    chain_id: Buffer,
+    epoch: int,
+    aggregate_keys: Iterable[tuple[Buffer, Buffer]] | None = None,
+) -> bytes:
     """Checks the proof that a payload is committed; needs nothing but the validators.
 
     Args:
@@ -111,13 +177,14 @@ def verify_commit(proof: Buffer, validators: Iterable[tuple[Buffer, int]], chain
         validators: (public key, weight) each, in their order.
         chain_id: The chain, 32 bytes.
         epoch: The number of the validator set.
+        aggregate_keys: The validators' aggregate keys, if they have any: certificates are of one form or the other.
 
     Returns:
         The digest of the committed payload, 32 bytes (`payload_digest`).
 
     Raises:
         InputError: The proof is not well-formed, or the validators are none.
-        VerificationError: The proof is wrong.
+        VerificationError: The proof is wrong, or an aggregate key or its proof of possession.
 
     Example:
         >>> verify_commit(b"", [(bytes(32), 1)], bytes(32), 0)
@@ -125,17 +192,24 @@ def verify_commit(proof: Buffer, validators: Iterable[tuple[Buffer, int]], chain
         ...
         city_chain.errors.InputError: commit proof: 0 bytes are too few for the 6-byte envelope
     """
-    return _native.hs_verify_commit(proof, validators, chain_id, epoch)
+    return _native.hs_verify_commit(proof, validators, chain_id, epoch, aggregate_keys)
 
 
-def verify_evidence(evidence: Buffer, validators: Iterable[tuple[Buffer, int]], chain_id: Buffer, epoch: int) -> int:
-    """Checks the evidence that a validator proposed, voted or gave up twice in one round.
+def verify_evidence(
+    evidence: Buffer,
+    validators: Iterable[tuple[Buffer, int]],
+    chain_id: Buffer,
+    epoch: int,
+    aggregate_keys: Iterable[tuple[Buffer, Buffer]] | None = None,
+) -> int:
+    """Checks the evidence that a validator proposed, voted or gave up twice in one round, or voted with a wrong share.
 
     Args:
         evidence: The `data` of an `evidence` effect, less than 600 bytes.
         validators: (public key, weight) each, in their order.
         chain_id: The chain, 32 bytes.
         epoch: The number of the validator set.
+        aggregate_keys: The validators' aggregate keys, if they have any; a wrong share is checked with them.
 
     Returns:
         The place of who is guilty.
@@ -143,7 +217,7 @@ def verify_evidence(evidence: Buffer, validators: Iterable[tuple[Buffer, int]], 
     Raises:
         InputError: The evidence is not well-formed, or the validators are none.
         ProtocolError: It names a place that there is not.
-        VerificationError: It proves nothing.
+        VerificationError: It proves nothing; or an aggregate key or its proof of possession is wrong.
 
     Example:
         >>> verify_evidence(b"", [(bytes(32), 1)], bytes(32), 0)
@@ -151,7 +225,7 @@ def verify_evidence(evidence: Buffer, validators: Iterable[tuple[Buffer, int]], 
         ...
         city_chain.errors.InputError: hotstuff evidence: 0 bytes are too few for the 6-byte envelope
     """
-    return _native.hs_verify_evidence(evidence, validators, chain_id, epoch)
+    return _native.hs_verify_evidence(evidence, validators, chain_id, epoch, aggregate_keys)
 
 
 def commit_block(proof: Buffer) -> CommitBlock:

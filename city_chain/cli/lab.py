@@ -1,4 +1,4 @@
-"""``city-chain lab engines|counts|twins|replay``: the commit engines in the simulator, without any city."""
+"""``city-chain lab engines|counts|twins|aggregates|replay``: the commit engines in the simulator, without any city."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _EVENT_KINDS_SHOWN = 40
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Does one of the four; 1 if a run broke a rule or a count is off."""
+    """Does one of the five; 1 if a run broke a rule or a count is off."""
     actions: dict[str, Callable[[argparse.Namespace, Console], int]]
-    actions = {"engines": _engines, "counts": _counts, "twins": _twins, "replay": _replay}
+    actions = {"engines": _engines, "counts": _counts, "twins": _twins, "aggregates": _aggregates, "replay": _replay}
     return actions[args.action](args, console)
 
 
@@ -98,6 +98,25 @@ def _twins(args: argparse.Namespace, console: Console) -> int:
     columns = [(name, name, "{:,}".format) for name in ("validators", *sim.TwinsReport._fields)]
     _table(rows, args.json, console, columns)
     return 1 if failed else 0
+
+
+def _aggregates(args: argparse.Namespace, console: Console) -> int:
+    with console.progress("measuring", len(args.validators)) as progress:
+        rows = sim.aggregates(args.validators, args.repeats, on_progress=progress.to)
+
+    def microseconds(value: float) -> str:
+        return f"{value:,.0f}"
+
+    columns: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("validators", "validators", str),
+        ("signers", "signers", str),
+    ]
+    columns += [(f"{form}_bytes", f"{form}: bytes", str) for form in ("list", "aggregate")]
+    for name, title in (("vote", "vote µs"), ("make", "make µs"), ("verify", "verify µs")):
+        columns += [(f"{form}_{name}_us", f"{form}: {title}", microseconds) for form in ("list", "aggregate")]
+    columns.append(("aggregate_make_each_us", "each share checked: make µs", microseconds))
+    _table(rows, args.json, console, columns)
+    return 0
 
 
 def _replay(args: argparse.Namespace, console: Console) -> int:

@@ -63,6 +63,7 @@ def add(commands: _Commands) -> None:
         ["counts", "counts --validators 4,31"],
     )
     _twins(actions)
+    _aggregates(actions)
     replay = _action(
         actions,
         "replay",
@@ -120,6 +121,27 @@ def _twins(actions: _Commands) -> None:
     twins.add_argument("--scenarios", type=_scenarios, default=100_000, metavar="N", help="how many (default: 100000)")
     twins.add_argument("--seed", type=_seed, default=1, metavar="N", help="which ones are drawn (default: 1)")
     twins.add_argument("--only", type=_seed, metavar="N", help="run the one scenario of this number, from 0")
+
+
+def _aggregates(actions: _Commands) -> None:
+    aggregates = _action(
+        actions,
+        "aggregates",
+        "what a quorum certificate costs: a list of signatures, or one for all",
+        "Bytes of a certificate, and the CPU time of one vote, of the leader who makes a certificate and of everybody "
+        "who verifies it, with Ed25519 lists and with BLS aggregates, in one run. Times are the least of several.",
+        ["aggregates", "aggregates --validators 32,64,100 --json"],
+    )
+    aggregates.add_argument(
+        "--repeats", type=_positive, default=9, metavar="N", help="the least of so many times counts (default: 9)"
+    )
+    aggregates.add_argument(
+        "--validators",
+        type=_numbers,
+        default=(4, 10, 20, 32, 48, 64, 100, 200),
+        metavar="N[,N…]",
+        help="how many (default: 4,10,20,32,48,64,100,200)",
+    )
 
 
 _LAB_EXAMPLES = """Examples:

@@ -9,6 +9,7 @@ raises an error that says how to replay it. What happened is a table: `Simulatio
 - `send`, `broadcast`, `persist`, `wake`, `decide`, `note`: what a node of your own returns from its turn.
 - `twins`: HotStuff with validators that run twice, in a hundred thousand scenarios.
 - `engines`, `counts`: the commit engines side by side, and their counts beside those that theory gives.
+- `aggregates`: what HotStuff's quorum certificates cost, in both of their forms.
 
 Times are virtual microseconds from the start of the run.
 
@@ -24,6 +25,7 @@ Example:
 """
 
 from city_chain.sim.actions import Behaviour, broadcast, decide, note, persist, send, wake
+from city_chain.sim.aggregates import aggregates
 from city_chain.sim.counts import counts
 from city_chain.sim.engines import ENGINES, engines
 from city_chain.sim.faults import Crash, Faults, Storm
@@ -45,6 +47,7 @@ __all__ = [
     "Storm",
     "TwinsReport",
     "Workload",
+    "aggregates",
     "broadcast",
     "counts",
     "decide",

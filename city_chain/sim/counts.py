@@ -19,6 +19,9 @@ _BORNE_LOG2 = -19.93
 """log2 of one in a million."""
 _HOTSTUFF_BYTES = {4: 1_900, 10: 7_900, 100: 468_000}
 """Bytes of all messages of a block without its payload, with lists of Ed25519 signatures: the design's estimate."""
+_SHARED_VOTE_BYTES = 200
+_AGGREGATE_PROPOSAL_BYTES = 294
+"""A proposal without its payload, and without the bitmap of the signers of its certificate."""
 _ABBA = {"abba-same": ("inputs alike", 2.0, 8.5), "abba-split": ("inputs mixed", 2.85, 12.0)}
 """Rounds, and votes for each pair of parties: of 2, of 2.7 to 3.0, of 7 to 10 and of 10 to 14 the middle."""
 _ABBA_RUNS = 100
@@ -112,7 +115,7 @@ def _hotstuff(seed: int, validators: int) -> list[dict[str, Any]]:
     The last block of a run is followed by none that tells of it, so hops are counted for the first of several.
     """
     others = validators - 1
-    messages, size = _slope(seed, validators, "hotstuff")
+    messages, _ = _slope(seed, validators, "hotstuff")
     calm = _run(seed, validators, "hotstuff", 10)
     failed = _run(seed, validators, "hotstuff", 10, cut_us=Workload().timeout_us // 2)
     timeouts = failed.messages["CCht"][0] - calm.messages.get("CCht", (0, 0))[0]
@@ -124,9 +127,19 @@ def _hotstuff(seed: int, validators: int) -> list[dict[str, Any]]:
     hops = _hops(_run(seed, validators, "hotstuff-3", 10))
     rows.append(_row("hotstuff, 3-chain: hops to commit", validators, 7, hops, 0.0))
     if validators in _HOTSTUFF_BYTES:
-        bare = size - _BATCH * others
-        rows.append(_row("hotstuff: bytes a block, bare", validators, _HOTSTUFF_BYTES[validators], bare, 0.25))
+        for form, expected, tolerance in (
+            ("list", _HOTSTUFF_BYTES[validators], 0.25),
+            ("aggregate", others * _aggregate_bytes(validators), 0.0),
+        ):
+            _, size = _slope(seed, validators, f"hotstuff-{form}")
+            what = "bytes a block, bare" if form == "list" else "bytes a block, bare, aggregates"
+            rows.append(_row(f"hotstuff: {what}", validators, expected, size - _BATCH * others, tolerance))
     return rows
+
+
+def _aggregate_bytes(validators: int) -> int:
+    """Bytes of a proposal and a vote where certificates are one signature."""
+    return _SHARED_VOTE_BYTES + _AGGREGATE_PROPOSAL_BYTES + -(-validators // 8)
 
 
 def _abba(seed: int, validators: int) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ def twins(
     seed: int = 1,
     *,
     only: int | None = None,
+    aggregates: bool = False,
     on_progress: Callable[[int], object] | None = None,
 ) -> TwinsReport:
     """Runs scenarios of HotStuff in which f of n validators run twice, with the same key, on all cores.
@@ -48,6 +49,7 @@ def twins(
         scenarios: At most 1,000,000,000.
         seed: Which ones are drawn.
         only: The number of the one scenario that is run, from 0; it is the same one as among all. Default: all.
+        aggregates: Whether quorum certificates are one signature, as with many validators; the scenarios are the same.
         on_progress: Called with the number of scenarios that are done; it may raise to stop.
 
     Raises:
@@ -63,11 +65,11 @@ def twins(
         1
     """
     if only is not None:
-        return TwinsReport(*_native.sim_twins(validators, scenarios, seed, only, 1))
+        return TwinsReport(*_native.sim_twins(validators, scenarios, seed, only, 1, aggregates))
     total, first = TwinsReport(0, 0, 0, 0, 0), 0
     while True:
         count = min(_CHUNK, scenarios - first) if scenarios > first else 0
-        part = _native.sim_twins(validators, scenarios, seed, first, count)
+        part = _native.sim_twins(validators, scenarios, seed, first, count, aggregates)
         total = TwinsReport(*(one + other for one, other in zip(total, part, strict=True)))
         first += count
         if on_progress is not None:

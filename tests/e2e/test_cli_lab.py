@@ -67,6 +67,18 @@ def test_every_count_holds(cli: Any) -> None:
     assert all(line.endswith("  ok") for line in table[1:])
 
 
+def test_aggregates_beside_lists(cli: Any) -> None:
+    words = ["lab", "aggregates", "--validators", "4,40", "--repeats", "1"]
+    four, forty = rows(cli.good(*words, "--json"))
+    assert (four["validators"], four["signers"], forty["validators"], forty["signers"]) == (4, 3, 40, 27)
+    assert four["list_bytes"] - four["aggregate_bytes"] == 3 * 64 - 48
+    assert (forty["list_bytes"], forty["aggregate_bytes"]) == (55 + 4 + 27 * 64, 55 + 4 + 48)
+    assert all(value > 0 for row in (four, forty) for value in row.values())
+    table = cli.good(*words).splitlines()
+    assert [line.split()[0] for line in table] == ["validators", "4", "40"]
+    assert len({len(line) for line in table}) == 1
+
+
 @pytest.mark.parametrize("engine", sim.ENGINES)
 def test_a_seed_is_replayed(cli: Any, engine: str) -> None:
     words = ["lab", "replay", "--engine", engine, "--seed", "5", "--slots", "4"]
@@ -115,7 +127,7 @@ def test_twins_that_cannot_be_are_told_of_and_the_others_go_on(cli: Any) -> None
 
 
 def test_help_teaches_and_loads_nothing(cli: Any) -> None:
-    for action in ("engines", "counts", "twins", "replay"):
+    for action in ("engines", "counts", "twins", "aggregates", "replay"):
         said = cli.good("lab", action, "--help")
         assert "Examples:" in said
         assert f"city-chain lab {action}" in said
@@ -141,6 +153,7 @@ def test_help_teaches_and_loads_nothing(cli: Any) -> None:
         ["twins", "--scenarios", "1000000001"],
         ["twins", "--only", "-1"],
         ["counts", "--validators", "x"],
+        ["aggregates", "--repeats", "0"],
         [],
     ],
 )

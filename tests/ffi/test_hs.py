@@ -21,7 +21,14 @@ pytestmark = pytest.mark.ffi
 CHAIN, EPOCH, GENESIS = bytes([7]) * 32, 3, bytes([1]) * 32
 KEYS = [Identity(bytes([place]) * 32) for place in range(4)]
 VALIDATORS = [(key.id, 1) for key in KEYS]
+SEEDS = [bytes([0x40 + place]) * 32 for place in range(4)]
+SHOWN = [hs.aggregate_key(seed) for seed in SEEDS]
 STEP = 200_000
+
+
+def shared(place: int) -> dict[str, Any]:
+    """What makes certificates one signature."""
+    return {"aggregate_keys": SHOWN, "aggregate_seed": SEEDS[place]}
 
 
 def machine(place: int, **more: Any) -> hs.HotStuff:
@@ -31,8 +38,9 @@ def machine(place: int, **more: Any) -> hs.HotStuff:
 class Town:
     """Four machines, their disks, and the messages on their way."""
 
-    def __init__(self) -> None:
-        self.machines = [machine(place) for place in range(4)]
+    def __init__(self, *, aggregates: bool = False) -> None:
+        self.keys = SHOWN if aggregates else None
+        self.machines = [machine(place, **shared(place) if aggregates else {}) for place in range(4)]
         self.disks: list[list[bytes]] = [[] for _ in range(4)]
         self.commits: list[list[hs.Effect]] = [[] for _ in range(4)]
         self.wire: list[tuple[int, int, bytes]] = []
@@ -73,8 +81,9 @@ class Town:
             self.act(place)
 
     def restart(self, place: int) -> None:
+        more = shared(place) if self.keys else {}
         self.machines[place] = hs.HotStuff.restore(
-            CHAIN, EPOCH, VALIDATORS, KEYS[place], GENESIS, self.disks[place], timeout_us=100_000
+            CHAIN, EPOCH, VALIDATORS, KEYS[place], GENESIS, self.disks[place], timeout_us=100_000, **more
         )
         self.machines[place].start(self.now)
         self.act(place)
@@ -85,7 +94,8 @@ class Town:
         longest = max(chains, key=len)
         assert all(chain == longest[: len(chain)] for chain in chains)
         for effect in {effect for some in self.commits for effect in some}:
-            assert hs.verify_commit(effect.extra, VALIDATORS, CHAIN, EPOCH) == hs.payload_digest(effect.data)
+            proven = hs.verify_commit(effect.extra, VALIDATORS, CHAIN, EPOCH, self.keys)
+            assert proven == hs.payload_digest(effect.data)
             assert hs.commit_block(effect.extra)[:2] == (effect.number, effect.block)
         return min(map(len, chains))
 
@@ -113,6 +123,95 @@ def test_four_agree() -> None:
         spoilt[at] ^= 1
         with pytest.raises((VerificationError, InputError)):
             hs.verify_commit(spoilt, VALIDATORS, CHAIN, EPOCH)
+
+
+def test_four_agree_by_certificates_of_one_signature() -> None:
+    town, plain = Town(aggregates=True), Town()
+    for _ in range(120):
+        town.deliver(0)
+        plain.deliver(0)
+    assert town.check() == plain.check() > 10
+    assert {message[:4] for _, _, message in town.wire} <= {b"CChw", b"CChb"}
+    proof, other = town.commits[0][5].extra, plain.commits[0][5].extra
+    assert len(proof) == len(other) - 3 * 64 + 48
+    # Each form is for its committee alone.
+    for wrong, keys in ((proof, None), (other, SHOWN), (proof, SHOWN[::-1])):
+        with pytest.raises(VerificationError):
+            hs.verify_commit(wrong, VALIDATORS, CHAIN, EPOCH, keys)
+    for at in range(6, len(proof), 11):
+        spoilt = bytearray(proof)
+        spoilt[at] ^= 1
+        with pytest.raises((VerificationError, InputError)):
+            hs.verify_commit(spoilt, VALIDATORS, CHAIN, EPOCH, SHOWN)
+    town.wire.clear()
+    for place in range(4):
+        town.restart(place)
+    for _ in range(60):
+        town.deliver(0)
+    assert town.check() > 10
+
+
+def test_a_share_that_was_signed_twice_is_evidence() -> None:
+    votes: list[bytes] = []
+    for genesis in (GENESIS, CHAIN):  # one validator in two rooms
+        one = hs.HotStuff(CHAIN, EPOCH, VALIDATORS, KEYS[0], genesis, leaders=[0, 1, 2, 3, 0], **shared(0))
+        one.start(0)
+        leader = hs.HotStuff(CHAIN, EPOCH, VALIDATORS, KEYS[1], genesis, leaders=[0, 1, 2, 3, 0], **shared(1))
+        leader.start(0)
+        for effect in hs.effects(leader):
+            if effect.kind == "need_payload":
+                leader.propose(b"one", 0)
+        for effect in hs.effects(leader):
+            if effect.kind == "persist":
+                leader.durable(effect.number)
+        (proposal,) = (effect.data for effect in hs.effects(leader) if effect.kind == "broadcast")
+        hs.effects(one)
+        one.handle(1, proposal, 0)
+        for effect in hs.effects(one):
+            if effect.kind == "validate":
+                one.payload_result(effect.block, True, 0)
+        for effect in hs.effects(one):
+            if effect.kind == "persist":
+                one.durable(effect.number)
+        votes += [effect.data for effect in hs.effects(one) if effect.kind == "send"]
+    assert [vote[:4] for vote in votes] == [b"CChw", b"CChw"]
+    judge = hs.HotStuff(CHAIN, EPOCH, VALIDATORS, KEYS[2], GENESIS, leaders=[0, 1, 2, 3, 0], **shared(2))
+    judge.start(0)
+    for vote in votes:
+        judge.handle(0, vote, 0)
+    (evidence,) = (effect.data for effect in hs.effects(judge) if effect.kind == "evidence")
+    assert hs.verify_evidence(evidence, VALIDATORS, CHAIN, EPOCH, SHOWN) == 0
+    with pytest.raises(VerificationError):
+        hs.verify_evidence(evidence, VALIDATORS, CHAIN, EPOCH + 1, SHOWN)
+
+
+def test_keys_without_a_proof_of_possession_are_refused() -> None:
+    swapped = [SHOWN[0], hs.AggregateKey(SHOWN[1].public, SHOWN[0].possession), *SHOWN[2:]]
+    with pytest.raises(VerificationError, match=r"keys\[1\].*possession"):
+        machine(0, aggregate_keys=swapped, aggregate_seed=SEEDS[0])
+    with pytest.raises(VerificationError, match=r"keys\[1\]"):
+        hs.verify_commit(started_proof(), VALIDATORS, CHAIN, EPOCH, swapped)
+    for keys, words in ((SHOWN[:3], "3 aggregate keys for 4"), ([*SHOWN[:3], SHOWN[0]], "twice")):
+        with pytest.raises(InputError, match=words):
+            machine(0, aggregate_keys=keys, aggregate_seed=SEEDS[0])
+    for more, words in (
+        ({"aggregate_keys": SHOWN}, "this validator none"),
+        ({"aggregate_seed": SEEDS[0]}, "the committee has none"),
+        ({"aggregate_keys": SHOWN, "aggregate_seed": SEEDS[1]}, "not that of place 0"),
+        ({"aggregate_keys": SHOWN, "aggregate_seed": b"short"}, "exactly 32"),
+        ({"aggregate_keys": [(b"", b"")]}, "exactly 96"),
+    ):
+        with pytest.raises(InputError, match=words):
+            machine(0, **more)
+    assert hs.aggregate_key(SEEDS[0]) == SHOWN[0] != hs.aggregate_key(SEEDS[1])
+    assert 4 < hs.AGGREGATE_FROM < 200
+
+
+def started_proof() -> bytes:
+    town = Town()
+    for _ in range(40):
+        town.deliver(0)
+    return town.commits[0][0].extra
 
 
 MOVES = st.lists(
@@ -197,7 +296,7 @@ def test_a_seed_is_a_key_too() -> None:
 @given(
     data=st.binary(max_size=300),
     at=st.integers(0, 2**32),
-    tag=st.sampled_from([b"", b"CChb", b"CChv", b"CCht", b"CCha"]),
+    tag=st.sampled_from([b"", b"CChb", b"CChv", b"CCht", b"CCha", b"CChw"]),
 )
 @settings(max_examples=200, deadline=None)
 def test_hostile_bytes_change_nothing(data: bytes, at: int, tag: bytes) -> None:
@@ -231,6 +330,8 @@ CASES = [
             "commit_rule": 3,
             "history": 1,
             "leaders": [0, 1],
+            "aggregate_keys": SHOWN,
+            "aggregate_seed": SEEDS[0],
         },
     ),
     Case(
@@ -244,6 +345,8 @@ CASES = [
             "commit_rule": 3,
             "history": 1,
             "leaders": [0, 1],
+            "aggregate_keys": SHOWN,
+            "aggregate_seed": SEEDS[0],
         },
     ),
     Case(lambda now: machine(0).start(now), (0,)),
@@ -254,13 +357,14 @@ CASES = [
     Case(started().leader_of, (0,)),
     Case(lambda block: started().block(block), (CHAIN,)),
     Case(hs.payload_digest, (b"",)),
+    Case(hs.aggregate_key, (SEEDS[0],)),
 ]
 REFUSED = [
     Case(lambda sender, message, now: started().handle(sender, message, now), (0, b"", 0)),
     Case(lambda proof, now: started().adopt(proof, now), (PROOF, 0)),
     Case(lambda ticket: started().durable(ticket), (9,)),
-    Case(hs.verify_commit, (PROOF, VALIDATORS, CHAIN, EPOCH)),
-    Case(hs.verify_evidence, (PROOF, VALIDATORS, CHAIN, EPOCH)),
+    Case(hs.verify_commit, (PROOF, VALIDATORS, CHAIN, EPOCH, SHOWN)),
+    Case(hs.verify_evidence, (PROOF, VALIDATORS, CHAIN, EPOCH, SHOWN)),
     Case(hs.commit_block, (PROOF,)),
     Case(hs.effects, (None,)),
 ]

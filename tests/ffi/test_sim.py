@@ -23,6 +23,7 @@ from city_chain.sim import (
     Slow,
     Storm,
     Workload,
+    aggregates,
     broadcast,
     counts,
     decide,
@@ -337,6 +338,21 @@ def test_every_count_is_within_its_tolerance() -> None:
     rows = counts(1, [4, 7])
     assert [row for row in rows if not row["ok"]] == []
     assert len({row["what"] for row in rows}) >= 2
+    assert any("aggregates" in row["what"] and row["tolerance"] == 0 for row in rows)
+
+
+def test_certificates_are_measured_in_both_forms() -> None:
+    done: list[int] = []
+    (one, four) = aggregates([1, 4], repeats=2, on_progress=done.append)
+    assert done == [1, 2]
+    assert (one["signers"], four["signers"]) == (1, 3)
+    assert four["list_bytes"] - one["list_bytes"] == 2 * 64
+    assert four["aggregate_bytes"] == one["aggregate_bytes"]
+    assert four["aggregate_vote_bytes"] - four["list_vote_bytes"] == 48
+    assert all(value > 0 for row in (one, four) for value in row.values())
+    for validators, repeats in (([0], 1), ([1025], 1), ([2**20], 1), ([-1], 1), ([4], 0), ([4], 1001)):
+        with pytest.raises(InputError):
+            aggregates(validators, repeats)
 
 
 # --- what does not fit -----------------------------------------------------------------------------------------------

@@ -31,6 +31,10 @@ def test_the_same_seed_is_the_same_scenarios() -> None:
     assert sim.twins(4, 200, seed=5) != sim.twins(4, 200, seed=6)
 
 
+def test_the_form_of_certificates_changes_nothing() -> None:
+    assert sim.twins(4, 64, seed=3, aggregates=True) == sim.twins(4, 64, seed=3)
+
+
 def test_it_can_be_stopped() -> None:
     def stop(done: int) -> None:
         raise KeyboardInterrupt(done)

@@ -20,6 +20,8 @@ pub enum Purpose {
     MlDsa,
     /// Encryption of what a node keeps in its own storage.
     Storage,
+    /// BLS signatures that are summed.
+    Aggregate,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Self::KemSntrup => "city-chain v1 key kem sntrup761-x25519",
             Self::MlDsa => "city-chain v1 key ml-dsa-65",
             Self::Storage => "city-chain v1 key storage",
+            Self::Aggregate => "city-chain v1 key bls aggregate",
         }
     }
 }
@@ -66,6 +69,7 @@ mod tests {
             *derive(&master, Purpose::KemXWing),
             *derive(&master, Purpose::KemSntrup),
             *derive(&master, Purpose::MlDsa),
+            *derive(&master, Purpose::Aggregate),
             *derive_child(&master, b"node", 0),
             *derive_child(&master, b"node", 1),
             *derive_child(&master, b"nod", 0),

@@ -1,6 +1,7 @@
 //! Hashing, signatures, keys and Merkle trees: the ground everything else stands on. Imports nothing of the crate but
 //! `error`.
 
+pub mod bls;
 pub mod dem;
 pub mod ed25519;
 pub mod hash;

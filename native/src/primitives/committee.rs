@@ -3,7 +3,10 @@
 //! Parties are named by their place in the committee. A quorum is counted in weight (see [`crate::primitives::quorum`]): any
 //! two share more than can be faulty. With the weight 1 for everybody it is the n − f of the papers.
 
-use crate::crypto::hash::{self, Digest, hex};
+use std::sync::Arc;
+
+use crate::crypto::bls::{PublicKey, ShownKey};
+use crate::crypto::hash::{self, Digest, Hasher, hex};
 use crate::error::{Error, Result};
 use crate::primitives::quorum;
 
@@ -11,6 +14,7 @@ use crate::primitives::quorum;
 pub const MEMBERS_MAX: usize = 1024;
 
 const CONTEXT_DIGEST: &str = "city-chain v1 committee";
+const CONTEXT_AGGREGATES: &str = "city-chain v1 committee with aggregate keys";
 
 /// One member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub struct Committee {
     members: Vec<Member>,
     total: u128,
     quorum: u128,
+    /// A proven key of each for signatures that are summed, and the digest with them.
+    aggregates: Option<(Arc<[PublicKey]>, Digest)>,
 }
 
 impl Committee {
@@ -47,7 +53,7 @@ impl Committee {
             return Err(Error::input(format!("committee: member {at} has the weight 0")));
         }
         let total = quorum::sum(members.iter().map(|member| member.weight))?;
-        Ok(Self { members, total, quorum: quorum::byzantine(total)? })
+        Ok(Self { members, total, quorum: quorum::byzantine(total)?, aggregates: None })
     }
 
     /// The members in their order.
@@ -85,8 +91,42 @@ impl Committee {
         self.total - self.quorum + 1
     }
 
-    /// Binds to exactly these members in this order.
+    /// The same committee with a key of each member for signatures that are summed, in the members' order. Where the key of
+    /// one and its proof were checked before in this process, they are not again.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is not one for each, or one stands twice: whose signature it is would be open;
+    /// [`Error::Verification`] for a key that is none, or whose proof of possession is wrong.
+    pub fn with_aggregates(mut self, shown: &[ShownKey]) -> Result<Self> {
+        if shown.len() != self.members.len() {
+            let (keys, members) = (shown.len(), self.members.len());
+            return Err(Error::input(format!("committee: {keys} aggregate keys for {members} members")));
+        }
+        let mut sorted: Vec<&[u8]> = shown.iter().map(|key| &key.public[..]).collect();
+        sorted.sort_unstable();
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::input(format!("committee: the aggregate key {} stands twice", hex(pair[0]))));
+        }
+        let keys = proven(shown)?;
+        let mut hasher = Hasher::new(CONTEXT_AGGREGATES);
+        hasher.fixed(&self.digest());
+        shown.iter().for_each(|key| {
+            hasher.fixed(&key.public);
+        });
+        self.aggregates = Some((keys.into(), hasher.finish()));
+        Ok(self)
+    }
+
+    /// The members' keys for signatures that are summed, if they have any.
+    pub fn aggregates(&self) -> Option<&[PublicKey]> {
+        self.aggregates.as_ref().map(|(keys, _)| &**keys)
+    }
+
+    /// Binds to exactly these members in this order, with their aggregate keys if they have any.
     pub fn digest(&self) -> Digest {
+        if let Some((_, digest)) = &self.aggregates {
+            return *digest;
+        }
         let mut bytes = Vec::with_capacity(self.members.len() * 40);
         for member in &self.members {
             bytes.extend_from_slice(&member.key);
@@ -94,6 +134,15 @@ impl Committee {
         }
         hash::digest(CONTEXT_DIGEST, &bytes)
     }
+}
+
+/// The keys, whose proofs of possession are right.
+fn proven(shown: &[ShownKey]) -> Result<Vec<PublicKey>> {
+    #[cfg(feature = "mutants")]
+    if crate::primitives::mutant::mutant!("hs.possession") {
+        return shown.iter().map(PublicKey::unproven).collect();
+    }
+    PublicKey::proven(shown)
 }
 
 /// Who has been counted, each once.
@@ -143,6 +192,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::bls::SecretKey;
 
     fn committee(weights: &[u64]) -> Result<Committee> {
         Committee::new((0u8..).zip(weights).map(|(at, &weight)| Member { key: [at; 32], weight }).collect())
@@ -169,6 +219,25 @@ mod tests {
         }
         let twice = Committee::new(vec![Member { key: [7; 32], weight: 1 }; 2]);
         assert!(twice.unwrap_err().to_string().contains("twice"));
+    }
+
+    #[test]
+    fn aggregate_keys_are_proven_distinct_and_bound_by_the_digest() {
+        let keys: Vec<ShownKey> =
+            (1..5).map(|seed| ShownKey::of(&SecretKey::from_seed(&[seed; 32]).unwrap())).collect();
+        let four = committee(&[1; 4]).unwrap();
+        assert!(four.aggregates().is_none());
+        let with = |keys: &[ShownKey]| four.clone().with_aggregates(keys);
+        let made = with(&keys).unwrap();
+        assert_eq!(made.aggregates().unwrap().len(), 4);
+        let reversed: Vec<ShownKey> = keys.iter().rev().copied().collect();
+        assert!(made.digest() != four.digest() && made.digest() != with(&reversed).unwrap().digest());
+        let twice = [keys[0], keys[1], keys[0], keys[3]];
+        let swapped = [keys[0], ShownKey { possession: keys[0].possession, ..keys[1] }, keys[2], keys[3]];
+        for (wrong, word) in [(&keys[..3], "3 aggregate keys for 4"), (&twice, "twice"), (&swapped, "keys[1]")] {
+            let error = with(wrong).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use super::int::Int;
 use super::record::{check_tuple, items};
 use crate::algorithms::hs as model;
 use crate::algorithms::hs::message::Block;
-use crate::algorithms::hs::{CommitProof, Config, Event, Evidence, message};
+use crate::algorithms::hs::{CommitProof, Config, Event, Evidence, Keys, message};
+use crate::crypto::bls::{SecretKey, ShownKey};
 use crate::crypto::ed25519::SigningKey;
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
@@ -47,9 +48,13 @@ const LEADERS_MAX: usize = 4 * MEMBERS_MAX;
 ///     commit_rule: 2, or 3: how many certified blocks of consecutive rounds commit the first of them.
 ///     history: How many committed blocks are kept for those that are behind.
 ///     leaders: Places that lead in turn, up to 4,096; None for all places in turn. The same at all validators.
+///     aggregate_keys: What `aggregate_key` gives, of every validator in their order: 96 and 48 bytes. Quorum certificates are
+///         then one signature of 48 bytes. None for lists of Ed25519 signatures. The same at all validators.
+///     aggregate_seed: The 32 secret bytes that this validator's aggregate key is made of; where there are such keys.
 ///
 /// Raises:
 ///     InputError: A wrong length, a committee that is none, a key that is not in it, or a setting out of its range.
+///     VerificationError: An aggregate key that is none, or whose proof of possession is wrong.
 ///
 /// Source:
 ///     Gelashvili et al., "Jolteon and Ditto" (FC 2022), section 3.
@@ -125,6 +130,34 @@ fn read_members(validators: &Bound<'_, PyAny>) -> PyResult<Vec<Member>> {
     })
 }
 
+/// The keys that validators show for certificates of one signature.
+fn read_shown(keys: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<ShownKey>>> {
+    let read = |keys| {
+        items(keys, "hotstuff: aggregate keys", MEMBERS_MAX, |item| {
+            check_tuple(item, 2, "hotstuff: aggregate key")?;
+            let (public, possession): (Input<'_>, Input<'_>) = item.extract()?;
+            Ok(ShownKey {
+                public: public.array(item.py(), "hotstuff: aggregate key")?,
+                possession: possession.array(item.py(), "hotstuff: proof of possession")?,
+            })
+        })
+    };
+    keys.map(read).transpose()
+}
+
+fn read_seed(py: Python<'_>, seed: Option<Input<'_>>) -> PyResult<Option<Zeroizing<[u8; 32]>>> {
+    seed.map(|seed| Ok(Zeroizing::new(seed.array::<32>(py, "hotstuff: aggregate seed")?))).transpose()
+}
+
+fn make_committee(members: Vec<Member>, shown: Option<&[ShownKey]>) -> Result<Committee> {
+    let committee = Committee::new(members)?;
+    shown.map_or(Ok(committee.clone()), |shown| committee.with_aggregates(shown))
+}
+
+fn make_keys(signing: SigningKey, seed: Option<&[u8; 32]>) -> Result<Keys> {
+    Ok(Keys { signing, aggregate: seed.map(SecretKey::of_master).transpose()? })
+}
+
 fn read_leaders(leaders: Option<&Bound<'_, PyAny>>) -> PyResult<Vec<u16>> {
     let read = |leaders| items(leaders, "hotstuff: leaders", LEADERS_MAX, |item| Ok(item.extract::<Int<u16>>()?.0));
     leaders.map_or_else(|| Ok(Vec::new()), read)
@@ -159,9 +192,10 @@ impl HotStuff {
     #[pyo3(
         signature = (chain_id, epoch, validators, key, genesis, *, timeout_us = Int(100_000),
             timeout_max_us = Int(10_000_000), backoff_percent = Int(150), commit_rule = Int(2), history = Int(256),
-            leaders = None),
+            leaders = None, aggregate_keys = None, aggregate_seed = None),
         text_signature = "(chain_id, epoch, validators, key, genesis, *, timeout_us=100000, timeout_max_us=10000000, \
-            backoff_percent=150, commit_rule=2, history=256, leaders=None)"
+            backoff_percent=150, commit_rule=2, history=256, leaders=None, aggregate_keys=None, \
+            aggregate_seed=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "by name in Python")]
     fn new(
@@ -177,9 +211,12 @@ impl HotStuff {
         commit_rule: Int<u16>,
         history: Int<u16>,
         leaders: Option<&Bound<'_, PyAny>>,
+        aggregate_keys: Option<&Bound<'_, PyAny>>,
+        aggregate_seed: Option<Input<'_>>,
     ) -> PyResult<Self> {
         let (chain, genesis) = (chain_id.digest(py, "hotstuff: chain id")?, genesis.digest(py, "hotstuff: genesis")?);
         let (members, key) = (read_members(validators)?, read_key(key)?);
+        let (shown, seed) = (read_shown(aggregate_keys)?, read_seed(py, aggregate_seed)?);
         let config = Config {
             timeout_us: timeout_us.0,
             timeout_max_us: timeout_max_us.0,
@@ -188,10 +225,11 @@ impl HotStuff {
             history: history.0,
             leaders: read_leaders(leaders)?,
         };
-        short(py, || {
-            let committee = Committee::new(members)?;
-            Ok(Self::wrap(model::HotStuff::new(chain, epoch.0, committee, key, genesis, config)?))
-        })
+        let make = || {
+            let (committee, keys) = (make_committee(members, shown.as_deref())?, make_keys(key, seed.as_deref())?);
+            Ok(Self::wrap(model::HotStuff::new(chain, epoch.0, committee, keys, genesis, config)?))
+        };
+        if shown.is_some() { long(py, make) } else { short(py, make) }
     }
 
     /// A machine as it was when the last of its journal records was written; to be started like a new one.
@@ -211,17 +249,21 @@ impl HotStuff {
     ///     commit_rule: Likewise.
     ///     history: Likewise.
     ///     leaders: Likewise.
+    ///     aggregate_keys: Likewise.
+    ///     aggregate_seed: Likewise.
     ///
     /// Raises:
+    ///     VerificationError: An aggregate key that is none, or whose proof of possession is wrong.
     ///     InputError: A record that is not well-formed, another validator's or of another epoch, and what a new machine
     ///         refuses.
     #[staticmethod]
     #[pyo3(
         signature = (chain_id, epoch, validators, key, genesis, records, *, amnesia = false, timeout_us = Int(100_000),
             timeout_max_us = Int(10_000_000), backoff_percent = Int(150), commit_rule = Int(2), history = Int(256),
-            leaders = None),
+            leaders = None, aggregate_keys = None, aggregate_seed = None),
         text_signature = "(chain_id, epoch, validators, key, genesis, records, *, amnesia=False, timeout_us=100000, \
-            timeout_max_us=10000000, backoff_percent=150, commit_rule=2, history=256, leaders=None)"
+            timeout_max_us=10000000, backoff_percent=150, commit_rule=2, history=256, leaders=None, aggregate_keys=None, \
+            aggregate_seed=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "by name in Python")]
     fn restore(
@@ -239,9 +281,12 @@ impl HotStuff {
         commit_rule: Int<u16>,
         history: Int<u16>,
         leaders: Option<&Bound<'_, PyAny>>,
+        aggregate_keys: Option<&Bound<'_, PyAny>>,
+        aggregate_seed: Option<Input<'_>>,
     ) -> PyResult<Self> {
         let (chain, genesis) = (chain_id.digest(py, "hotstuff: chain id")?, genesis.digest(py, "hotstuff: genesis")?);
         let (members, key) = (read_members(validators)?, read_key(key)?);
+        let (shown, seed) = (read_shown(aggregate_keys)?, read_seed(py, aggregate_seed)?);
         let records = items(records, "hotstuff: records", RECORDS_MAX, |item| {
             Ok(item.extract::<Input<'_>>()?.as_slice().to_vec())
         })?;
@@ -254,8 +299,9 @@ impl HotStuff {
             leaders: read_leaders(leaders)?,
         };
         long(py, || {
-            let committee = Committee::new(members)?;
-            let machine = model::HotStuff::restore(chain, epoch.0, committee, key, genesis, config, &records, amnesia)?;
+            let (committee, keys) = (make_committee(members, shown.as_deref())?, make_keys(key, seed.as_deref())?);
+            let machine =
+                model::HotStuff::restore(chain, epoch.0, committee, keys, genesis, config, &records, amnesia)?;
             Ok(Self::wrap(machine))
         })
     }
@@ -480,30 +526,50 @@ impl HotStuff {
 
 /// See `city_chain.hs.verify_commit`.
 #[pyfunction]
+#[pyo3(signature = (proof, validators, chain_id, epoch, aggregate_keys = None))]
 fn hs_verify_commit(
     py: Python<'_>,
     proof: Input<'_>,
     validators: &Bound<'_, PyAny>,
     chain_id: Input<'_>,
     epoch: Int<u64>,
+    aggregate_keys: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Digest> {
     let (members, chain) = (read_members(validators)?, chain_id.digest(py, "hotstuff: chain id")?);
+    let shown = read_shown(aggregate_keys)?;
     let proof = proof.as_slice();
-    long(py, || wire::decode::<CommitProof>(proof)?.verify(&Committee::new(members)?, &chain, epoch.0))
+    long(py, || {
+        let proof = wire::decode::<CommitProof>(proof)?;
+        proof.verify(&make_committee(members, shown.as_deref())?, &chain, epoch.0)
+    })
 }
 
 /// See `city_chain.hs.verify_evidence`.
 #[pyfunction]
+#[pyo3(signature = (evidence, validators, chain_id, epoch, aggregate_keys = None))]
 fn hs_verify_evidence(
     py: Python<'_>,
     evidence: Input<'_>,
     validators: &Bound<'_, PyAny>,
     chain_id: Input<'_>,
     epoch: Int<u64>,
+    aggregate_keys: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<u16> {
     let (members, chain) = (read_members(validators)?, chain_id.digest(py, "hotstuff: chain id")?);
+    let shown = read_shown(aggregate_keys)?;
     let evidence = evidence.as_slice();
-    long(py, || wire::decode::<Evidence>(evidence)?.verify(&Committee::new(members)?, &chain, epoch.0))
+    long(py, || {
+        let evidence = wire::decode::<Evidence>(evidence)?;
+        evidence.verify(&make_committee(members, shown.as_deref())?, &chain, epoch.0)
+    })
+}
+
+/// See `city_chain.hs.aggregate_key`.
+#[pyfunction]
+fn hs_aggregate_key<'py>(py: Python<'py>, seed: Input<'py>) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let seed = Zeroizing::new(seed.array::<32>(py, "hotstuff: aggregate seed")?);
+    let shown = long(py, || Ok(ShownKey::of(&SecretKey::of_master(&seed)?)))?;
+    Ok((PyBytes::new(py, &shown.public), PyBytes::new(py, &shown.possession)))
 }
 
 /// See `city_chain.hs.commit_block`.
@@ -531,6 +597,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<HotStuff>()?;
     module.add_function(wrap_pyfunction!(hs_verify_commit, module)?)?;
     module.add_function(wrap_pyfunction!(hs_verify_evidence, module)?)?;
+    module.add_function(wrap_pyfunction!(hs_aggregate_key, module)?)?;
     module.add_function(wrap_pyfunction!(hs_commit_block, module)?)?;
     module.add_function(wrap_pyfunction!(hs_payload_digest, module)?)
 }

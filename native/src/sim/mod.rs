@@ -17,11 +17,13 @@
 //! | [`protocols`] | nodes by the name of their protocol: [`abba`], [`dpos`], [`hotstuff`], [`sc`] |
 //! | [`sc`] | shards and coordinators, with transactions across shards |
 //! | [`twins`] | scenarios of HotStuff with validators that run twice |
+//! | [`certificates`] | the work that certificates of HotStuff cost, in both forms |
 //!
 //! Nodes that a [`MakeNode`] does not call honest are adversaries: they may hold real keys, and no checker looks at what
 //! they decide.
 
 pub mod abba;
+pub mod certificates;
 pub mod check;
 pub mod dpos;
 pub mod faults;

@@ -29,9 +29,11 @@ impl Default for Workload {
     }
 }
 
-/// The names. `hotstuff-3` commits by chains of three; `abba-same` and `abba-split` are one agreement on one bit, whose
+/// The names. `hotstuff-3` commits by chains of three; `hotstuff-list` and `hotstuff-aggregate` fix the form of certificates,
+/// which `hotstuff` has by the number of validators; `abba-same` and `abba-split` are one agreement on one bit, whose
 /// parties begin with the same one or with both; of the nodes of `sc` the last is the coordinator.
-pub const NAMES: [&str; 7] = ["abba", "abba-same", "abba-split", "dpos", "hotstuff", "hotstuff-3", "sc"];
+pub const NAMES: [&str; 9] =
+    ["abba", "abba-same", "abba-split", "dpos", "hotstuff", "hotstuff-3", "hotstuff-aggregate", "hotstuff-list", "sc"];
 
 /// Nodes of a protocol, with keys made from the seed.
 ///
@@ -39,10 +41,11 @@ pub const NAMES: [&str; 7] = ["abba", "abba-same", "abba-split", "dpos", "hotstu
 /// [`Error::Input`] if there is no such protocol, or the workload is not for it.
 pub fn protocol(name: &str, seed: u64, nodes: u16, workload: &Workload) -> Result<Box<dyn MakeNode>> {
     let Workload { batch, slots, timeout } = *workload;
-    let hotstuff = |commit_rule: u8| -> Result<Box<dyn MakeNode>> {
+    let hotstuff = |commit_rule: u8, aggregates: Option<bool>| -> Result<Box<dyn MakeNode>> {
         let timeout_max_us = hs::Config::default().timeout_max_us.max(timeout);
         let machine = hs::Config { timeout_us: timeout, timeout_max_us, commit_rule, ..hs::Config::default() };
-        Ok(Box::new(Validators::new(seed, nodes, hotstuff::Config { batch, slots, machine }, BTreeMap::new())?))
+        let config = hotstuff::Config { batch, slots, machine, aggregates };
+        Ok(Box::new(Validators::new(seed, nodes, config, BTreeMap::new())?))
     };
     let one = |inputs: Inputs| -> Result<Box<dyn MakeNode>> {
         Ok(Box::new(Agreements::new(seed, nodes, inputs, 0, Scheme::Bls, patience(timeout))?))
@@ -55,8 +58,10 @@ pub fn protocol(name: &str, seed: u64, nodes: u16, workload: &Workload) -> Resul
         "abba-same" => one(Inputs::Same(true)),
         "abba-split" => one(Inputs::Split),
         "dpos" => Ok(Box::new(Delegates::new(seed, nodes, dpos::Config { batch, slots, timeout })?)),
-        "hotstuff" => hotstuff(2),
-        "hotstuff-3" => hotstuff(3),
+        "hotstuff" => hotstuff(2, None),
+        "hotstuff-3" => hotstuff(3, None),
+        "hotstuff-aggregate" => hotstuff(2, Some(true)),
+        "hotstuff-list" => hotstuff(2, Some(false)),
         "sc" => Ok(Box::new(Shards::new(seed, shards(nodes, slots)?)?)),
         _ => Err(unknown(name)),
     }
@@ -81,7 +86,7 @@ pub fn key(name: &str, seed: u64, node: u16) -> Result<Digest> {
     match name {
         "abba" | "abba-same" | "abba-split" => Ok(abba::key(seed, node)),
         "dpos" => Ok(dpos::key(seed, node)),
-        "hotstuff" | "hotstuff-3" => Ok(hotstuff::key(node)),
+        "hotstuff" | "hotstuff-3" | "hotstuff-aggregate" | "hotstuff-list" => Ok(hotstuff::key(node)),
         "sc" => Err(Error::input("simulation: a node of sc has the keys of a whole committee")),
         _ => Err(unknown(name)),
     }

@@ -14,14 +14,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::hotstuff::key;
+use super::hotstuff::city;
 use super::rng::Rng;
 use crate::algorithms::hs::message::payload_digest;
-use crate::algorithms::hs::{Config, Event, Evidence, HotStuff};
-use crate::crypto::ed25519::SigningKey;
+use crate::algorithms::hs::{Config, Event, Evidence, HotStuff, Keys};
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
-use crate::primitives::committee::{Committee, Member};
+use crate::primitives::committee::Committee;
 use crate::primitives::machine::{Action, Machine};
 use crate::primitives::outbox::Effect;
 use crate::primitives::wire;
@@ -91,7 +90,7 @@ struct Phase {
 /// The scenarios for some validators: which there are, and those of a seed.
 pub struct Twins {
     seed: u64,
-    keys: Vec<SigningKey>,
+    keys: Vec<Keys>,
     committee: Committee,
     /// The validator of each machine: all of them, then the second machines of the first f.
     places: Vec<u16>,
@@ -102,17 +101,28 @@ pub struct Twins {
 }
 
 impl Twins {
-    /// The scenarios of `validators` validators, f of them twins.
+    /// The scenarios of `validators` validators, f of them twins, whose certificates are lists of signatures.
     ///
     /// # Errors
     /// [`Error::Input`] for numbers outside of [`VALIDATORS`].
     pub fn new(validators: u16, seed: u64) -> Result<Self> {
+        Self::with(validators, seed, false)
+    }
+
+    /// The same scenarios with certificates of one signature.
+    ///
+    /// # Errors
+    /// As [`Twins::new`].
+    pub fn with_aggregates(validators: u16, seed: u64) -> Result<Self> {
+        Self::with(validators, seed, true)
+    }
+
+    fn with(validators: u16, seed: u64, aggregates: bool) -> Result<Self> {
         if !VALIDATORS.contains(&validators) {
             return Err(Error::input(format!("twins: {validators} validators, 4 to 10 are allowed")));
         }
         let faulty = (validators - 1) / 3;
-        let keys: Vec<SigningKey> = (0..validators).map(|place| SigningKey::from_seed(&key(place))).collect();
-        let members = keys.iter().map(|key| Member { key: key.public(), weight: 1 }).collect();
+        let (keys, committee) = city(validators, aggregates)?;
         let places: Vec<u16> = (0..validators).chain(0..faulty).collect();
         let mut partitions = Vec::new();
         partition(&mut vec![0; places.len()], 1, 1, &mut partitions);
@@ -121,7 +131,6 @@ impl Twins {
         let (mut first, rest): (Vec<_>, Vec<_>) = partitions.into_iter().partition(holds);
         let with_quorum = first.len();
         first.extend(rest);
-        let committee = Committee::new(members)?;
         Ok(Self { seed, keys, committee, places, faulty, partitions: first, with_quorum })
     }
 
@@ -174,10 +183,14 @@ impl Twins {
         });
         outcome.map_err(|error| {
             let (validators, seed) = (self.keys.len(), self.seed);
-            Error::protocol(format!(
-                "twins: {error}; {phases:?}; replay: city-chain lab twins --validators {validators} --scenarios {scenarios} \
-                 --seed {seed} --only {number}"
-            ))
+            let replay = if self.committee.aggregates().is_some() {
+                format!("sim.twins({validators}, {scenarios}, {seed}, only={number}, aggregates=True) in Python")
+            } else {
+                format!(
+                    "city-chain lab twins --validators {validators} --scenarios {scenarios} --seed {seed} --only {number}"
+                )
+            };
+            Error::protocol(format!("twins: {error}; {phases:?}; replay: {replay}"))
         })
     }
 
@@ -427,5 +440,11 @@ mod tests {
             assert_eq!((report.scenarios, report.healed), (scenarios, scenarios.div_ceil(HEALED_EVERY)));
             assert!(report.commits > scenarios && report.evidence > 0, "{report:?}");
         }
+    }
+
+    #[test]
+    fn the_form_of_certificates_changes_nothing_of_what_is_agreed() {
+        let list = Twins::new(4, 1).unwrap().run_all(0..120, 120).unwrap();
+        assert_eq!(Twins::with_aggregates(4, 1).unwrap().run_all(0..120, 120).unwrap(), list);
     }
 }

@@ -4,7 +4,8 @@
 use city_chain_native::algorithms::hs::message::{
     Block, Header, Message, Proposal, Qc, Tc, Timeout, TimeoutVote, Vote, payload_digest,
 };
-use city_chain_native::algorithms::hs::{Config, Event, HotStuff};
+use city_chain_native::algorithms::hs::{Config, Event, HotStuff, Keys};
+use city_chain_native::crypto::bls::{SecretKey, ShownKey, Signature};
 use city_chain_native::crypto::ed25519::SigningKey;
 use city_chain_native::crypto::hash::Digest;
 use city_chain_native::primitives::committee::{Committee, Member};
@@ -37,6 +38,11 @@ pub const MUTANTS: &[Mutant] = &[
     ("hs.tc-distinct", tc_distinct),
     ("hs.tc-high-qc", tc_high_qc),
     ("hs.tc-rule", tc_rule),
+    ("hs.possession", possession),
+    ("hs.share", share),
+    ("hs.share-bound", share_bound),
+    ("hs.signers", signers),
+    ("hs.form", form),
 ];
 
 type Outcome = Result<(), String>;
@@ -59,6 +65,25 @@ fn key(place: u16) -> SigningKey {
 
 fn committee() -> Committee {
     Committee::new((0..PLACES).map(|place| Member { key: key(place).public(), weight: 1 }).collect()).unwrap()
+}
+
+fn secret(place: u16) -> SecretKey {
+    SecretKey::of_master(&[place as u8 + 1; 32]).unwrap()
+}
+
+fn keys(place: u16) -> Keys {
+    (key(place), secret(place)).into()
+}
+
+/// The same committee with certificates of one signature.
+fn shared() -> Committee {
+    let shown: Vec<ShownKey> = (0..PLACES).map(|place| ShownKey::of(&secret(place))).collect();
+    committee().with_aggregates(&shown).unwrap()
+}
+
+/// A vote with a share of the certificate.
+fn cast(place: u16, block: Digest) -> Vote {
+    Vote::cast(&keys(place), CHAIN, EPOCH, 3, block, place)
 }
 
 /// What goes over the wire, whether or not an honest validator would encode it.
@@ -141,6 +166,17 @@ impl Validator {
         made.machine.start(0).unwrap();
         made.settle();
         made
+    }
+
+    /// One of a committee with aggregate keys.
+    fn shared() -> Self {
+        Self::of(HotStuff::new(CHAIN, EPOCH, shared(), keys(0), GENESIS, Config::default()).unwrap(), Vec::new())
+    }
+
+    fn hear_vote(&mut self, vote: &Vote) -> Result<(), String> {
+        let outcome = self.machine.handle(vote.voter, &vote.encode().unwrap(), self.now);
+        self.settle();
+        outcome.map_err(|error| error.to_string())
     }
 
     /// As it is after a crash: from its disk.
@@ -437,4 +473,55 @@ fn tc_rule() -> Outcome {
     let three = proposal(3, genesis(), Some(tc(2, qc(&one), &QUORUM)));
     let refused = validator.follow(&[&three]).is_err();
     ensure(refused && validator.votes().len() == 1, "a block that passes over a certified one")
+}
+
+/// A key without a proof that its holder has the secret does not get into a committee.
+fn possession() -> Outcome {
+    let mut shown: Vec<ShownKey> = (0..PLACES).map(|place| ShownKey::of(&secret(place))).collect();
+    shown[3] = ShownKey { public: secret(9).public(), ..shown[3] };
+    ensure(committee().with_aggregates(&shown).is_err(), "an aggregate key that nobody proved")
+}
+
+/// A wrong share is found before it is in a certificate, and is evidence.
+fn share() -> Outcome {
+    let mut validator = Validator::shared();
+    let of = (CHAIN, EPOCH, 3, [7; 32]);
+    validator.hear_vote(&Vote::with_share(&key(2), of, 2, cast(1, [7; 32]).share))?;
+    for place in [1, 3] {
+        validator.hear_vote(&cast(place, [7; 32]))?;
+    }
+    let found = validator.machine.round() == 1 && validator.evidence == 1;
+    ensure(found, "a certificate with a wrong share in it")
+}
+
+/// Nobody but the voter can put a wrong share to its vote.
+fn share_bound() -> Outcome {
+    let mut validator = Validator::shared();
+    let replaced = Vote { share: cast(1, [8; 32]).share, ..cast(1, [7; 32]) };
+    ensure(validator.hear_vote(&replaced).is_err(), "a share that its voter did not sign for")
+}
+
+/// A certificate is of its signers only, also when the same signature was found right for others.
+fn signers() -> Outcome {
+    let mut validator = Validator::shared();
+    let one = proposal(1, genesis(), None);
+    validator.follow(&[&one])?;
+    let vote = |place: u16| {
+        let share = Vote::cast(&keys(place), CHAIN, EPOCH, 1, one.id(), place).share.unwrap();
+        (place, Signature::from_bytes(&share).unwrap())
+    };
+    let good = Qc::aggregate(&shared(), 1, one.id(), &QUORUM.map(vote)).unwrap();
+    let other = Qc { signers: Bytes::new("signers", vec![0b0111]).unwrap(), ..good.clone() };
+    let mut second = Validator::shared();
+    second.follow(&[&one])?;
+    validator.follow(&[&proposal(2, good, None)])?;
+    ensure(second.follow(&[&proposal(2, other, None)]).is_err(), "a certificate that names who did not sign")
+}
+
+/// Where certificates are one signature a list is none.
+fn form() -> Outcome {
+    let mut validator = Validator::shared();
+    let one = proposal(1, genesis(), None);
+    validator.follow(&[&one])?;
+    ensure(validator.follow(&[&proposal(2, qc(&one), None)]).is_err(), "a certificate of the other form")
 }

@@ -1,10 +1,16 @@
-//! Quorum certificates and timeout certificates: who signed, as a bitmap or a list, and the Ed25519 signatures.
+//! Quorum certificates and timeout certificates: who signed, as a bitmap or a list, and the signatures.
+//!
+//! A committee without aggregate keys certifies by a list of Ed25519 signatures, one with them by one BLS signature, the sum
+//! of all; of either the other form is none. So what is signed has one certificate for a set of signers.
+
+use std::io::{Read, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::message::{QC_MAX, TC_MAX, timeout_message, vote_message};
+use crate::crypto::bls::{self, SIGNATURE_LEN};
 use crate::crypto::ed25519::Item;
-use crate::crypto::hash::{self, Digest};
+use crate::crypto::hash::{self, Digest, Hasher};
 use crate::crypto::remembered;
 use crate::error::{Error, Result};
 use crate::primitives::committee::{Committee, MEMBERS_MAX, Tally};
@@ -12,6 +18,45 @@ use crate::primitives::mutant::mutant;
 use crate::primitives::wire::{self, Bytes, List, Record};
 
 const CONTEXT_TC: &str = "city-chain v1 hotstuff timeout certificate";
+const CONTEXT_QC: &str = "city-chain v1 hotstuff quorum certificate";
+
+/// What stands in place of the number of signatures where there is one for all.
+const AGGREGATE: u32 = u32::MAX;
+
+/// The signatures of a quorum certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signatures {
+    /// One of each signer, Ed25519, in the order of places.
+    Each(List<[u8; 64], MEMBERS_MAX>),
+    /// The sum of the signers' BLS signatures.
+    Aggregate([u8; SIGNATURE_LEN]),
+}
+
+impl Default for Signatures {
+    fn default() -> Self {
+        Self::Each(List::default())
+    }
+}
+
+impl BorshSerialize for Signatures {
+    fn serialize<W: Write>(&self, writer: &mut W) -> std::io::Result<()> {
+        match self {
+            Self::Each(signatures) => signatures.serialize(writer),
+            Self::Aggregate(signature) => (AGGREGATE, signature).serialize(writer),
+        }
+    }
+}
+
+impl BorshDeserialize for Signatures {
+    fn deserialize_reader<R: Read>(reader: &mut R) -> std::io::Result<Self> {
+        let count = u32::deserialize_reader(reader)?;
+        if count == AGGREGATE {
+            return BorshDeserialize::deserialize_reader(reader).map(Self::Aggregate);
+        }
+        // The list reads the number itself.
+        List::deserialize_reader(&mut (&count.to_le_bytes()[..]).chain(reader)).map(Self::Each)
+    }
+}
 
 /// Where certificates belong: what their signatures bind, and the block before the first.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +80,8 @@ pub struct Qc {
     pub block: Digest,
     /// Bit i % 8 of byte i / 8 stands for place i; as many bytes as the committee needs.
     pub signers: Bytes<{ MEMBERS_MAX / 8 }>,
-    /// Their signatures, in the order of places.
-    pub signatures: List<[u8; 64], MEMBERS_MAX>,
+    /// Their signatures.
+    pub signatures: Signatures,
 }
 
 impl Record for Qc {
@@ -49,7 +94,7 @@ impl Record for Qc {
 impl Qc {
     /// What certifies the block before the first.
     pub fn genesis(block: Digest) -> Self {
-        Self { round: 0, block, signers: Bytes::default(), signatures: List::default() }
+        Self { round: 0, block, signers: Bytes::default(), signatures: Signatures::default() }
     }
 
     /// A certificate of these signatures (place, signature), which are for the caller to verify.
@@ -58,21 +103,29 @@ impl Qc {
     /// [`Error::Input`] if a place is none of the committee or stands twice.
     pub fn new(committee: &Committee, round: u64, block: Digest, mut votes: Vec<(u16, [u8; 64])>) -> Result<Self> {
         votes.sort_unstable_by_key(|(place, _)| *place);
-        let mut bits = vec![0u8; committee.count().div_ceil(8)];
-        let mut tally = Tally::default();
-        for (place, _) in &votes {
-            if !tally.add(committee, *place) {
-                return Err(Error::input(format!("quorum certificate: place {place} stands twice or is none")));
-            }
-            bits[usize::from(place / 8)] |= 1 << (place % 8);
-        }
+        let signers = signers(committee, votes.iter().map(|(place, _)| *place))?;
         let signatures = votes.into_iter().map(|(_, signature)| signature).collect();
-        Ok(Self {
-            round,
-            block,
-            signers: Bytes::new("quorum certificate: signers", bits)?,
-            signatures: List::new("quorum certificate: signatures", signatures)?,
-        })
+        let signatures = Signatures::Each(List::new("quorum certificate: signatures", signatures)?);
+        Ok(Self { round, block, signers, signatures })
+    }
+
+    /// A certificate of the sum of these signatures (place, signature), which are for the caller to verify.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if a place is none of the committee or stands twice, [`Error::Verification`] if the signatures cancel
+    /// out.
+    pub fn aggregate(
+        committee: &Committee,
+        round: u64,
+        block: Digest,
+        votes: &[(u16, bls::Signature)],
+    ) -> Result<Self> {
+        let signers = signers(committee, votes.iter().map(|(place, _)| *place))?;
+        let signatures: Vec<bls::Signature> = votes.iter().map(|(_, signature)| *signature).collect();
+        let Some(sum) = bls::Signature::sum(&signatures) else {
+            return Err(Error::verification("quorum certificate: the signatures cancel out"));
+        };
+        Ok(Self { round, block, signers, signatures: Signatures::Aggregate(sum.to_bytes()) })
     }
 
     /// The places that signed.
@@ -87,7 +140,7 @@ impl Qc {
     /// [`Error::Verification`] with what is wrong.
     pub fn verify(&self, domain: Domain<'_>) -> Result<()> {
         if self.round == 0 {
-            let empty = self.signatures.is_empty() && self.signers.is_empty();
+            let empty = self.signatures == Signatures::default() && self.signers.is_empty();
             if empty && domain.genesis == Some(&self.block) {
                 return Ok(());
             }
@@ -95,20 +148,68 @@ impl Qc {
         }
         let committee = domain.committee;
         let places = self.places();
-        if self.signers.len() != committee.count().div_ceil(8) || places.len() != self.signatures.len() {
+        let signed = match &self.signatures {
+            Signatures::Each(signatures) => signatures.len(),
+            Signatures::Aggregate(_) => places.len(),
+        };
+        if self.signers.len() != committee.count().div_ceil(8) || places.len() != signed {
             return Err(Error::verification(format!(
-                "quorum certificate: {} signers in {} bytes and {} signatures, for a committee of {}",
+                "quorum certificate: {} signers in {} bytes and {signed} signatures, for a committee of {}",
                 places.len(),
                 self.signers.len(),
-                self.signatures.len(),
                 committee.count()
             )));
         }
         check_quorum(Self::NAME, committee, &places)?;
         let message = vote_message(domain.chain, domain.epoch, self.round, &self.block);
-        let messages = vec![message; places.len()];
-        verify_all(Self::NAME, committee, &places, &messages, &self.signatures)
+        match (&self.signatures, committee.aggregates()) {
+            (Signatures::Each(signatures), keys) if keys.is_none() || mutant!("hs.form") => {
+                verify_all(Self::NAME, committee, &places, &vec![message; places.len()], signatures)
+            }
+            (Signatures::Aggregate(sum), Some(keys)) => self.verify_sum(committee, keys, &places, &message, sum),
+            (Signatures::Each(_), _) => Err(Error::verification(
+                "quorum certificate: a list of signatures, but this committee signs with aggregate keys",
+            )),
+            (Signatures::Aggregate(_), None) => Err(Error::verification(
+                "quorum certificate: one signature for all, but this committee has no aggregate keys",
+            )),
+        }
     }
+
+    /// The sum of the signatures under the sum of the signers' keys. What was found right is not checked again.
+    fn verify_sum(
+        &self,
+        committee: &Committee,
+        keys: &[bls::PublicKey],
+        places: &[u16],
+        message: &Digest,
+        sum: &[u8; SIGNATURE_LEN],
+    ) -> Result<()> {
+        let mut print = Hasher::new(CONTEXT_QC);
+        print.fixed(&committee.digest()).fixed(message).fixed(sum);
+        if !mutant!("hs.signers") {
+            print.field(&self.signers);
+        }
+        let right = bls::once(&print.finish(), || {
+            let signers: Vec<bls::PublicKey> =
+                places.iter().filter_map(|place| keys.get(usize::from(*place)).copied()).collect();
+            bls::Signature::from_bytes(sum).is_ok_and(|sum| bls::verify_sum(&signers, message, &sum))
+        });
+        if right { Ok(()) } else { Err(Error::verification("quorum certificate: the signature of all is wrong")) }
+    }
+}
+
+/// The bitmap of places.
+fn signers(committee: &Committee, places: impl Iterator<Item = u16>) -> Result<Bytes<{ MEMBERS_MAX / 8 }>> {
+    let mut bits = vec![0u8; committee.count().div_ceil(8)];
+    let mut tally = Tally::default();
+    for place in places {
+        if !tally.add(committee, place) {
+            return Err(Error::input(format!("quorum certificate: place {place} stands twice or is none")));
+        }
+        bits[usize::from(place / 8)] |= 1 << (place % 8);
+    }
+    Bytes::new("quorum certificate: signers", bits)
 }
 
 /// One signature of a timeout certificate.

@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::message::{Header, Vote, timeout_message, verify_by};
+use super::message::{Header, SharedVote, Vote, timeout_message, verify_by};
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
 use crate::primitives::committee::Committee;
@@ -25,7 +25,7 @@ pub struct SignedTimeout {
     pub signature: [u8; 64],
 }
 
-/// Two complete signed messages of one validator for one round.
+/// Two complete signed messages of one validator for one round, or a vote whose share is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Evidence {
     /// Two blocks proposed, each with its leader's signature.
@@ -34,6 +34,10 @@ pub enum Evidence {
     Votes([Vote; 2]),
     /// Two timeouts.
     Timeouts([SignedTimeout; 2]),
+    /// Two votes with shares.
+    SharedVotes([SharedVote; 2]),
+    /// A vote with a share that is not the voter's: it would have spoiled a certificate.
+    WrongShare(SharedVote),
 }
 
 impl Record for Evidence {
@@ -43,12 +47,26 @@ impl Record for Evidence {
     const LEN_MAX: usize = 1024;
 }
 
+/// (chain and epoch, round, place, what was signed, signature).
+type Said = ((Digest, u64), u64, u16, Digest, [u8; 64]);
+
 impl Evidence {
-    /// Checks both signatures, and that they exclude each other. Returns the place of who is guilty.
+    /// That two votes were cast.
+    pub(super) fn of_votes(votes: [Vote; 2]) -> Self {
+        if votes.iter().all(|vote| vote.share.is_some()) {
+            return Self::SharedVotes(votes.map(SharedVote));
+        }
+        Self::Votes(votes)
+    }
+
+    /// Checks all signatures, and that two exclude each other or that a share is wrong. Returns the place of who is guilty.
     ///
     /// # Errors
     /// [`Error::Verification`] if it proves nothing.
     pub fn verify(&self, committee: &Committee, chain: &Digest, epoch: u64) -> Result<u16> {
+        if let Self::WrongShare(SharedVote(vote)) = self {
+            return wrong_share(vote, committee, chain, epoch);
+        }
         let pair = self.said();
         let [one, other] = &pair;
         if (one.0, one.1, one.2) != (other.0, other.1, other.2) || one.3 == other.3 {
@@ -63,21 +81,38 @@ impl Evidence {
         Ok(one.2)
     }
 
-    /// (chain and epoch, round, place, what was signed, signature) of both.
-    #[allow(clippy::type_complexity, reason = "it is taken apart at once")]
-    fn said(&self) -> [((Digest, u64), u64, u16, Digest, [u8; 64]); 2] {
+    /// What both say.
+    fn said(&self) -> [Said; 2] {
         match self {
             Self::Proposals(pair) => pair.map(|(header, signature)| {
                 ((header.chain, header.epoch), header.round, header.proposer, header.message(), signature)
             }),
-            Self::Votes(pair) => pair.map(|vote| {
-                let message = super::message::vote_message(&vote.chain, vote.epoch, vote.round, &vote.block);
-                ((vote.chain, vote.epoch), vote.round, vote.voter, message, vote.signature)
-            }),
+            Self::Votes(pair) => pair.map(voted),
+            Self::SharedVotes(pair) => pair.map(|shared| voted(shared.0)),
+            Self::WrongShare(shared) => [voted(shared.0); 2],
             Self::Timeouts(pair) => pair.map(|said| {
                 let message = timeout_message(&said.chain, said.epoch, said.round, said.qc_round);
                 ((said.chain, said.epoch), said.round, said.voter, message, said.signature)
             }),
         }
     }
+}
+
+fn voted(vote: Vote) -> Said {
+    ((vote.chain, vote.epoch), vote.round, vote.voter, vote.message(), vote.signature)
+}
+
+/// A vote that its voter signed together with a share that is not its own.
+fn wrong_share(vote: &Vote, committee: &Committee, chain: &Digest, epoch: u64) -> Result<u16> {
+    if (&vote.chain, vote.epoch) != (chain, epoch) {
+        return Err(Error::verification("hotstuff evidence: of another chain or epoch"));
+    }
+    if committee.aggregates().is_none() {
+        return Err(Error::verification("hotstuff evidence: of a share, but this committee has no aggregate keys"));
+    }
+    verify_by(committee, Evidence::NAME, vote.voter, &vote.message(), &vote.signature)?;
+    if vote.has_right_share(committee) {
+        return Err(Error::verification("hotstuff evidence: the share is right"));
+    }
+    Ok(vote.voter)
 }

@@ -4,11 +4,12 @@
 //! and all blocks, and stands for all records before it.
 
 use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::certificate::{Qc, Tc};
-use super::message::{Proposal, Timeout, Vote};
+use super::message::{Proposal, SharedVote, Timeout, Vote};
 use super::proof::HEADERS_MAX;
 use crate::crypto::hash::{Digest, hex};
 use crate::error::{Error, Result};
@@ -42,12 +43,29 @@ pub(super) struct State {
     pub high_qc: Qc,
     /// The highest timeout certificate, if the current round follows it.
     pub high_tc: Option<Tc>,
-    /// The last vote.
+    /// The last vote, with its share if it has one: 0, 1 ‖ vote or 2 ‖ vote with a share.
+    #[borsh(serialize_with = "write_vote", deserialize_with = "read_vote")]
     pub vote: Option<Vote>,
     /// The timeout of the current round.
     pub timeout: Option<Timeout>,
     /// Round and id of the last committed block.
     pub committed: (u64, Digest),
+}
+
+fn write_vote<W: Write>(vote: &Option<Vote>, writer: &mut W) -> std::io::Result<()> {
+    match vote {
+        Some(vote) if vote.share.is_some() => (2u8, SharedVote(*vote)).serialize(writer),
+        vote => vote.serialize(writer),
+    }
+}
+
+fn read_vote<R: Read>(reader: &mut R) -> std::io::Result<Option<Vote>> {
+    match u8::deserialize_reader(reader)? {
+        0 => Ok(None),
+        1 => Vote::deserialize_reader(reader).map(Some),
+        2 => SharedVote::deserialize_reader(reader).map(|shared| Some(shared.0)),
+        kind => Err(std::io::Error::new(ErrorKind::InvalidData, format!("a vote of kind {kind}, 0 to 2 are known"))),
+    }
 }
 
 /// One journal record, or a snapshot.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::certificate::{Domain, Qc, Tc};
 use super::evidence::Evidence;
 use super::journal::{Entry, State, replay};
+use super::keys::Keys;
 use super::message::{Message, PAYLOAD_MAX, Proposal, Timeout, Vote};
 use super::proof::CommitProof;
 use super::tree::Tree;
 use super::{Config, Event};
-use crate::crypto::ed25519::SigningKey;
+use crate::crypto::bls;
 use crate::crypto::hash::{Digest, hex};
 use crate::error::{Error, Result};
 use crate::primitives::committee::Committee;
@@ -29,6 +30,14 @@ pub(super) enum Own {
     Timeout(Timeout),
 }
 
+/// A validator's vote, and its share of a certificate.
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    pub vote: Vote,
+    /// The share, if it is needed and not known to be wrong.
+    pub share: Option<bls::Signature>,
+}
+
 /// A validator's timeout, as far as a certificate needs it.
 #[derive(Debug, Clone)]
 pub(super) struct GivenUp {
@@ -42,7 +51,7 @@ pub(super) struct GivenUp {
 /// Driven as every [`Machine`]: first [`HotStuff::start`], then messages and the time.
 pub struct HotStuff {
     pub(super) committee: Committee,
-    pub(super) key: SigningKey,
+    pub(super) keys: Keys,
     pub(super) config: Config,
     pub(super) state: State,
     pub(super) round: u64,
@@ -50,7 +59,7 @@ pub struct HotStuff {
     /// The highest block that is certified and known: (round, id).
     pub(super) tip: (u64, Digest),
     /// The last vote of each for a round whose next this validator leads.
-    pub(super) votes: Vec<Option<Vote>>,
+    pub(super) votes: Vec<Option<Heard>>,
     /// The last timeout of each.
     pub(super) timeouts: Vec<Option<GivenUp>>,
     /// The first proposal of this round.
@@ -81,19 +90,18 @@ impl HotStuff {
     /// validators agree on, such as [`CommitProof::next_genesis`] of the last block of the epoch before.
     ///
     /// # Errors
-    /// [`Error::Input`] for a key that is not in the committee, and for a configuration that is none.
+    /// [`Error::Input`] for keys that are not in the committee, and for a configuration that is none.
     pub fn new(
         chain: Digest,
         epoch: u64,
         committee: Committee,
-        key: SigningKey,
+        keys: impl Into<Keys>,
         genesis: Digest,
         config: Config,
     ) -> Result<Self> {
         config.check(&committee)?;
-        let Some(me) = committee.position(&key.public()) else {
-            return Err(Error::input(format!("hotstuff: {} is not in the committee", hex(&key.public()))));
-        };
+        let keys = keys.into();
+        let me = keys.place(&committee)?;
         let state = State {
             chain,
             epoch,
@@ -111,15 +119,15 @@ impl HotStuff {
             committed: (0, genesis),
         };
         let tree = Tree::new(state.committed, config.history);
-        Ok(Self::with(committee, key, config, state, tree))
+        Ok(Self::with(committee, keys, config, state, tree))
     }
 
-    fn with(committee: Committee, key: SigningKey, config: Config, state: State, tree: Tree) -> Self {
+    fn with(committee: Committee, keys: Keys, config: Config, state: State, tree: Tree) -> Self {
         let count = committee.count();
         let before = state.high_tc.as_ref().map_or(0, |tc| tc.round).max(state.high_qc.round);
         Self {
             committee,
-            key,
+            keys,
             config,
             round: before.saturating_add(1),
             tip: state.committed,
@@ -159,18 +167,18 @@ impl HotStuff {
         chain: Digest,
         epoch: u64,
         committee: Committee,
-        key: SigningKey,
+        keys: impl Into<Keys>,
         genesis: Digest,
         config: Config,
         records: &[Vec<u8>],
         amnesia: bool,
     ) -> Result<Self> {
-        let fresh = Self::new(chain, epoch, committee, key, genesis, config)?;
+        let fresh = Self::new(chain, epoch, committee, keys, genesis, config)?;
         let replayed = replay(&fresh.state, records)?;
         let mut state = replayed.state.unwrap_or_else(|| fresh.state.clone());
         state.observer |= amnesia;
         let tree = Tree::restore(state.committed, fresh.config.history, replayed.blocks);
-        let mut machine = Self::with(fresh.committee, fresh.key, fresh.config, state, tree);
+        let mut machine = Self::with(fresh.committee, fresh.keys, fresh.config, state, tree);
         machine.restored = amnesia || !records.is_empty();
         Ok(machine)
     }
@@ -496,7 +504,7 @@ impl Machine for HotStuff {
 }
 
 impl std::fmt::Debug for HotStuff {
-    /// All that decides what it does next, the key left out.
+    /// All that decides what it does next, the keys left out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HotStuff")
             .field("state", &self.state)

@@ -3,9 +3,13 @@
 //! Every signature is over a digest in a domain of its own that binds the chain and the epoch. All messages are
 //! [`Record`]s: one encoding each, with limits.
 
+use std::io::{Read, Write};
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
-pub use super::certificate::{Qc, Tc, TimeoutVote};
+pub use super::certificate::{Qc, Signatures, Tc, TimeoutVote};
+use super::keys::Keys;
+use crate::crypto::bls::{self, SIGNATURE_LEN};
 use crate::crypto::ed25519::SigningKey;
 use crate::crypto::hash::{self, Digest, Hasher, hex};
 use crate::crypto::remembered;
@@ -36,6 +40,7 @@ const CONTEXT_BLOCK: &str = "city-chain v1 hotstuff block";
 const CONTEXT_PAYLOAD: &str = "city-chain v1 hotstuff payload";
 const CONTEXT_PROPOSAL: &str = "city-chain v1 hotstuff proposal";
 const CONTEXT_VOTE: &str = "city-chain v1 hotstuff vote";
+const CONTEXT_SHARED_VOTE: &str = "city-chain v1 hotstuff vote with a share";
 const CONTEXT_TIMEOUT: &str = "city-chain v1 hotstuff timeout";
 
 /// The digest of a payload, as blocks name it.
@@ -205,6 +210,9 @@ impl Proposal {
 }
 
 /// A validator's vote for a block, for the leader of the next round.
+///
+/// Where the committee has aggregate keys it comes with a share of the certificate's signature, and is sent as a
+/// [`SharedVote`]: its own encoding is without the share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Vote {
     /// The chain.
@@ -217,8 +225,11 @@ pub struct Vote {
     pub block: Digest,
     /// The voter's place.
     pub voter: u16,
-    /// The voter's signature over [`vote_message`].
+    /// The voter's Ed25519 signature over [`Vote::message`].
     pub signature: [u8; 64],
+    /// The voter's BLS signature over [`vote_message`].
+    #[borsh(skip)]
+    pub share: Option<[u8; SIGNATURE_LEN]>,
 }
 
 impl Record for Vote {
@@ -226,19 +237,97 @@ impl Record for Vote {
     const VERSION: u16 = 1;
     const NAME: &'static str = "hotstuff vote";
     const LEN_MAX: usize = 256;
+
+    fn check(&self) -> Result<()> {
+        match self.share {
+            None => Ok(()),
+            Some(_) => Err(Error::input("hotstuff vote: with a share it is another record")),
+        }
+    }
 }
 
 impl Vote {
-    /// Signs a vote. Nothing here remembers what was signed before.
+    /// Signs a vote for a committee without aggregate keys. Nothing here remembers what was signed before.
     pub fn new(key: &SigningKey, chain: Digest, epoch: u64, round: u64, block: Digest, voter: u16) -> Self {
-        let signature = key.sign(&vote_message(&chain, epoch, round, &block));
-        Self { chain, epoch, round, block, voter, signature }
+        Self::with_share(key, (chain, epoch, round, block), voter, None)
     }
 
-    /// Checks the signature.
-    pub fn verify(&self, committee: &Committee) -> Result<()> {
+    /// Signs a vote with all keys of a validator. Nothing here remembers what was signed before.
+    pub fn cast(keys: &Keys, chain: Digest, epoch: u64, round: u64, block: Digest, voter: u16) -> Self {
+        let share = keys.aggregate.as_ref().map(|secret| secret.sign(&vote_message(&chain, epoch, round, &block)));
+        Self::with_share(&keys.signing, (chain, epoch, round, block), voter, share)
+    }
+
+    /// Signs a vote with any share, right or wrong.
+    pub fn with_share(
+        key: &SigningKey,
+        of: (Digest, u64, u64, Digest),
+        voter: u16,
+        share: Option<[u8; SIGNATURE_LEN]>,
+    ) -> Self {
+        let (chain, epoch, round, block) = of;
+        let mut vote = Self { chain, epoch, round, block, voter, signature: [0; 64], share };
+        vote.signature = key.sign(&vote.message());
+        vote
+    }
+
+    /// What is signed with Ed25519: the vote, and its share, so that a wrong one is nobody's fault but the voter's.
+    pub fn message(&self) -> Digest {
         let message = vote_message(&self.chain, self.epoch, self.round, &self.block);
-        verify_by(committee, Self::NAME, self.voter, &message, &self.signature)
+        match &self.share {
+            Some(share) if !mutant!("hs.share-bound") => {
+                Hasher::new(CONTEXT_SHARED_VOTE).fixed(&message).fixed(share).finish()
+            }
+            _ => message,
+        }
+    }
+
+    /// Checks the Ed25519 signature, not the share.
+    pub fn verify(&self, committee: &Committee) -> Result<()> {
+        verify_by(committee, Self::NAME, self.voter, &self.message(), &self.signature)
+    }
+
+    /// The share as a point; `None` if there is none, or it is no point of the group.
+    pub fn share_point(&self) -> Option<bls::Signature> {
+        self.share.as_ref().and_then(|share| bls::Signature::from_bytes(share).ok())
+    }
+
+    /// Whether the share is right. `false` too if there is none, or the committee has no aggregate keys.
+    pub fn has_right_share(&self, committee: &Committee) -> bool {
+        let key = committee.aggregates().and_then(|keys| keys.get(usize::from(self.voter)));
+        let message = vote_message(&self.chain, self.epoch, self.round, &self.block);
+        let fits = |key, share| bls::verify(key, &message, &share);
+        key.zip(self.share_point()).is_some_and(|(key, share)| fits(key, share))
+    }
+
+    /// What is sent: the vote, or a [`SharedVote`].
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        if self.share.is_some() { wire::encode(&SharedVote(*self)) } else { wire::encode(self) }
+    }
+}
+
+/// A vote with its share: the vote's fields, then 48 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedVote(pub Vote);
+
+impl Record for SharedVote {
+    const TAG: [u8; 4] = *b"CChw";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "hotstuff vote with a share";
+    const LEN_MAX: usize = 256;
+}
+
+impl BorshSerialize for SharedVote {
+    fn serialize<W: Write>(&self, writer: &mut W) -> std::io::Result<()> {
+        let none = || std::io::Error::new(std::io::ErrorKind::InvalidData, "there is no share");
+        (self.0, self.0.share.ok_or_else(none)?).serialize(writer)
+    }
+}
+
+impl BorshDeserialize for SharedVote {
+    fn deserialize_reader<R: Read>(reader: &mut R) -> std::io::Result<Self> {
+        let (vote, share) = <(Vote, [u8; SIGNATURE_LEN])>::deserialize_reader(reader)?;
+        Ok(Self(Vote { share: Some(share), ..vote }))
     }
 }
 
@@ -359,7 +448,7 @@ impl Record for SyncResponse {
 pub enum Message {
     /// A leader's proposal.
     Proposal(Proposal),
-    /// A vote.
+    /// A vote, with a share or without.
     Vote(Vote),
     /// A round is given up.
     Timeout(Timeout),
@@ -376,6 +465,7 @@ impl Message {
         Ok(match tag {
             Proposal::TAG => Self::Proposal(wire::decode(bytes)?),
             Vote::TAG => Self::Vote(wire::decode(bytes)?),
+            SharedVote::TAG => Self::Vote(wire::decode::<SharedVote>(bytes)?.0),
             Timeout::TAG => Self::Timeout(wire::decode(bytes)?),
             SyncRequest::TAG => Self::SyncRequest(wire::decode(bytes)?),
             SyncResponse::TAG => Self::SyncResponse(wire::decode(bytes)?),

@@ -9,6 +9,8 @@
 //! Paper: Gelashvili, Kokoris-Kogias, Sonnino, Spiegelman, Xiang, "Jolteon and Ditto" (FC 2022), section 3; the same as
 //! DiemBFT v4. Deviations:
 //! - quorums count weight ([`crate::primitives::committee`]);
+//! - where the committee has aggregate keys, a quorum certificate is one BLS signature: the sum of shares that come with the
+//!   votes ([`AGGREGATE_FROM`] says from which number of validators on it is worth it);
 //! - a block's id covers its timeout certificate's digest and its parent, not the bytes of the certificate of the parent: two
 //!   certificates of one block are as good as each other;
 //! - leaders go round by place, or by a list of the caller's ([`Config::leaders`]);
@@ -18,7 +20,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`message`], [`certificate`] | what is signed and sent; quorum and timeout certificates |
+//! | [`message`], [`certificate`], [`Keys`] | what is signed and sent; quorum and timeout certificates; with what |
 //! | [`proof`], [`evidence`] | what others can check offline: commits, and who signed two things |
 //! | `journal`, `tree` | what survives a crash; blocks not yet committed, and the last that were |
 //! | `machine`, `vote`, `pace`, `sync` | the machine: its frame, blocks and votes, rounds and timeouts, catching up |
@@ -26,6 +28,7 @@
 pub mod certificate;
 pub mod evidence;
 mod journal;
+mod keys;
 mod look;
 mod machine;
 pub mod message;
@@ -39,12 +42,16 @@ mod vote;
 mod tests;
 
 pub use evidence::Evidence;
+pub use keys::Keys;
 pub use machine::HotStuff;
 pub use proof::CommitProof;
 
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
 use crate::primitives::committee::{Committee, MEMBERS_MAX};
+
+/// The number of validators from which on aggregate keys are worth it: what `city-chain lab aggregates` measures.
+pub const AGGREGATE_FROM: u16 = 33;
 
 /// The least and the most time, µs, that a round may be given.
 const TIMEOUT_RANGE: std::ops::RangeInclusive<u64> = 1..=86_400_000_000;

@@ -82,7 +82,7 @@ impl HotStuff {
             return Ok(false);
         }
         let high_qc = if mutant!("hs.lock") { Qc::genesis(state.genesis) } else { high_qc };
-        let timeout = Timeout::new(&self.key, (state.chain, state.epoch, round), high_qc, tc, state.me);
+        let timeout = Timeout::new(&self.keys.signing, (state.chain, state.epoch, round), high_qc, tc, state.me);
         let message = wire::encode(&timeout)?;
         let last_voted = if mutant!("hs.vote-after-timeout") { state.last_voted } else { round };
         let next = State { last_voted, timeout: Some(timeout.clone()), ..state.clone() };
@@ -108,7 +108,8 @@ impl HotStuff {
         if mutant!("hs.same-bytes")
             && let Some(Timeout { chain, epoch, round, tc, voter, .. }) = timeout
         {
-            timeout = Some(Timeout::new(&self.key, (chain, epoch, round), self.state.high_qc.clone(), tc, voter));
+            timeout =
+                Some(Timeout::new(&self.keys.signing, (chain, epoch, round), self.state.high_qc.clone(), tc, voter));
         }
         if let Some(Ok(message)) = timeout.as_ref().map(wire::encode) {
             self.outbox.push(Action::Broadcast { message });
@@ -120,7 +121,7 @@ impl HotStuff {
         let of_use = |round: u64| round > self.state.high_qc.round;
         let Some(vote) = self.state.vote.filter(|vote| of_use(vote.round) && self.all_durable()) else { return };
         let to = self.next_leader(vote.round).filter(|to| *to != self.state.me && !self.is_silent());
-        if let (Some(to), Ok(message)) = (to, wire::encode(&vote)) {
+        if let (Some(to), Ok(message)) = (to, vote.encode()) {
             self.outbox.push(Action::Send { to, message });
         }
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::certificate::Qc;
 use super::evidence::Evidence;
 use super::journal::State;
-use super::machine::{HotStuff, Own};
-use super::message::{Block, Header, Proposal, Vote, payload_digest, verify_by};
+use super::machine::{Heard, HotStuff, Own};
+use super::message::{Block, Header, Proposal, SharedVote, Vote, payload_digest, verify_by, vote_message};
 use super::proof::CommitProof;
 use super::tree::Verdict;
 use super::{Event, certificate::Tc};
+use crate::crypto::bls;
 use crate::crypto::hash::{Digest, hex};
 use crate::error::{Error, Result};
 use crate::primitives::committee::Tally;
@@ -22,6 +23,9 @@ const PROPOSED_TWICE: u8 = 1;
 
 /// Evidence of two votes.
 const VOTED_TWICE: u8 = 2;
+
+/// Evidence of a wrong share.
+const WRONG_SHARE: u8 = 8;
 
 impl HotStuff {
     /// Asks the driver for a payload, if this validator leads and has not proposed in this round.
@@ -61,7 +65,7 @@ impl HotStuff {
             proposer: self.state.me,
         };
         let block = Block { header, payload: Bytes::new("hotstuff: payload", payload)? };
-        let proposal = Arc::new(Proposal::new(&self.key, block, qc, tc));
+        let proposal = Arc::new(Proposal::new(&self.keys.signing, block, qc, tc));
         self.tree.room(&proposal)?;
         let message = wire::encode(&*proposal)?;
         self.asked = None;
@@ -73,14 +77,14 @@ impl HotStuff {
     /// Votes for a block, after `said`, its proposal, if that is this validator's.
     fn cast(&mut self, proposal: &Proposal, said: Option<Vec<u8>>) -> Result<()> {
         let (round, block, me) = (proposal.round(), proposal.id(), self.state.me);
-        let vote = Vote::new(&self.key, self.state.chain, self.state.epoch, round, block, me);
+        let vote = Vote::cast(&self.keys, self.state.chain, self.state.epoch, round, block, me);
         let locked = self.state.locked.max(proposal.qc.round);
         let proposed = if said.is_some() { round } else { self.state.proposed };
         let next = State { last_voted: round, locked, proposed, vote: Some(vote), ..self.state.clone() };
         let to = self.next_leader(round).unwrap_or(me);
         let mut outputs: Vec<_> = said.map(|message| Action::Broadcast { message }).into_iter().collect();
         if to != me {
-            outputs.push(Action::Send { to, message: wire::encode(&vote)? });
+            outputs.push(Action::Send { to, message: vote.encode()? });
         }
         self.persist(next, outputs)?;
         if to == me {
@@ -228,8 +232,14 @@ impl HotStuff {
         if vote.round <= self.state.high_qc.round {
             return Err(Error::protocol(format!("hotstuff vote: round {} is certified already", vote.round)));
         }
+        if vote.share.is_some() != self.committee.aggregates().is_some() {
+            return Err(Error::protocol(match vote.share {
+                Some(_) => "hotstuff vote: with a share, but the committee has no aggregate keys",
+                None => "hotstuff vote: without a share, but the committee has aggregate keys",
+            }));
+        }
         let at = usize::from(vote.voter);
-        match self.votes.get(at).copied().flatten() {
+        match self.votes.get(at).and_then(Option::as_ref).map(|heard| heard.vote) {
             Some(first) if first.round > vote.round => {
                 return Err(Error::protocol(format!(
                     "hotstuff vote: of round {}, after one of round {}",
@@ -239,28 +249,76 @@ impl HotStuff {
             Some(first) if first.round == vote.round && first.block == vote.block => return Ok(()),
             Some(first) if first.round == vote.round && !mutant!("hs.first-vote") => {
                 vote.verify(&self.committee)?;
-                return self.accuse(vote.voter, VOTED_TWICE, &Evidence::Votes([first, vote]));
+                return self.accuse(vote.voter, VOTED_TWICE, &Evidence::of_votes([first, vote]));
             }
             _ => vote.verify(&self.committee)?,
         }
-        self.votes[at] = Some(vote);
+        self.votes[at] = Some(Heard { vote, share: vote.share_point() });
+        let known = self.accused.get(at).is_some_and(|accused| accused & WRONG_SHARE != 0);
+        // Whoever spoiled a certificate once is not trusted to be right again, the others are until it fails.
+        let wrong = vote.share.is_some() && (vote.share_point().is_none() || known && !self.has_right_share(&vote));
+        if wrong {
+            return self.doubt(at);
+        }
         self.certify(&vote, sender)
+    }
+
+    fn has_right_share(&self, vote: &Vote) -> bool {
+        vote.has_right_share(&self.committee)
+    }
+
+    /// A share is wrong: the vote stays, for there must be no other, and does not count.
+    fn doubt(&mut self, at: usize) -> Result<()> {
+        let Some(heard) = self.votes.get_mut(at).and_then(Option::as_mut) else { return Ok(()) };
+        heard.share = None;
+        let vote = heard.vote;
+        self.accuse(vote.voter, WRONG_SHARE, &Evidence::WrongShare(SharedVote(vote)))
     }
 
     /// Makes the certificate of a block, if a quorum has voted for it.
     fn certify(&mut self, last: &Vote, sender: u16) -> Result<()> {
-        let same = |vote: &&Vote| (vote.round, vote.block) == (last.round, last.block);
-        let votes: Vec<(u16, [u8; 64])> =
-            self.votes.iter().flatten().filter(same).map(|vote| (vote.voter, vote.signature)).collect();
+        let (round, block) = (last.round, last.block);
+        let shared = self.committee.aggregates().is_some();
+        let same = |heard: &&Heard| (heard.vote.round, heard.vote.block) == (round, block);
+        let counts = |heard: &&Heard| same(heard) && (!shared || heard.share.is_some());
+        let votes: Vec<Heard> = self.votes.iter().flatten().filter(counts).cloned().collect();
         let mut tally = Tally::default();
-        for (place, _) in &votes {
-            tally.add(&self.committee, *place);
+        for heard in &votes {
+            tally.add(&self.committee, heard.vote.voter);
         }
-        if tally.is_quorum(&self.committee) {
-            let qc = Qc::new(&self.committee, last.round, last.block, votes)?;
-            self.on_qc(&qc, sender);
+        if !tally.is_quorum(&self.committee) {
+            return Ok(());
         }
+        if shared {
+            return self.sum_up(&votes, last, sender);
+        }
+        let votes = votes.iter().map(|heard| (heard.vote.voter, heard.vote.signature)).collect();
+        let qc = Qc::new(&self.committee, round, block, votes)?;
+        self.on_qc(&qc, sender);
         Ok(())
+    }
+
+    /// Sums the shares of a quorum up. If the sum is wrong, the wrong ones are looked for and left out from now on.
+    fn sum_up(&mut self, votes: &[Heard], last: &Vote, sender: u16) -> Result<()> {
+        let (round, block) = (last.round, last.block);
+        let shares: Vec<(u16, bls::Signature)> =
+            votes.iter().filter_map(|heard| Some((heard.vote.voter, heard.share?))).collect();
+        let made = Qc::aggregate(&self.committee, round, block, &shares);
+        let check = |qc: &Qc| if mutant!("hs.share") { Ok(()) } else { qc.verify(self.domain()) };
+        if let Ok(qc) = made.and_then(|qc| check(&qc).map(|()| qc)) {
+            self.on_qc(&qc, sender);
+            return Ok(());
+        }
+        let keys = self.committee.aggregates().unwrap_or_default();
+        let signed: Vec<_> =
+            shares.iter().filter_map(|(at, share)| Some((*keys.get(usize::from(*at))?, *share))).collect();
+        let message = vote_message(&self.state.chain, self.state.epoch, round, &block);
+        let wrong = bls::wrong_ones(&signed, &message);
+        for at in &wrong {
+            self.doubt(usize::from(shares[*at].0))?;
+        }
+        // With weights the rest may still be a quorum; it is smaller each time.
+        if wrong.is_empty() { Ok(()) } else { self.certify(last, sender) }
     }
 
     /// A certificate that is verified; `from` may have the block.

@@ -11,8 +11,7 @@ use super::{EPOCH, Shared, lock};
 use crate::algorithms::hs::message::{
     Block, Header, Message, Proposal, Qc, SyncResponse, Tc, Timeout, TimeoutVote, Vote, payload_digest, timeout_message,
 };
-use crate::algorithms::hs::{Event, HotStuff};
-use crate::crypto::ed25519::SigningKey;
+use crate::algorithms::hs::{Event, HotStuff, Keys};
 use crate::crypto::hash::{self, Digest};
 use crate::error::Result;
 use crate::primitives::machine::{Action, Machine};
@@ -51,6 +50,8 @@ pub enum Attack {
     UnknownParents,
     /// Votes in rounds that it has given up, and gives up rounds that it votes in.
     VotesAfterTimeout,
+    /// Sends shares of certificates that are of something else, or no shares at all, and now and then a right one.
+    BadShares,
     /// Says again what it heard, from the beginning of the run on.
     Replays,
     /// Says again what was said elsewhere: on another chain, or in another epoch.
@@ -59,15 +60,15 @@ pub enum Attack {
 
 /// A dishonest validator.
 pub(super) fn node(shared: Arc<Shared>, me: u16, attack: Attack) -> Result<Box<dyn Node>> {
-    let (machine, key) = (shared.machine(me, &[])?, shared.key(me)?);
+    let (machine, keys) = (shared.machine(me, &[])?, shared.key(me)?);
     let rng = Rng::new(u64::from(me), "attack", 0);
-    Ok(Box::new(Liar { shared, me, key, machine, attack, rng, heard: Vec::new(), timeouts: Vec::new() }))
+    Ok(Box::new(Liar { shared, me, keys, machine, attack, rng, heard: Vec::new(), timeouts: Vec::new() }))
 }
 
 struct Liar {
     shared: Arc<Shared>,
     me: u16,
-    key: SigningKey,
+    keys: Keys,
     machine: HotStuff,
     attack: Attack,
     rng: Rng,
@@ -119,6 +120,11 @@ impl Liar {
     fn send(&mut self, to: u16, message: Vec<u8>, turn: &mut Turn) {
         match (&self.attack, Message::decode(&message)) {
             (Attack::Silent(_) | Attack::Withholds, _) => {}
+            (Attack::BadShares, Ok(Message::Vote(vote))) => {
+                if let Ok(bytes) = self.with_bad_share(&vote).encode() {
+                    turn.send(to, bytes);
+                }
+            }
             (Attack::TwoVotes, Ok(Message::Vote(vote))) => {
                 turn.send(to, message);
                 self.vote_for(vote.round, hash::digest(CONTEXT_INVENTED, &vote.block), turn);
@@ -166,9 +172,27 @@ impl Liar {
         }
     }
 
+    fn vote(&self, round: u64, block: Digest) -> Vote {
+        Vote::cast(&self.keys, self.shared.chain, EPOCH, round, block, self.me)
+    }
+
+    /// The same vote with a wrong share, if it has one.
+    fn with_bad_share(&mut self, vote: &Vote) -> Vote {
+        let other = self.vote(vote.round, hash::digest(CONTEXT_INVENTED, &vote.block)).share;
+        let share = match self.rng.below(4) {
+            0 => vote.share,
+            1 => Some([0xff; 48]),
+            _ => other,
+        };
+        let of = (vote.chain, vote.epoch, vote.round, vote.block);
+        Vote::with_share(&self.keys.signing, of, self.me, share.filter(|_| vote.share.is_some()))
+    }
+
     /// A vote of its own, to everybody.
     fn vote_for(&self, round: u64, block: Digest, turn: &mut Turn) {
-        Self::tell(turn, &Vote::new(&self.key, self.shared.chain, EPOCH, round, block, self.me));
+        if let Ok(bytes) = self.vote(round, block).encode() {
+            turn.broadcast(&bytes);
+        }
     }
 
     /// A proposal of its own with other contents.
@@ -176,7 +200,7 @@ impl Liar {
         let tc_digest = tc.as_ref().map(Tc::digest).transpose().ok()?;
         let header = Header { payload: payload_digest(&payload), tc: tc_digest, proposer: self.me, ..header };
         let block = Block { header, payload: Bytes::new("payload", payload).ok()? };
-        Some(Proposal::new(&self.key, block, qc, tc))
+        Some(Proposal::new(&self.keys.signing, block, qc, tc))
     }
 
     fn propose_two(&mut self, first: &Proposal, turn: &mut Turn) {
@@ -200,9 +224,9 @@ impl Liar {
     fn time_out_twice(&self, timeout: &Timeout, turn: &mut Turn) {
         let genesis = Qc::genesis(self.shared.genesis);
         let at = (self.shared.chain, EPOCH, timeout.round);
-        Self::tell(turn, &Timeout::new(&self.key, at, genesis, timeout.tc.clone(), self.me));
+        Self::tell(turn, &Timeout::new(&self.keys.signing, at, genesis, timeout.tc.clone(), self.me));
         let early = (self.shared.chain, EPOCH, timeout.high_qc.round + 1);
-        Self::tell(turn, &Timeout::new(&self.key, early, timeout.high_qc.clone(), None, self.me));
+        Self::tell(turn, &Timeout::new(&self.keys.signing, early, timeout.high_qc.clone(), None, self.me));
     }
 
     /// Certificates that no quorum signed, made from one that a quorum did.
@@ -214,7 +238,7 @@ impl Liar {
         let mut others = votes.clone();
         for vote in &mut others {
             let message = timeout_message(&self.shared.chain, EPOCH + 1, tc.round, vote.qc_round);
-            (vote.voter, vote.signature) = (self.me, self.key.sign(&message));
+            (vote.voter, vote.signature) = (self.me, self.keys.signing.sign(&message));
         }
         let mut lower = votes.clone();
         lower.iter_mut().for_each(|vote| vote.qc_round = vote.qc_round.saturating_sub(1));
@@ -231,7 +255,10 @@ impl Liar {
             lies.push(tc.clone());
             for lie in lies {
                 let at = (self.shared.chain, EPOCH, lie.round.max(timeout.round - 1) + 1);
-                Self::tell(turn, &Timeout::new(&self.key, at, timeout.high_qc.clone(), Some(lie.clone()), self.me));
+                Self::tell(
+                    turn,
+                    &Timeout::new(&self.keys.signing, at, timeout.high_qc.clone(), Some(lie.clone()), self.me),
+                );
                 let (chain, blocks, qc) = (self.shared.chain, List::default(), timeout.high_qc.clone());
                 Self::tell(turn, &SyncResponse { chain, epoch: EPOCH, blocks, qc, tc: Some(lie) });
             }
@@ -260,7 +287,7 @@ impl Liar {
                 Self::tell(turn, &made);
             }
             let at = (self.shared.chain, EPOCH, round);
-            Self::tell(turn, &Timeout::new(&self.key, at, qc, None, self.me));
+            Self::tell(turn, &Timeout::new(&self.keys.signing, at, qc, None, self.me));
             self.vote_for(round, proposal.id(), turn);
         }
     }
@@ -274,8 +301,13 @@ impl Liar {
             Self::tell(turn, &made);
         }
         // And one whose parent is certified by its own vote alone.
-        let vote = Vote::new(&self.key, self.shared.chain, EPOCH, proposal.qc.round, block, self.me);
-        if let Ok(qc) = Qc::new(&self.shared.committee, vote.round, block, vec![(self.me, vote.signature)])
+        let vote = self.vote(proposal.qc.round, block);
+        let committee = &self.shared.committee;
+        let made = match vote.share_point() {
+            Some(share) => Qc::aggregate(committee, vote.round, block, &[(self.me, share)]),
+            None => Qc::new(committee, vote.round, block, vec![(self.me, vote.signature)]),
+        };
+        if let Ok(qc) = made
             && let Some(made) = self.signed(header, payload, qc, proposal.tc.clone())
         {
             Self::tell(turn, &made);

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::node::{MakeNode, Node, Turn};
 use crate::algorithms::hs::message::payload_digest;
-use crate::algorithms::hs::{self, CommitProof, Event, Evidence, HotStuff};
+use crate::algorithms::hs::{self, CommitProof, Event, Evidence, HotStuff, Keys};
+use crate::crypto::bls::{self, ShownKey};
 use crate::crypto::ed25519::SigningKey;
 use crate::crypto::hash::{self, Digest, Hasher};
 use crate::error::{Error, Result};
@@ -39,9 +40,24 @@ const MORE: u64 = 2;
 /// What every right payload begins with.
 const MARK: &[u8; 8] = b"payload ";
 
-/// The seed of a node's signing key: the same in all runs, so that what is signed in one can be replayed in another.
+/// The seed of a node's keys: the same in all runs, so that what is signed in one can be replayed in another.
 pub fn key(node: u16) -> Digest {
     Hasher::new(CONTEXT_KEY).u64(u64::from(node)).finish()
+}
+
+/// The keys of some nodes, and the committee of them with weight 1 each; with aggregate keys or without.
+///
+/// # Errors
+/// What [`Committee::new`] refuses.
+pub(super) fn city(nodes: u16, aggregates: bool) -> Result<(Vec<Keys>, Committee)> {
+    let signing: Vec<SigningKey> = (0..nodes).map(|node| SigningKey::from_seed(&key(node))).collect();
+    let committee = Committee::new(signing.iter().map(|key| Member { key: key.public(), weight: 1 }).collect())?;
+    if !aggregates {
+        return Ok((signing.into_iter().map(Keys::from).collect(), committee));
+    }
+    let secrets = (0..nodes).map(|node| bls::SecretKey::of_master(&key(node))).collect::<Result<Vec<_>>>()?;
+    let committee = committee.with_aggregates(&secrets.iter().map(ShownKey::of).collect::<Vec<_>>())?;
+    Ok((signing.into_iter().zip(secrets).map(Keys::from).collect(), committee))
 }
 
 /// What validators do in a run.
@@ -53,18 +69,20 @@ pub struct Config {
     pub slots: u64,
     /// How the machine is set up.
     pub machine: hs::Config,
+    /// Whether certificates are one signature; `None` where there are enough validators for that to be worth it.
+    pub aggregates: Option<bool>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { batch: 64, slots: u64::MAX, machine: hs::Config::default() }
+        Self { batch: 64, slots: u64::MAX, machine: hs::Config::default(), aggregates: None }
     }
 }
 
 /// What the nodes of a run have in common: what all know, and what the run knows of all.
 struct Shared {
     config: Config,
-    keys: Vec<SigningKey>,
+    keys: Vec<Keys>,
     committee: Committee,
     chain: Digest,
     genesis: Digest,
@@ -80,7 +98,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    fn key(&self, me: u16) -> Result<SigningKey> {
+    fn key(&self, me: u16) -> Result<Keys> {
         let key = self.keys.get(usize::from(me)).cloned();
         key.ok_or_else(|| Error::input(format!("hotstuff: node {me} of {} validators", self.keys.len())))
     }
@@ -120,13 +138,12 @@ impl Validators {
                 config.batch
             )));
         }
-        let keys: Vec<SigningKey> = (0..nodes).map(|node| SigningKey::from_seed(&key(node))).collect();
-        let members = keys.iter().map(|key| Member { key: key.public(), weight: 1 }).collect();
+        let (keys, committee) = city(nodes, config.aggregates.unwrap_or(nodes >= hs::AGGREGATE_FROM))?;
         let chain = hash::digest(CONTEXT_CHAIN, &seed.to_le_bytes());
         let shared = Shared {
             config,
             keys,
-            committee: Committee::new(members)?,
+            committee,
             chain,
             genesis: chain,
             heights: Mutex::new(BTreeMap::from([(chain, 0)])),

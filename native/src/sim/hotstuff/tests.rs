@@ -8,6 +8,8 @@ use super::super::many::each_seed;
 use super::super::{Crash, Failure, Faults, Limits, Moment, Network, Partition, Point, Simulation, Slow, Storm};
 use super::*;
 
+mod aggregates;
+
 /// One second, µs.
 const S: u64 = 1_000_000;
 
@@ -16,8 +18,12 @@ type Attacks = Vec<(u16, Attack)>;
 type Outcome = std::result::Result<Simulation, Failure>;
 
 fn simulation(seed: u64, nodes: u16, network: Network, faults: Faults, attacks: Attacks) -> Simulation {
+    configured(seed, nodes, network, faults, attacks, Config::default())
+}
+
+fn configured(seed: u64, nodes: u16, network: Network, faults: Faults, attacks: Attacks, config: Config) -> Simulation {
     let attacks: BTreeMap<u16, Attack> = attacks.into_iter().collect();
-    let validators = Validators::new(seed, nodes, Config::default(), attacks).unwrap();
+    let validators = Validators::new(seed, nodes, config, attacks).unwrap();
     let limits = Limits { digest: false, rows: 0, ..Limits::default() };
     Simulation::new(seed, nodes, network, faults, validators).unwrap().with_limits(limits)
 }
@@ -180,7 +186,7 @@ fn replays_from_another_chain_and_another_epoch() {
 fn of_epoch(message: &[u8], epoch: u64) -> Option<Vec<u8>> {
     use crate::algorithms::hs::message::{Message, Timeout, Vote};
     let shared = Validators::new(1, 4, Config::default(), BTreeMap::new()).unwrap().shared;
-    let key = |place: u16| shared.keys[usize::from(place)].clone();
+    let key = |place: u16| shared.keys[usize::from(place)].signing.clone();
     match Message::decode(message).unwrap() {
         Message::Vote(vote) => {
             let made = Vote::new(&key(vote.voter), shared.chain, epoch, vote.round, vote.block, vote.voter);

@@ -1,5 +1,6 @@
 //! Tests of the machine: a small network without time, and one file per kind of rule.
 
+mod aggregates;
 mod agreement;
 mod durable;
 mod hostile;
@@ -49,7 +50,8 @@ pub(super) struct Node {
 
 /// All nodes, and messages on their way in the order in which they were sent.
 pub(super) struct Net {
-    pub weights: Vec<u64>,
+    pub committee: Committee,
+    pub keys: fn(u16) -> Keys,
     pub config: Config,
     pub nodes: Vec<Node>,
     pub wire: VecDeque<(u16, u16, Vec<u8>)>,
@@ -63,9 +65,14 @@ pub(super) struct Net {
 
 impl Net {
     pub fn new(weights: &[u64], config: Config) -> Self {
+        Self::with(weights, config, committee(weights), |place| key(place).into())
+    }
+
+    pub fn with(weights: &[u64], config: Config, committee: Committee, keys: fn(u16) -> Keys) -> Self {
         let places = 0..u16::try_from(weights.len()).unwrap();
+        let made = |place| HotStuff::new(CHAIN, EPOCH, committee.clone(), keys(place), GENESIS, config.clone());
         let node = |place| Node {
-            machine: machine(weights, place, &config),
+            machine: made(place).unwrap(),
             disk: Vec::new(),
             commits: Vec::new(),
             evidence: Vec::new(),
@@ -74,16 +81,8 @@ impl Net {
         };
         let nodes = places.map(node).collect();
         let (wire, sent) = (VecDeque::new(), Vec::new());
-        let mut net = Self {
-            weights: weights.to_vec(),
-            config,
-            nodes,
-            wire,
-            sent,
-            now: 0,
-            propose_to: u64::MAX,
-            passes: |_, _, _| true,
-        };
+        let mut net =
+            Self { committee, keys, config, nodes, wire, sent, now: 0, propose_to: u64::MAX, passes: |_, _, _| true };
         for place in 0..net.nodes.len() {
             net.nodes[place].machine.start(0).unwrap();
         }
@@ -160,7 +159,7 @@ impl Net {
 
     /// A node begins again from its disk.
     pub fn restart(&mut self, place: u16) {
-        let (committee, key) = (committee(&self.weights), key(place));
+        let (committee, key) = (self.committee.clone(), (self.keys)(place));
         let node = &mut self.nodes[usize::from(place)];
         let config = self.config.clone();
         node.machine = HotStuff::restore(CHAIN, EPOCH, committee, key, GENESIS, config, &node.disk, false).unwrap();
@@ -181,9 +180,9 @@ impl Net {
         for ids in &all {
             assert_eq!(ids[..], longest[..ids.len()], "a fork");
         }
-        let committee = committee(&self.weights);
+        let committee = &self.committee;
         for (block, payload, proof) in self.nodes.iter().flat_map(|node| &node.commits) {
-            assert_eq!(proof.verify(&committee, &CHAIN, EPOCH).unwrap(), payload_digest(payload));
+            assert_eq!(proof.verify(committee, &CHAIN, EPOCH).unwrap(), payload_digest(payload));
             assert_eq!(proof.header().unwrap().id(), *block);
         }
         all.iter().map(Vec::len).min().unwrap()
