@@ -88,6 +88,7 @@ mod tests {
             (derive(&[0; 32], Purpose::Vrf), "ea669095ecbd36b4a1badaa442f1495efe3e9009b5fb969ef53e5f862c52a7e3"),
             (derive(&[0; 32], Purpose::KemXWing), "daf87ada5597d843de2d42f15b65045f5df46b49d9588388132ab0e31a874d40"),
             (derive(&[0; 32], Purpose::KemSntrup), "ed1f3ee70934f57f1218583b7cadf5f4849db6f5a4fa23df15851837686ca139"),
+            (derive(&[0; 32], Purpose::Aggregate), "a8025cfc67c1d2eb9674a8e0ecec562f17a15b406892cd27617b6e9a99830939"),
             (derive(&[0; 32], Purpose::MlDsa), "26e30c5203fafa1532d6bcbc8dcd0ec016c56417ea8209f4b178c5325e2a871d"),
             (derive_child(&[0; 32], b"node", 7), "fa713d4665271536898a4f51263b00821e03108b8e1ffa03394daf1e360b8093"),
         ] {

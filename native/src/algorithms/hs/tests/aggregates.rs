@@ -139,7 +139,13 @@ fn the_bytes_are_what_they_were() {
     assert_eq!(seen, PINNED);
 }
 
-const PINNED: [&str; 5] = ["", "", "", "", ""];
+const PINNED: [&str; 5] = [
+    "103 00ef6d57af8084e0",
+    "200 24648445df61ed79",
+    "395 3549201baffed99c",
+    "201 c5953d0834feeb4e",
+    "131b99abd53cd9f6",
+];
 
 #[test]
 fn four_agree_and_come_back_from_their_journals() {
