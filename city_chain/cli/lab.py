@@ -102,7 +102,7 @@ def _twins(args: argparse.Namespace, console: Console) -> int:
 
 def _aggregates(args: argparse.Namespace, console: Console) -> int:
     with console.progress("measuring", len(args.validators)) as progress:
-        rows = sim.aggregates(args.validators, args.repeats, on_progress=progress.to)
+        rows = sim.aggregates(args.validators, args.repeats, args.mbit, on_progress=progress.to)
 
     def microseconds(value: float) -> str:
         return f"{value:,.0f}"
@@ -112,7 +112,7 @@ def _aggregates(args: argparse.Namespace, console: Console) -> int:
         ("signers", "signers", str),
     ]
     columns += [(f"{form}_bytes", f"{form}: bytes", str) for form in ("list", "aggregate")]
-    for name, title in (("vote", "vote µs"), ("make", "make µs"), ("verify", "verify µs")):
+    for name, title in (("vote", "vote µs"), ("make", "make µs"), ("verify", "verify µs"), ("block", "block µs")):
         columns += [(f"{form}_{name}_us", f"{form}: {title}", microseconds) for form in ("list", "aggregate")]
     columns.append(("aggregate_make_each_us", "each share checked: make µs", microseconds))
     _table(rows, args.json, console, columns)

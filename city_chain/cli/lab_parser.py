@@ -129,11 +129,15 @@ def _aggregates(actions: _Commands) -> None:
         "aggregates",
         "what a quorum certificate costs: a list of signatures, or one for all",
         "Bytes of a certificate, and the CPU time of one vote, of the leader who makes a certificate and of everybody "
-        "who verifies it, with Ed25519 lists and with BLS aggregates, in one run. Times are the least of several.",
+        "who verifies it, with Ed25519 lists and with BLS aggregates, in one run. Times are the least of several. A "
+        "block waits for a vote, the making, the leader's link sending a certificate to each, and a verification.",
         ["aggregates", "aggregates --validators 32,64,100 --json"],
     )
     aggregates.add_argument(
         "--repeats", type=_positive, default=9, metavar="N", help="the least of so many times counts (default: 9)"
+    )
+    aggregates.add_argument(
+        "--mbit", type=_positive, default=100, metavar="N", help="the leader's link, Mbit/s (default: 100)"
     )
     aggregates.add_argument(
         "--validators",

@@ -353,6 +353,8 @@ def test_certificates_are_measured_in_both_forms() -> None:
     for validators, repeats in (([0], 1), ([1025], 1), ([2**20], 1), ([-1], 1), ([4], 0), ([4], 1001)):
         with pytest.raises(InputError):
             aggregates(validators, repeats)
+    with pytest.raises(InputError, match="0 Mbit/s"):
+        aggregates([4], 1, mbit=0)
 
 
 # --- what does not fit -----------------------------------------------------------------------------------------------
