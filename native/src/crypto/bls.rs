@@ -9,8 +9,8 @@
 //! a right proof of possession, and keys are summed as such only. What comes from outside is checked to be of the subgroup
 //! and not neutral before anything is done with it.
 //!
-//! Threshold signatures are another module's (`algorithms::tes::bls`), of the same suite: the tests hold the two against
-//! each other. This one is whole signers' and stands on blst's safe types alone.
+//! Threshold signatures, of the same suite, are of another module, whose tests hold the two against each other. This one
+//! is whole signers' and stands on blst's safe types alone.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::algorithms::tes::bls as other;
 
 fn secret(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32]).unwrap()
@@ -51,21 +50,6 @@ fn key_generation_of_the_draft() {
     let secret = SecretKey::from_seed(&seed.try_into().unwrap()).unwrap();
     let number = num_bigint::BigUint::from_bytes_be(&secret.0.0.to_bytes());
     assert_eq!(number.to_string(), "29757020647961307431480504535336562678282505419141012933316116377660817309383");
-}
-
-#[test]
-fn two_implementations_of_the_suite_agree() {
-    for seed in 1..6u8 {
-        let (one, two) = (secret(seed), other::SecretKey::from_seed(&[seed; 32]).unwrap());
-        assert_eq!(one.public()[..], two.public().to_bytes()[2..]);
-        assert_eq!(one.sign(b"message"), two.sign(b"message").unwrap());
-        assert_eq!(one.prove_possession(), two.prove_possession().unwrap());
-    }
-    let secrets: Vec<SecretKey> = (1..6).map(secret).collect();
-    let signed: Vec<[u8; 48]> = secrets.iter().map(|secret| secret.sign(b"message")).collect();
-    let sum = Signature::sum(&secrets.iter().map(|secret| signature(secret, b"message")).collect::<Vec<_>>()).unwrap();
-    assert_eq!(sum.to_bytes(), other::aggregate(&signed.iter().map(|one| &one[..]).collect::<Vec<_>>()).unwrap());
-    assert!(verify_sum(&proven(&secrets), b"message", &sum));
 }
 
 #[test]

@@ -472,3 +472,23 @@ proptest! {
         }
     }
 }
+
+/// `crypto::bls` is the same suite over another interface of blst.
+#[test]
+fn two_implementations_of_the_suite_agree() {
+    use crate::crypto::bls as other;
+    let secrets: Vec<other::SecretKey> = (1..6).map(|seed| other::SecretKey::from_seed(&[seed; 32]).unwrap()).collect();
+    for (seed, two) in (1..).zip(&secrets) {
+        let one = key(seed);
+        assert_eq!(one.public().to_bytes()[2..], two.public());
+        assert_eq!(one.sign(b"message").unwrap(), two.sign(b"message"));
+        assert_eq!(one.prove_possession().unwrap(), two.prove_possession());
+    }
+    let shown: Vec<other::ShownKey> = secrets.iter().map(other::ShownKey::of).collect();
+    let keys = other::PublicKey::proven(&shown).unwrap();
+    let signed: Vec<[u8; 48]> = secrets.iter().map(|secret| secret.sign(b"message")).collect();
+    let points: Vec<other::Signature> = signed.iter().map(|one| other::Signature::from_bytes(one).unwrap()).collect();
+    let sum = other::Signature::sum(&points).unwrap();
+    assert_eq!(sum.to_bytes(), aggregate(&slices(&signed)).unwrap());
+    assert!(other::verify_sum(&keys, b"message", &sum));
+}
