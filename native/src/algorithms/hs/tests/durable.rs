@@ -57,6 +57,30 @@ fn a_crash_before_and_after_the_record_of_a_vote() {
     assert_eq!(after.last_voted(), 1);
 }
 
+/// malachite #864: one that restarts voted for what came in before it had read its journal, and then said the old vote too.
+#[test]
+fn a_restart_says_no_vote_beside_the_one_in_its_journal() {
+    let (first, other) = (proposal(1, Qc::genesis(GENESIS), None, b"a"), proposal(1, Qc::genesis(GENESIS), None, b"b"));
+    let mut machine = replica();
+    hear(&mut machine, &first).unwrap();
+    machine.drain();
+    machine.payload_result(first.id(), true, 0).unwrap();
+    let (records, _) = drained(&mut machine);
+    machine.durable(1).unwrap();
+    let said = messages(flush(&mut machine));
+    assert_eq!(said.len(), 1);
+
+    let mut again = restore(0, &records, false).unwrap();
+    let _ = hear(&mut again, &other);
+    assert_eq!(votes(&mut again), [], "it has not begun, and knows what it said");
+    again.start(0).unwrap();
+    assert_eq!(messages(flush(&mut again)), said, "the vote of the journal, and no other");
+    for proposal in [&other, &first] {
+        let _ = hear(&mut again, proposal);
+        assert!(votes(&mut again).iter().all(|vote| vote.block == first.id()));
+    }
+}
+
 #[test]
 fn a_crash_after_the_record_of_a_proposal_or_a_timeout() {
     let mut leader = machine(&[1; 4], 1, &Config::default());
