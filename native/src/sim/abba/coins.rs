@@ -60,11 +60,11 @@ pub(super) struct Coins {
     last: u32,
 }
 
-fn name<'a>(chain: &'a Digest, instance: &'a [u8], round: u32) -> Name<'a> {
+pub(super) fn name<'a>(chain: &'a Digest, instance: &'a [u8], round: u32) -> Name<'a> {
     Name { chain, epoch: 0, instance, round: u64::from(round) }
 }
 
-fn instance(city: &City, slot: u64, of: u16) -> Vec<u8> {
+pub(super) fn instance(city: &City, slot: u64, of: u16) -> Vec<u8> {
     [&city.instance(slot).name[..], &of.to_le_bytes()].concat()
 }
 

@@ -10,6 +10,7 @@
 //! byte for byte; shares of [`Scheme::Coin`] are cheaper, and their proofs have randomness of their own.
 
 mod coins;
+mod faulty;
 mod liar;
 mod one;
 mod slots;
@@ -28,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::primitives::committee::{Committee, Member};
 
 pub use coins::{Query, Share};
+pub use faulty::Fault;
 pub use liar::{Contrary, Liar};
 pub use one::{Agreements, Inputs};
 pub use slots::{Config, Subsets};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::coins::{Coins, Query, Share};
+use super::faulty::{Fault, Faulty};
 use super::{City, Scheme};
 use crate::algorithms::abba::{PAYLOAD_MAX, Subset, SubsetEvent};
 use crate::crypto::hash::{Digest, Hasher};
@@ -41,7 +42,12 @@ impl Default for Config {
 }
 
 /// Parties of common subsets.
-pub struct Subsets(Arc<City>, Config);
+pub struct Subsets {
+    city: Arc<City>,
+    config: Config,
+    /// How many of the last parties are faulty, and what they do.
+    faulty: (u16, Fault),
+}
 
 impl Subsets {
     /// `nodes` parties.
@@ -53,16 +59,33 @@ impl Subsets {
             let what = format!("abba: batches of {} bytes, 16 to {PAYLOAD_MAX} are allowed", config.batch);
             return Err(Error::input(what));
         }
-        Ok(Self(City::new(seed, nodes, config.scheme, config.patience)?, config))
+        let city = City::new(seed, nodes, config.scheme, config.patience)?;
+        Ok(Self { city, config, faulty: (0, Fault::Silent) })
+    }
+
+    /// The last `count` parties are faulty.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if they are all.
+    pub fn with_faulty(mut self, count: u16, fault: Fault) -> Result<Self> {
+        if usize::from(count) >= self.city.keys.len() {
+            return Err(Error::input(format!("abba: {count} faulty parties of {}", self.city.keys.len())));
+        }
+        self.faulty = (count, fault);
+        Ok(self)
     }
 }
 
 impl MakeNode for Subsets {
     fn make(&mut self, me: u16, disk: &[Vec<u8>]) -> Result<Box<dyn Node>> {
+        if !self.is_honest(me) {
+            let (_, fault) = self.faulty;
+            return Ok(Box::new(Faulty::new(me, Arc::clone(&self.city), fault, self.config.batch)));
+        }
         let mut party = Party {
             me,
-            city: Arc::clone(&self.0),
-            config: self.1,
+            city: Arc::clone(&self.city),
+            config: self.config,
             slots: BTreeMap::new(),
             current: 0,
             early: Vec::new(),
@@ -81,6 +104,10 @@ impl MakeNode for Subsets {
             }
             party.current += 1;
         }
+    }
+
+    fn is_honest(&self, me: u16) -> bool {
+        usize::from(me + self.faulty.0) < self.city.keys.len()
     }
 }
 

@@ -149,6 +149,38 @@ fn subsets_through_storms_and_losses() {
     .unwrap();
 }
 
+const FAULTS: [Fault; 6] =
+    [Fault::Silent, Fault::Proposals, Fault::Echoes, Fault::Statements, Fault::Coins, Fault::Everything];
+
+fn faulty_subsets(seed: u64, nodes: u16, count: u16, fault: Fault, slots: u64, network: Network) -> Simulation {
+    let config = Config { slots, batch: 64, scheme: Scheme::Coin, ..Config::default() };
+    let made = Subsets::new(seed, nodes, config).unwrap().with_faulty(count, fault).unwrap();
+    let replay = format!("CITY_CHAIN_SEED={seed} cargo test --lib sim::abba");
+    Simulation::new(seed, nodes, network, Faults::none(), made).unwrap().with_replay(replay)
+}
+
+/// Honest parties agree in every slot and get on, whatever f faulty ones say, each with real keys.
+#[test]
+fn faulty_parties_neither_fork_nor_stop_the_subsets() {
+    each_seed(0, 24, |seed| {
+        let fault = FAULTS[seed as usize % FAULTS.len()];
+        let (nodes, count) = if seed % 8 == 7 { (7, 2) } else { (4, 1) };
+        let mut run = faulty_subsets(seed, nodes, count, fault, 2, random());
+        run.run(120_000_000)?;
+        if let Some(node) = (0..nodes - count).find(|node| run.agreement().count(*node) != 2) {
+            return Err(run.fail(format!("{fault:?}: party {node} has not two outcomes")));
+        }
+        let spoke = run.trace().sent().keys().any(|(node, _)| *node == nodes - 1);
+        let refused: u64 = (0..nodes - count).map(|node| run.trace().notes(node, "refused")).sum();
+        let noticed = matches!(fault, Fault::Proposals | Fault::Echoes | Fault::Everything);
+        if spoke == (fault == Fault::Silent) || noticed && refused == 0 {
+            return Err(run.fail(format!("{fault:?} did not do what it is for: {refused} refusals")));
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let digest = |seed| {
@@ -166,6 +198,7 @@ fn what_is_no_run_is_refused() {
     assert!(Subsets::new(1, 4, Config { batch: 15, ..Config::default() }).is_err());
     assert!(Subsets::new(1, 4, Config { scheme: Scheme::Tdh2, ..Config::default() }).is_err());
     assert!(Agreements::new(1, 4, Inputs::Split, 4, Scheme::Coin, PATIENCE).is_err());
+    assert!(Subsets::new(1, 4, Config::default()).unwrap().with_faulty(4, Fault::Silent).is_err());
 }
 
 #[test]
