@@ -213,7 +213,7 @@ def test_many_threads_with_large_bursts() -> None:
 def test_numbers_that_are_never_sent_do_not_stop_the_city() -> None:
     with Bench(nodes=4, validators=1, k=1, n=2) as bench:
         kept = bench.city.transaction(b"not sent")
-        outcomes = bench.city.send_many([b"x"] * 1100, batch=550)
+        outcomes = bench.city.send_many([b"x"] * 1100, batch=550, deadline_s=120)
         refused = [outcome for outcome in outcomes if not isinstance(outcome, records.Receipt)]
         assert all(isinstance(outcome, CityChainError) for outcome in refused)
         assert len(refused) <= 1100 - 1023
