@@ -152,6 +152,8 @@ def aggregate_key(seed: Buffer) -> AggregateKey:
         >>> me, keys = Identity(seed), [aggregate_key(seed)]
         >>> machine = HotStuff(bytes(32), 0, [(me.id, 1)], me, bytes(32), aggregate_keys=keys, aggregate_seed=seed)
         >>> machine.start(0)
+        >>> [effect.kind for effect in effects(machine)]
+        ['round', 'deadline', 'need_payload']
         >>> proofs = []
         >>> for payload in (b"one", b"two", b"three"):
         ...     machine.propose(payload, 0)
