@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from city_chain.cli.console import Console, text
@@ -12,12 +13,15 @@ from city_chain.levels.reports import table
 
 __all__ = ["run"]
 
+_PORT = 7100
+"""To this the number of a node is added, for the port that is proposed."""
+
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Stops, starts and moves what is asked for, then shows all nodes."""
     files = [Path(name) for _, name in args.move_out]
     for file in files:  # before anything is changed
-        check_free(file, over=False)
+        check_free(file, over=False, advice="name another file")
     with Place(args.city).open(console, dict(args.at)) as city:
         ids = [node.id for node in city.nodes()]
         stop, start = ([find_id(digits, ids, "node") for digits in asked] for asked in (args.stop, args.start))
@@ -28,10 +32,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for (digits, _), file in zip(args.move_out, files, strict=True):
             node = find_id(digits, ids, "node")
             index = city.move_out(node, file)
-            console.complain(
-                f"node {node.hex()[:16]} has moved out: run it with city-chain validator {text(file)}, then tell where "
-                f"with city-chain nodes --at {index}=tcp:HOST:PORT"
-            )
+            console.complain(_said(node, index, file, args.city))
         nodes = city.nodes()
     if args.json:
         for info in nodes:
@@ -49,6 +50,18 @@ def run(args: argparse.Namespace, console: Console) -> int:
     else:
         console.say(table(["node", "domain", "role", "state", "fragments"], [_row(info) for info in nodes]))
     return 0
+
+
+def _said(node: bytes, index: int, file: Path, city: str | None) -> str:
+    """What is to be done for a node that has moved out: two commands that run as they stand."""
+    secret = text(file)
+    here = "" if city is None else f" --city {shlex.quote(text(city))}"
+    address = f"tcp:127.0.0.1:{_PORT + index}"
+    return (
+        f"node {node.hex()[:16]} has moved out: run it with city-chain validator {shlex.quote(secret)} "
+        f"--data {shlex.quote(secret + '.db')} --listen {address}, then tell where with "
+        f"city-chain{here} nodes --at {index}={address}"
+    )
 
 
 def _row(info: NodeInfo) -> list[object]:

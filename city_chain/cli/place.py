@@ -278,8 +278,13 @@ def _write_whole(path: Path, data: bytes, *, over: bool, sync: bool) -> None:
         raise
 
 
-def check_free(path: Path, *, over: bool) -> None:
+def check_free(path: Path, *, over: bool, advice: str = "name another file, or use --force to write over it") -> None:
     """Checks that a file may be written there.
+
+    Args:
+        path: The file.
+        over: Whether one that is there may be written over.
+        advice: What to do if there is one that is to be kept.
 
     Raises:
         StorageError: There is a folder, or a file that is to be kept.
@@ -287,7 +292,7 @@ def check_free(path: Path, *, over: bool) -> None:
     if path.is_dir():
         raise StorageError(f"{text(path)} is a folder; name a file")
     if not over and path.exists() and not is_special(path):
-        raise StorageError(f"{text(path)} is there already; name another file, or use --force to write over it")
+        raise StorageError(f"{text(path)} is there already; {advice}")
 
 
 def is_special(path: Path) -> bool:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from city_chain import records
+from city_chain.adapters.transport.tcp_frames import place_of
 from city_chain.algorithms.tes import kem
 from city_chain.composer import Pipeline
 from city_chain.composer.checks import shown
@@ -33,6 +34,7 @@ _BATCH_MAX = 4096
 _READERS_MAX = 64
 _DEADLINE_S_MAX = 86_400
 _DELEGATES_MAX = 128
+_ADDRESS_CHARS_MAX = 256
 
 
 def check_deadline(deadline_s: object) -> None:
@@ -249,7 +251,7 @@ def checked_addresses(elsewhere: Mapping[int, str] | None) -> dict[int, str]:
 
     Raises:
         TypeError: It is no mapping of numbers to addresses.
-        InputError: An address has a length that is not allowed.
+        InputError: An address is too long, or not of the form tcp:HOST:PORT; port 0 is none that answers.
 
     Example:
         >>> checked_addresses({3: "tcp:127.0.0.1:7103"})
@@ -264,6 +266,12 @@ def checked_addresses(elsewhere: Mapping[int, str] | None) -> dict[int, str]:
             raise TypeError(f"elsewhere: an index must be an int, not {type(index).__name__}")
         if not isinstance(address, str):
             raise TypeError(f"elsewhere: an address must be a str, not {type(address).__name__}")
-        if not 0 < len(address) <= 256 or not address.startswith("tcp:"):
+        if not 0 < len(address) <= _ADDRESS_CHARS_MAX:
             raise InputError(f"elsewhere: {shown(address)} is no address tcp:HOST:PORT")
+        try:
+            port = place_of(address).port
+        except InputError as error:
+            raise InputError(f"elsewhere: {error}") from None
+        if port == 0:
+            raise InputError(f"elsewhere: {shown(address)}: a port that answers is needed, 1 to 65535")
     return dict(elsewhere)

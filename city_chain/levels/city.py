@@ -593,8 +593,9 @@ class City:
     def move_out(self, node: bytes, path: str | os.PathLike[str]) -> int:
         """Has a node run in a process of its own from now on, and writes the file with its keys for `NodeHost.open`.
 
-        It does not run here any more, from before the file is there. A node that has moved out before gets another
-        file, without its fragments and votes: with that it votes for nothing until the next epoch.
+        It does not run here any more, from before the file has its name; where it cannot be written, the node stays.
+        A node that has moved out before gets another file, without its fragments and votes: with that it votes for
+        nothing until the next epoch.
 
         Args:
             node: The node's id.
@@ -609,7 +610,11 @@ class City:
         """
         self._check_open()
         with self._gate.alone():
-            index = self._city.move_out(node, checked_path(path))
+            try:
+                index = self._city.move_out(node, checked_path(path))
+            except StorageError:
+                self._enter_next()  # it may be out
+                raise
             self._enter_next()
         return index
 

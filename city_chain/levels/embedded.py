@@ -41,7 +41,7 @@ from city_chain.levels.journal import SendJournal
 from city_chain.levels.keys import OVER, KeyMaker, handover_key
 from city_chain.levels.misbehaviour import Misbehaviour
 from city_chain.levels.moving import file_of, index_of, mark_moved, rows_of
-from city_chain.levels.node_file import write_secret
+from city_chain.levels.node_file import secret_beside
 from city_chain.levels.reports import NodeInfo
 from city_chain.levels.sent import SentIndex
 from city_chain.levels.settings import STAKE, Founding, domain_of, node_identity, sender_identity
@@ -522,20 +522,27 @@ class Embedded:
         """Has a node run elsewhere from now on (see `City.move_out`); its index."""
         index, moved = index_of(self._founding, node), self._nodes.get(node)
         with self._lock:
-            rows = None
             if moved is not None:
                 self._transport.stop(moved.address)
                 self._host.remove(moved.address)
-                try:
-                    rows = rows_of(NamespacedStorage(self._hosted, moved.space))
-                except CityChainError:
+            try:
+                rows = None if moved is None else rows_of(NamespacedStorage(self._hosted, moved.space))
+                file = file_of(self._founding, self.storage, index, rows, self.keys)
+                publish = secret_beside(path, file.to_bytes())
+                mark_moved(self._own, index, node)
+            except CityChainError:
+                if moved is not None and node not in self._stopped:
                     self._serve(moved)
-                    raise
-                if moved.has_logged_in:
-                    sequence = records.NodeRecord.from_bytes(moved.record).sequence
-                    self._presence.remove(self.clock.monotonic(), node, sequence)
-            mark_moved(self._own, index, node)
-            write_secret(path, file_of(self._founding, self.storage, index, rows, self.keys).to_bytes())
+                raise
+            if moved is not None and moved.has_logged_in:
+                sequence = records.NodeRecord.from_bytes(moved.record).sequence
+                self._presence.remove(self.clock.monotonic(), node, sequence)
+            try:
+                publish()
+            except StorageError as error:
+                raise StorageError(
+                    f"{error}; the node is out all the same: move it out again, to another file"
+                ) from error
         return index
 
     def node(self, node: bytes) -> Node:
@@ -547,6 +554,8 @@ class Embedded:
         if not isinstance(node, bytes):
             raise TypeError(f"a node's id must be bytes, not {type(node).__name__}")
         found = self._nodes.get(node)
+        if found is None and node in self._elsewhere.nodes:
+            raise InputError(f"node {node.hex()[:16]} has moved out: it runs in a process of its own; stop it there")
         if found is None:
             raise InputError(f"there is no node {node.hex()[:64]} here")
         return found

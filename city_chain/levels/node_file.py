@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from city_chain.errors import CityChainError, InputError, StorageError
 from city_chain.levels.settings import Settings
 from city_chain.stages import messages
 
-__all__ = ["NodeFile", "write_secret"]
+__all__ = ["NodeFile", "secret_beside", "write_secret"]
 
 _VERSION = 1
 _PARTS = 8
@@ -136,8 +136,45 @@ def write_secret(path: Path, data: bytes) -> None:
     Raises:
         StorageError: It cannot be written.
     """
+    secret_beside(path, data)()
+
+
+def secret_beside(path: Path, data: bytes) -> Callable[[], None]:
+    """Writes a secret, durably, beside where it is wanted.
+
+    Args:
+        path: Where it is wanted.
+        data: What it is.
+
+    Returns:
+        Moves it there; raises a `StorageError` if that fails.
+
+    Raises:
+        StorageError: It cannot be written; nothing of it is left.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "secret"
+        ...     publish = secret_beside(path, b"s")
+        ...     before = path.exists()
+        ...     publish()
+        ...     before, path.exists()
+        (False, True)
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+
+    def publish() -> None:
+        with _written(path, beside):
+            beside.replace(path)
+            if os.name == "posix":
+                folder = os.open(path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+
+    with _written(path, beside):
         with contextlib.suppress(FileNotFoundError):
             beside.unlink()
         handle = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -145,13 +182,14 @@ def write_secret(path: Path, data: bytes) -> None:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        beside.replace(path)
-        if os.name == "posix":
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+    return publish
+
+
+@contextlib.contextmanager
+def _written(path: Path, beside: Path) -> Iterator[None]:
+    """Writing a file by way of another one, of which nothing is left where that fails."""
+    try:
+        yield
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink()

@@ -284,6 +284,8 @@ class NodeHost:
         (known,) = self._own.get_many([b"w"])
         if known not in (None, network):
             raise InputError("the storage is of another city's nodes")
+        if known is None and next(self._storage.scan(b""), None) is not None:
+            raise InputError("the storage is a city's own or something else's; nodes need one of their own")
         rows: dict[bytes, bytes] = {} if known else {b"cw": network}
         for file in self._files:
             key = _node_key(file.index)

@@ -10,6 +10,7 @@ key            value
 ``x`` node     present while the node is stopped
 ``a`` index    present when the node was moved out: where it answers, as far as known
 ``t`` …        evidence of double signing that nodes elsewhere told (see `misbehaviour`)
+``w``          not a city's: what a process of nodes keeps begins with it (see `node_host`)
 =============  ====================================================================
 """
 
@@ -62,6 +63,8 @@ _DELEGATES_MAX = 128
 _SUITES = ("x-wing", "sntrup761-x25519")
 STAKE = 1
 """The stake of every node of an embedded city."""
+
+_HOSTED = "this is what a process of nodes keeps, and no city; city-chain validator opens it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +190,11 @@ def found(storage: Storage, settings: Settings, entropy: Entropy) -> Founding:
     validators = dpos.elect(0, stakes, [], settings.validators)
     epoch = records.Epoch.first(settings.name, entropy.bytes(32), validators)
     row = orjson.dumps({"version": VERSION, **asdict(settings), **_prints(master, epoch)})
-    if storage.get_many([b"settings"])[0] is not None:
+    kept, hosted = storage.get_many([b"settings", b"w"])
+    if kept is not None:
         raise StorageError("there is a city here already; open it instead")
+    if hosted is not None:
+        raise StorageError(_HOSTED)
     storage.put_many({b"settings": row, b"master": master, b"epoch": epoch.to_bytes()})
     return Founding(settings, master, epoch, frozenset())
 
@@ -204,8 +210,10 @@ def load(storage: Storage) -> Founding | None:
     Raises:
         StorageError: It is of a newer version, or damaged.
     """
-    row, master, epoch = storage.get_many([b"settings", b"master", b"epoch"])
+    row, master, epoch, hosted = storage.get_many([b"settings", b"master", b"epoch", b"w"])
     if row is None:
+        if hosted is not None:
+            raise StorageError(_HOSTED)
         return None
     try:
         kept = orjson.loads(row)

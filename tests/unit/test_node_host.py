@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -127,19 +129,49 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_file_that_cannot_be_written_costs_the_votes_and_not_the_node(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     with City.local(nodes=6, validators=4, k=2, n=4) as city:
         node = next(node.id for node in city.nodes() if node.delegate)
+        city.send(b"it has voted")
         with pytest.raises(StorageError, match="cannot be written"):
             city.move_out(node, tmp_path / "nowhere" / "file")
+        (info,) = [info for info in city.nodes() if info.id == node]
+        assert (info.running, info.votes) == (True, True)
         index = city.move_out(node, tmp_path / "file")
         file = NodeFile.from_bytes((tmp_path / "file").read_bytes())
-        assert (file.index, file.identity.id) == (index, node)
+        assert (file.index, file.identity.id, file.observes_until) == (index, node, None)
+        assert file.rows
         city.send(b"three of four go on")
 
 
+def test_a_stopped_node_stays_stopped_where_its_file_cannot_be_written(tmp_path: Path) -> None:
+    with City.local(nodes=6, validators=4, k=2, n=4) as city:
+        node = city.nodes()[0].id
+        city.stop_node(node)
+        with pytest.raises(StorageError, match="cannot be written"):
+            city.move_out(node, tmp_path / "nowhere" / "file")
+        assert not city.nodes()[0].running
+
+
+def test_a_file_that_does_not_get_its_name_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with City.local(nodes=6, validators=4, k=2, n=4) as city:
+        node = next(node.id for node in city.nodes() if node.delegate)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", full)
+            with pytest.raises(StorageError, match="the node is out all the same: move it out again"):
+                city.move_out(node, tmp_path / "file")
+        assert not list(tmp_path.iterdir())
+        with pytest.raises(InputError, match="has moved out: it runs in a process of its own"):
+            city.start_node(node)
+        city.move_out(node, tmp_path / "file")
+        assert NodeFile.from_bytes((tmp_path / "file").read_bytes()).observes_until == 0
+
+
 def test_who_has_moved_out_does_not_run_here(process: Process) -> None:
-    with pytest.raises(InputError, match="there is no node"):
+    with pytest.raises(InputError, match="has moved out: it runs in a process of its own"):
         process.city.start_node(process.node)
     (info,) = [node for node in process.city.nodes() if node.id == process.node]
     assert not info.running
@@ -208,6 +240,23 @@ def test_a_file_that_cannot_be_written_again_costs_the_next_epoch(process: Proce
     process.host._transport.close()
     with process.opened(process.storage, InProcessTransport()) as again:
         assert (again.height, again.ledger.epoch.number) == (1, 1)
+
+
+def test_a_city_s_file_and_that_of_a_process_are_held_apart(process: Process, tmp_path: Path) -> None:
+    """Each would write into the other's rows."""
+    storage = MemoryStorage()
+    with City.local(nodes=4, validators=1, k=2, n=4, storage=storage):
+        rows = dict(storage.scan(b""))
+        with pytest.raises(InputError, match="the storage is a city's own"):
+            process.opened(storage, InProcessTransport())
+        assert dict(storage.scan(b"")) == rows
+    data = tmp_path / "data.db"
+    transport = InProcessTransport()
+    NodeHost.open([process.path], data, listen="inproc:node", transport=transport).close()
+    for make in (City.open, City.local, City.create):
+        with pytest.raises(StorageError, match="what a process of nodes keeps, and no city"):
+            make(data)
+    NodeHost.open([process.path], data, listen="inproc:node", transport=InProcessTransport()).close()
 
 
 def test_a_storage_of_another_node_is_refused(process: Process, tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""Nodes that move out of a city, from the shell: what is said runs, and what cannot be is refused."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def listed(cli: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in cli.good("--city", "town", "nodes", "--json").splitlines()]
+
+
+@pytest.fixture
+def small(cli: Any) -> list[dict[str, Any]]:
+    """The nodes of a city of four, all delegates."""
+    cli.good("init", "town", "--nodes", "4", "--validators", "4", "-k", "2", "-n", "4")
+    return listed(cli)
+
+
+def test_a_move_that_fails_leaves_the_node_where_it_is(cli: Any, small: list[dict[str, Any]]) -> None:
+    said = cli.bad("--city", "town", "nodes", "--move-out", small[0]["id"], "nowhere/node.secret")
+    assert "nowhere/node.secret cannot be written: No such file" in said
+    assert listed(cli) == small
+
+
+def test_a_file_that_is_there_is_kept(cli: Any, small: list[dict[str, Any]]) -> None:
+    (cli.folder / "node.secret").write_bytes(b"another")
+    said = cli.bad("--city", "town", "nodes", "--move-out", small[0]["id"], "node.secret")
+    assert "node.secret is there already; name another file\n" in said
+    assert (cli.folder / "node.secret").read_bytes() == b"another"
+    assert listed(cli) == small
+
+
+def test_what_is_said_runs(cli: Any, small: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Both commands, as they are printed."""
+    done = cli("--city", "town", "nodes", "--move-out", small[2]["id"], "a node")
+    assert done.returncode == 0
+    said = done.stderr.decode().partition("run it with ")[2]
+    run, tell = said.rstrip().split(", then tell where with ")
+    validator = cli.start(*shlex.split(run)[1:])
+    try:
+        assert b"answers at tcp:127.0.0.1:7" in validator.stdout.readline()
+        cli.good(*shlex.split(tell)[1:])
+        assert all(node["running"] for node in listed(cli))
+    finally:
+        validator.terminate()
+        validator.communicate(timeout=60)
+    assert {path.name for path in tmp_path.iterdir()} >= {"a node", "a node.db"}
+
+
+@pytest.mark.parametrize("address", ["tcp:1", "tcp:", "tcp:127.0.0.1:0", "tcp:127.0.0.1:99999", "udp:h:1", "tcp::80"])
+def test_an_address_that_is_none(cli: Any, small: list[dict[str, Any]], address: str) -> None:
+    assert cli("--city", "town", "nodes", "--move-out", small[1]["id"], "node.secret").returncode == 0
+    before = listed(cli)
+    said = cli.bad("--city", "town", "nodes", "--at", f"1={address}")
+    assert address in said
+    assert listed(cli) == before
+
+
+def test_a_validator_keeps_out_of_a_city_s_file(cli: Any, small: list[dict[str, Any]]) -> None:
+    assert cli("--city", "town", "nodes", "--move-out", small[1]["id"], "node.secret").returncode == 0
+    said = cli.bad("validator", "node.secret", "--data", "town/city.db")
+    assert "the storage is a city's own" in said
+    assert len(listed(cli)) == 4
