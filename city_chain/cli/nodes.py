@@ -38,17 +38,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for info in nodes:
             console.json(
                 {
+                    "index": info.index,
                     "id": info.id.hex(),
                     "domain": text(info.domain),
                     "address": text(info.address),
                     "delegate": info.delegate,
                     "votes": info.votes,
                     "running": info.running,
+                    "state": info.state,
                     "fragments": info.fragments,
                 }
             )
     else:
-        console.say(table(["node", "domain", "role", "state", "fragments"], [_row(info) for info in nodes]))
+        titles = ["node", "number", "domain", "role", "state", "address", "fragments"]
+        console.say(table(titles, [_row(info) for info in nodes]))
     return 0
 
 
@@ -65,7 +68,4 @@ def _said(node: bytes, index: int, file: Path, city: str | None) -> str:
 
 
 def _row(info: NodeInfo) -> list[object]:
-    role = "holder"
-    if info.delegate:
-        role += ", delegate" if info.votes else ", delegate that does not vote: its journal is damaged"
-    return [info.id.hex(), text(info.domain), role, "running" if info.running else "stopped", info.fragments]
+    return [info.id.hex(), info.index, text(info.domain), info.role, info.state, text(info.address), info.fragments]

@@ -7,6 +7,7 @@ with them; nobody waits for them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ _LISTS_AT_ONCE = 64
 _LISTEN_EVERY_S = 10.0
 _SOON_S = 0.1
 _LATER_S = 1.0
+_PAGE = 2048  # a city has no more nodes
 
 
 @dataclass(eq=False, slots=True)
@@ -191,6 +193,9 @@ class Elsewhere:
                     votes=met is not None and met.votes,
                     running=met is not None,
                     fragments=0 if met is None else met.fragments,
+                    index=indexes[away.node],
+                    elsewhere=True,
+                    observes_until=None if met is None else met.observes_until,
                 )
             )
         return infos
@@ -291,15 +296,13 @@ class Elsewhere:
     def _log_in(self, away: _Away, met: Met) -> None:
         """Logs it in, or keeps it so: with its own signed record."""
         now, record = self._clock.monotonic(), met.record
-        known = away.met is not None and away.met.record.sequence == record.sequence
-        if known:
-            try:
-                self._presence.renew(now, away.node, ttl=_LEASE_S)
-                return
-            except UnavailableError:
-                pass
         entry = PresenceEntry(away.node, record.region, record.sequence, record.to_bytes())
+        known = away.met is not None and away.met.record.sequence == record.sequence
         try:
+            if known or entry in self._presence.list(now, record.region, limit=_PAGE).entries:  # of the epoch before
+                with contextlib.suppress(UnavailableError):
+                    self._presence.renew(now, away.node, ttl=_LEASE_S)
+                    return
             self._presence.register(now, entry, ttl=_LEASE_S)
         except CityChainError as error:
             _log.warning("node %s cannot be logged in: %s", away.node.hex()[:16], error)

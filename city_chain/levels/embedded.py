@@ -79,6 +79,16 @@ def node_space(index: int) -> bytes:
     return b"n" + index.to_bytes(4, "big")
 
 
+def index_of_space(space: bytes) -> int:
+    """Whose space it is, by the node's index.
+
+    Example:
+        >>> index_of_space(node_space(258))
+        258
+    """
+    return int.from_bytes(space[1:], "big")
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The adapters of a city; None where the default is wanted."""
@@ -513,6 +523,7 @@ class Embedded:
                 votes=node.voter is not None,
                 running=node.id not in self._stopped,
                 fragments=node.holder.count(),
+                index=index_of_space(node.space),
             )
             for node in self._nodes.values()
         ]

@@ -167,7 +167,8 @@ class NodeHost:
         )
         (row,) = self._own.get_many([_node_key(file.index)])
         if row is not None and row[32:33] == _OBSERVES and row[33:] >= self._ledger.epoch.number.to_bytes(8, "big"):
-            node.observe()
+            until = int.from_bytes(row[33:], "big")
+            node.observe(self._ledger.epoch.number if row[33:] == _FOR_EVER else until)
         return node
 
     @classmethod
@@ -313,6 +314,7 @@ class NodeHost:
             if row is not None and row[32:] == _OBSERVES + _FOR_EVER:
                 until = max(number, self._ledger.epoch.number, file.observes_until or 0)
                 self._own.put_many({key: row[:33] + until.to_bytes(8, "big")})
+                node.observe(until)
                 _log.warning("node %s votes for nothing before epoch %d", node.id.hex()[:16], until + 1)
 
     # --- epochs ------------------------------------------------------------------------------------------------------

@@ -207,9 +207,18 @@ class NodeInfo:
         domain: Its failure domain.
         address: Where it answers.
         delegate: Whether it is elected to vote in this epoch.
-        votes: Whether it does: not if its journal is damaged.
-        running: Whether it is up.
+        votes: Whether it does: not if its journal is damaged, it observes, or it has moved out and was not met.
+        running: Whether it is up; of one that has moved out, whether it was met.
         fragments: How many fragments it holds.
+        index: Its number in the city, from 0: by it `City.open` is told where it answers.
+        elsewhere: Whether it has moved out.
+        observes_until: It may have forgotten what it voted for: until this epoch is over it votes for nothing. None: no
+            such thing is known.
+
+    Example:
+        >>> info = NodeInfo(bytes(32), "district 1", "tcp:127.0.0.1:7100", True, False, True, 0, 3, True, 1)
+        >>> info.role, info.state
+        ('holder, delegate', 'observes until epoch 1 is over')
     """
 
     id: bytes
@@ -219,6 +228,25 @@ class NodeInfo:
     votes: bool
     running: bool
     fragments: int
+    index: int = 0
+    elsewhere: bool = False
+    observes_until: int | None = None
+
+    @property
+    def role(self) -> str:
+        """What it is, in words."""
+        return "holder, delegate" if self.delegate else "holder"
+
+    @property
+    def state(self) -> str:
+        """How it is, in words."""
+        if not self.running:
+            return "moved out, not met" if self.elsewhere else "stopped"
+        if self.observes_until is not None:
+            return f"observes until epoch {self.observes_until} is over"
+        if self.delegate and not self.votes:
+            return "running, does not vote: its journal is damaged"
+        return "running"
 
 
 @dataclass(frozen=True, slots=True)

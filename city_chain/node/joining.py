@@ -5,7 +5,7 @@ kind           parts                                 answer
 =============  ====================================  ==================================================================
 ``meet``       the city's epoch, anything to have    ``met``: node record, recipient, height of the ledger, digest of
                it count or nothing, the city's       the city's keys or nothing, fragments held or 0, whether it votes,
-               signature or nothing                  epoch, challenge
+               signature or nothing                  epoch, challenge, until which epoch it observes or nothing
 ``lists``      the city's signature, candidate list, ``done``
                …
 ``keys``       the city's certified threshold keys   ``done``
@@ -84,8 +84,8 @@ class Met:
     """
 
     def __init__(self, parts: Sequence[bytes], network: bytes) -> None:
-        if len(parts) != 8:
-            raise ProtocolError(f"met: {len(parts)} parts, 8 are needed")
+        if len(parts) != 9:
+            raise ProtocolError(f"met: {len(parts)} parts, 9 are needed")
         self.record = records.NodeRecord.from_bytes(parts[0])
         self.recipient = records.Recipient.from_bytes(parts[1])
         self.height = messages.integer_of(parts[2])
@@ -94,6 +94,7 @@ class Met:
         self.votes = messages.integer_of(parts[5]) != 0
         self.epoch = messages.integer_of(parts[6])
         self.challenge = parts[7]
+        self.observes_until = messages.integer_of(parts[8]) if parts[8] else None
         if len(self.challenge) != CHALLENGE_BYTES:
             raise ProtocolError(f"met: a challenge of {len(self.challenge)} bytes, {CHALLENGE_BYTES} are needed")
         if (self.record.network, self.recipient.network) != (network, network):
@@ -171,6 +172,7 @@ class Joining:
             messages.integer(int(node.voter is not None)),
             messages.integer(self._ledger.epoch.number),
             self._challenge,
+            b"" if node.observes_until is None else messages.integer(node.observes_until),
         ]
         return messages.message("met", parts)
 

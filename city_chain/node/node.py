@@ -89,6 +89,7 @@ class Node:
         self._suite = suite
         self._ledger = ledger
         self._record: bytes | None = None
+        self.observes_until: int | None = None
         self._network = ledger.epoch.network
         self._storage = storage
         self._clock = clock
@@ -107,9 +108,14 @@ class Node:
             _log.error("delegate %s does not vote: its journal is damaged: %s", identity.id.hex()[:16], error)
             return None
 
-    def observe(self) -> None:
-        """Votes for nothing from now on, as long as this object lasts: it may have forgotten what it voted for."""
+    def observe(self, until: int) -> None:
+        """Votes for nothing from now on, as long as this object lasts: it may have forgotten what it voted for.
+
+        Args:
+            until: The last epoch in which the node does so.
+        """
         self.voter = None
+        self.observes_until = until
 
     @property
     def has_logged_in(self) -> bool:

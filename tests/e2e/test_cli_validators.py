@@ -63,6 +63,19 @@ def test_an_address_that_is_none(cli: Any, small: list[dict[str, Any]], address:
     assert listed(cli) == before
 
 
+def test_one_that_is_out_is_called_so(cli: Any, small: list[dict[str, Any]]) -> None:
+    assert cli("--city", "town", "nodes", "--move-out", small[1]["id"], "node.secret").returncode == 0
+    out = listed(cli)[-1]
+    assert (out["index"], out["state"], out["running"], out["votes"]) == (1, "moved out, not met", False, False)
+    assert [node["state"] for node in listed(cli)[:-1]] == ["running"] * 3
+    cli.good("--city", "town", "nodes", "--at", "1=tcp:127.0.0.1:9")
+    (row,) = [line for line in cli.good("--city", "town", "nodes").splitlines() if small[1]["id"] in line]
+    for cell in ("  1  ", "moved out, not met", "tcp:127.0.0.1:9"):
+        assert cell in row
+    said = cli.bad("--city", "town", "nodes", "--stop", small[1]["id"])
+    assert "has moved out: it runs in a process of its own" in said
+
+
 def test_a_validator_keeps_out_of_a_city_s_file(cli: Any, small: list[dict[str, Any]]) -> None:
     assert cli("--city", "town", "nodes", "--move-out", small[1]["id"], "node.secret").returncode == 0
     said = cli.bad("validator", "node.secret", "--data", "town/city.db")

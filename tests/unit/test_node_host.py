@@ -182,6 +182,26 @@ def test_who_has_moved_out_does_not_run_here(process: Process) -> None:
 # --- votes are not forgotten -----------------------------------------------------------------------------------------
 
 
+def test_a_city_says_until_when_one_observes_and_meets_it_again_quietly(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with City.local(tmp_path / "city.db", nodes=6, validators=4, k=2, n=4) as city:
+        node = next(node.id for node in city.nodes() if node.delegate)
+        city.move_out(node, tmp_path / "lost")
+        index = city.move_out(node, tmp_path / "node")
+        assert {info.state for info in city.nodes() if info.id == node} == {"moved out, not met"}
+    with (
+        NodeHost.open([tmp_path / "node"]) as host,
+        City.open(tmp_path / "city.db", elsewhere=host.addresses) as city,
+    ):
+        (info,) = [info for info in city.nodes() if info.id == node]
+        assert (info.state, info.index) == ("observes until epoch 0 is over", index)
+        caplog.clear()
+        city._enter_next()  # as after an election: it is met anew, and is logged in already
+        assert "cannot be logged in" not in caplog.text
+        assert [info.running for info in city.nodes() if info.id == node] == [True]
+
+
 def test_the_votes_come_along_once(process: Process) -> None:
     voter = process.host._nodes[0].voter
     assert voter is not None
