@@ -20,11 +20,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
         k=args.k,
         n=args.n,
         districts=args.districts,
+        engine=args.engine,
     )
     place = Place(args.folder)
     place.folder.mkdir(parents=True, exist_ok=True)
     place.receipts.mkdir(exist_ok=True)
-    names = ("name", "nodes", "validators", "k", "n", "districts")
+    names = ("name", "nodes", "validators", "k", "n", "districts", "engine")
     with place.made(console, **{name: getattr(settings, name) for name in names}) as city:
         place.keep_anchor(city.trust)
         network = city.network.hex()
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     else:
         console.say(
             f"made the city {settings.name!r} in {text(place.folder)}: {settings.nodes} nodes, "
-            f"{settings.validators} of them delegates; {settings.k} of {settings.n} fragments restore a transaction"
+            f"{settings.validators} of them delegates; {settings.k} of {settings.n} fragments restore a transaction; "
+            f"engine {settings.engine}"
         )
     return 0

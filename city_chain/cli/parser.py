@@ -66,6 +66,7 @@ def build() -> argparse.ArgumentParser:
         _repair,
         _nodes,
         _validator,
+        _elect,
         _doctor,
         _demo,
         _keygen,
@@ -143,6 +144,12 @@ def _init(commands: _Commands) -> argparse.ArgumentParser:
         (["--districts"], 3, "failure domains that the nodes are spread over"),
     ):
         parser.add_argument(*flags, type=int, default=default, metavar="N", help=f"{what} (default: {default})")
+    parser.add_argument(
+        "--engine",
+        default="hotstuff",
+        metavar="NAME",
+        help="how delegates commit: hotstuff, abba or dpos (default: %(default)s); lab engines compares them",
+    )
     return parser
 
 
@@ -302,6 +309,33 @@ def _validator(commands: _Commands) -> argparse.ArgumentParser:
         metavar="ADDRESS",
         default="tcp:127.0.0.1:0",
         help="where to answer (default: %(default)s, a free port)",
+    )
+    return parser
+
+
+def _elect(commands: _Commands) -> argparse.ArgumentParser:
+    parser = _command(
+        commands,
+        "elect",
+        "begin the next epoch, with other delegates or the same",
+        "A quorum of the delegates in office certifies it. The city's public keys stay; the delegates' shares of them "
+        "are fresh. Receipts of all epochs verify against the trust anchor, which is written again: give it to "
+        "whoever checks receipts. Whatever fails, one epoch or the other is whole.",
+        "--city town elect",
+        "--city town elect --delegates 7",
+        "--city town elect --node 5d3c8a11 --node 0b77e2f9",
+    )
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument(
+        "--delegates", type=int, metavar="N", help="how many of the nodes that run (default: as many as there are)"
+    )
+    who.add_argument(
+        "--node",
+        dest="nodes",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="a delegate of the next epoch; the first 8 digits or more if unique",
     )
     return parser
 

@@ -159,6 +159,15 @@ class Place:
                 advice = "city-chain repair writes the receipts when that is mended"
                 console.complain(f"{text(self.receipt(receipt.tx_id))}: {error.strerror}; {advice}")
                 break
+        self.renew_anchor(city, console)
+
+    def renew_anchor(self, city: City, console: Console) -> None:
+        """Writes the trust anchor if it lacks keys or an epoch; says so if it cannot be written.
+
+        Args:
+            city: The city of this folder.
+            console: Where to say it.
+        """
         trust = city.trust
         if self._lacks(trust):
             try:

@@ -593,9 +593,8 @@ class City:
     def move_out(self, node: bytes, path: str | os.PathLike[str]) -> int:
         """Has a node run in a process of its own from now on, and writes the file with its keys for `NodeHost.open`.
 
-        It does not run here any more, from before the file has its name; where it cannot be written, the node stays.
-        A node that has moved out before gets another file, without its fragments and votes: with that it votes for
-        nothing until the next epoch.
+        It stops here before the file has its name, and stays if that cannot be written. One that moved out before gets
+        another file, without fragments and votes: with that it votes for nothing until the next epoch.
 
         Args:
             node: The node's id.
@@ -609,14 +608,12 @@ class City:
             StorageError: The file cannot be written.
         """
         self._check_open()
+        where = checked_path(path)
         with self._gate.alone():
             try:
-                index = self._city.move_out(node, checked_path(path))
-            except StorageError:
-                self._enter_next()  # it may be out
-                raise
-            self._enter_next()
-        return index
+                return self._city.move_out(node, where)
+            finally:
+                self._enter_next()  # it may be out even where that failed
 
     def stop_node(self, node: bytes) -> None:
         """Stops a node for good, as a crash would: it answers nothing, and nobody is told. `start_node` brings it back.

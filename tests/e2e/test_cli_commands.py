@@ -22,7 +22,20 @@ from city_chain.records import Trust
 
 pytestmark = pytest.mark.e2e
 
-COMMANDS = ["init", "send", "receive", "verify", "health", "repair", "nodes", "doctor", "demo", "keygen", "inspect"]
+COMMANDS = [
+    "init",
+    "elect",
+    "send",
+    "receive",
+    "verify",
+    "health",
+    "repair",
+    "nodes",
+    "doctor",
+    "demo",
+    "keygen",
+    "inspect",
+]
 
 
 def objects(output: str) -> list[dict[str, Any]]:
@@ -68,6 +81,42 @@ def test_init_makes_city_anchor_and_receipts(cli: Any) -> None:
     nodes = objects(cli.good("nodes", "--json", "--city", "deep/town"))
     assert (len(nodes), {node["domain"] for node in nodes}) == (9, {"district 1", "district 2"})
     assert sum(node["delegate"] for node in nodes) == 4
+
+
+@pytest.mark.parametrize("engine", ["abba", "dpos"])
+def test_init_chooses_the_engine(cli: Any, engine: str) -> None:
+    said = cli.good("init", "town", "--nodes", "4", "-k", "2", "-n", "4", "--engine", engine)
+    assert f"engine {engine}" in said
+    (cli.folder / "a").write_bytes(b"a")
+    (sent,) = objects(cli.good("--city", "town", "send", "a", "--json"))
+    (verified,) = objects(cli.good("--city", "town", "verify", sent["receipt"], "--json"))
+    assert verified["engine"] == engine
+
+
+def test_init_refuses_an_engine_that_is_none(cli: Any) -> None:
+    assert "engine = 'raft'" in cli.bad("init", "town", "--engine", "raft")
+
+
+# --- elect -----------------------------------------------------------------------------------------------------------
+
+
+def test_epochs_begin_from_the_shell_and_receipts_of_all_verify(cli: Any) -> None:
+    cli.good("init", "town", "--nodes", "6", "--validators", "4", "-k", "2", "-n", "4")
+    (cli.folder / "a").write_bytes(b"a")
+    cli.good("--city", "town", "send", "a")
+    (first,) = objects(cli.good("--city", "town", "elect", "--json"))
+    assert (first["epoch"], first["height"], len(first["delegates"])) == (1, 1, 4)
+    ids = [node["id"] for node in objects(cli.good("--city", "town", "nodes", "--json"))]
+    said = cli.good("--city", "town", "elect", "--node", ids[5][:12], "--node", ids[0])
+    assert "epoch 2 begins after height 1" in said
+    assert {line.strip() for line in said.splitlines()[1:]} == {ids[0], ids[5]}
+    anchor = Trust.from_bytes((cli.folder / "town" / "trust.anchor").read_bytes())
+    assert [number for number, _ in anchor.epochs] == [0, 1, 2]
+    (cli.folder / "b").write_bytes(b"b")
+    cli.good("--city", "town", "send", "b")
+    assert len(objects(cli.good("verify", "town/receipts", "--trust", "town/trust.anchor", "--json"))) == 2
+    assert "there is no node" in cli.bad("--city", "town", "elect", "--node", "00000000")
+    assert "delegates" in cli.bad("--city", "town", "elect", "--delegates", "7")
 
 
 def test_init_says_what_the_library_warns_of(
