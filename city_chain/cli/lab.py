@@ -10,7 +10,7 @@ from typing import Any
 from city_chain import sim
 from city_chain.cli.console import Console, size
 from city_chain.errors import CityChainError
-from city_chain.sim.engines import lab_network
+from city_chain.sim.engines import TIME_US, lab_limits, lab_network
 
 __all__ = ["run"]
 
@@ -25,6 +25,10 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("cpu_us_per_commit", "CPU ms/commit", lambda value: f"{value / 1000:,.2f}"),
 )
 _EVENT_KINDS_SHOWN = 40
+_CELL = 9  # the least width of a number
+_ROWS_KEPT = 5_000_000  # 300 MB
+
+type _Columns = Sequence[tuple[str, str, Callable[[Any], str]]]
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -49,17 +53,19 @@ def _engines(args: argparse.Namespace, console: Console) -> int:
     os.environ.setdefault("CITY_CHAIN_REMEMBER", "0")  # every validator checks what it would check alone
     workload, latency = _workload(args), _latency(args)
     names = sim.ENGINES if args.engines is None else args.engines
-    rows, failed = [], 0
+    done, failed = 0, 0
+    table = _Table(console, args.json, _COLUMNS, names)
     with console.progress("simulating", len(args.validators) * len(names)) as progress:
         for validators in args.validators:
             for name in names:
                 try:
-                    rows += sim.engines(args.seed, [validators], [name], workload=workload, latency_us=latency)
+                    for row in sim.engines(args.seed, [validators], [name], workload=workload, latency_us=latency):
+                        table.add(row)
                 except CityChainError as error:
                     failed += 1
                     console.complain(f"{name} of {validators}: {error}")
-                progress.to(len(rows) + failed)
-    _table(rows, args.json, console, _COLUMNS)
+                done += 1
+                progress.to(done)
     return 1 if failed else 0
 
 
@@ -79,24 +85,24 @@ def _counts(args: argparse.Namespace, console: Console) -> int:
 
 
 def _twins(args: argparse.Namespace, console: Console) -> int:
-    rows: list[dict[str, Any]] = []
-    failed = 0
+    done, failed = 0, 0
+    columns = [(name, name, "{:,}".format) for name in ("validators", *sim.TwinsReport._fields)]
+    table = _Table(console, args.json, columns, [])
     each = args.scenarios if args.only is None else 1
     with console.progress("scenarios", len(args.validators) * each) as progress:
         for validators in args.validators:
-            before = (len(rows) + failed) * each
+            before = done * each
 
             def show(done: int, before: int = before) -> None:
                 progress.to(before + done)
 
             try:
                 report = sim.twins(validators, args.scenarios, args.seed, only=args.only, on_progress=show)
-                rows.append({"validators": validators, "seed": args.seed, **report._asdict()})
+                table.add({"validators": validators, "seed": args.seed, **report._asdict()})
             except CityChainError as error:
                 failed += 1
                 console.complain(f"{validators} validators: {error}")
-    columns = [(name, name, "{:,}".format) for name in ("validators", *sim.TwinsReport._fields)]
-    _table(rows, args.json, console, columns)
+            done += 1
     return 1 if failed else 0
 
 
@@ -122,31 +128,47 @@ def _aggregates(args: argparse.Namespace, console: Console) -> int:
 def _replay(args: argparse.Namespace, console: Console) -> int:
     network = lab_network(_latency(args))
     engine = args.engine or sim.ENGINES[0]
-    simulation = sim.Simulation(args.seed, args.validators, engine, workload=_workload(args), network=network)
+    simulation = sim.Simulation(
+        args.seed,
+        args.validators,
+        engine,
+        workload=_workload(args),
+        network=network,
+        limits=lab_limits(_ROWS_KEPT),
+    )
     failure = None
     with console.if_long(1.0, "simulating"):
         try:
-            simulation.run(3_600_000_000, decided=args.slots)
+            if simulation.run(TIME_US, decided=args.slots) == "time":
+                least = min(len(simulation.decided(node)) for node in range(simulation.nodes))
+                failure = f"all decided {least} of {args.slots} slots in {simulation.now / 1e6:,.0f} s of virtual time"
         except CityChainError as error:
-            failure = error
-    events = simulation.events()
-    if args.json:
-        for row in events:
+            failure = str(error)
+    _tell(simulation, args, console)
+    if simulation.events_left_out:
+        console.complain(
+            f"{simulation.events_left_out:,} more events are not kept; what is shown is the first {_ROWS_KEPT:,}"
+        )
+    if failure is not None:
+        console.complain(failure)
+        return 1
+    return 0
+
+
+def _tell(simulation: sim.Simulation, args: argparse.Namespace, console: Console) -> None:
+    """The events that are asked for; without --json also how many of each kind there are, and the digest."""
+    kinds: dict[str, int] = {}
+    for row in simulation.each_event():
+        kinds[row["kind"]] = kinds.get(row["kind"], 0) + 1
+        if args.json:
             console.json(row)
-    else:
-        for row in events if args.events else ():
+        elif args.events:
             console.say(_event(row))
-        kinds: dict[str, int] = {}
-        for row in events:
-            kinds[row["kind"]] = kinds.get(row["kind"], 0) + 1
+    if not args.json:
         for kind, count in sorted(kinds.items())[:_EVENT_KINDS_SHOWN]:
             console.say(f"{count:>10,}  {kind}")
         digest = simulation.digest
         console.say(f"{simulation.now / 1000:,.3f} ms  digest {digest.hex() if digest else ''}")
-    if failure is not None:
-        console.complain(str(failure))
-        return 1
-    return 0
 
 
 def _event(row: dict[str, Any]) -> str:
@@ -156,21 +178,42 @@ def _event(row: dict[str, Any]) -> str:
     return f"{row['at'] / 1000:>12,.3f} ms  node {row['node']}{peer}  {row['kind']} {row['number']}{data}"
 
 
-def _table(
-    rows: Sequence[dict[str, Any]],
-    as_json: bool,
-    console: Console,
-    columns: Sequence[tuple[str, str, Callable[[Any], str]]],
-) -> None:
-    """Rows as JSON, or as a table whose numbers stand to the right."""
-    if as_json:
-        for row in rows:
-            console.json(row)
-        return
-    cells = [[title for _, title, _ in columns]]
-    cells += [[shown(row[name]) for name, _, shown in columns] for row in rows]
-    widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
-    for line in cells if rows else ():
-        first = line[0].ljust(widths[0])
-        rest = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        console.say("  ".join([first, *rest]).rstrip())
+class _Table:
+    """Rows as JSON, or as a table whose numbers stand to the right; each is shown at once.
+
+    Args:
+        console: Where.
+        as_json: Whether as JSON.
+        columns: Name, title, and how a value is shown.
+        first: All that the first column may show.
+    """
+
+    def __init__(self, console: Console, as_json: bool, columns: _Columns, first: Sequence[str]) -> None:
+        self._console = console
+        self._as_json = as_json
+        self._columns = columns
+        self._first = max(map(len, [columns[0][1], *first]))
+        self._begun = False
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Shows a row."""
+        if self._as_json:
+            self._console.json(row)
+            return
+        if not self._begun:
+            self._say([title for _, title, _ in self._columns])
+            self._begun = True
+        self._say([shown(row[name]) for name, _, shown in self._columns])
+
+    def _say(self, cells: Sequence[str]) -> None:
+        widths = [max(len(title), _CELL) for _, title, _ in self._columns[1:]]
+        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths, strict=True)]
+        self._console.say("  ".join([cells[0].ljust(self._first), *rest]).rstrip())
+
+
+def _table(rows: Sequence[dict[str, Any]], as_json: bool, console: Console, columns: _Columns) -> None:
+    """Rows that are all there already."""
+    name, _, shown_as = columns[0]
+    table = _Table(console, as_json, columns, [shown_as(row[name]) for row in rows])
+    for row in rows:
+        table.add(row)

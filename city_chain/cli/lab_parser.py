@@ -98,7 +98,7 @@ def add(commands: _Commands) -> None:
         )
         action.add_argument(
             "--timeout-ms",
-            type=_milliseconds,
+            type=_patience,
             metavar="MS",
             help="how long validators wait for a leader (default: 200 hops, at least 100)",
         )
@@ -213,11 +213,16 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _milliseconds(text: str) -> float:
+def _milliseconds(text: str, most: int = 60_000) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value <= 60_000:
-        raise argparse.ArgumentTypeError(f"{text!r}: a time from 0 to 60000 ms is needed")
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}: a time from 0 to {most} ms is needed")
     return value
+
+
+def _patience(text: str) -> float:
+    """A timeout: 200 of the longest hops, which is the default for them, must be allowed."""
+    return _milliseconds(text, 200 * 60_000)

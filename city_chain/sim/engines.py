@@ -12,12 +12,13 @@ from city_chain.sim.faults import Faults
 from city_chain.sim.network import Network
 from city_chain.sim.simulation import Limits, Simulation, Workload
 
-__all__ = ["ENGINES", "engines", "lab_network"]
+__all__ = ["ENGINES", "TIME_US", "engines", "lab_limits", "lab_network"]
 
 ENGINES = tuple(_ENGINES)
 """The commit engines of cities, the usual one first: each is a protocol of that name."""
 
-_TIME_MAX_US = 3_600_000_000
+TIME_US = 3_600_000_000
+"""How much virtual time a run of `engines` may take, µs."""
 _ROUND = {"dpos": "attempt"}  # what a node notes when it enters a round; "round" where nothing else stands here
 
 
@@ -85,6 +86,19 @@ def lab_network(latency_us: int) -> Network:
     return Network(latency_us=latency_us - latency_us // 10, jitter_us=latency_us // 5)
 
 
+def lab_limits(rows: int) -> Limits:
+    """The limits of `engines`, and of the runs that repeat its runs.
+
+    Args:
+        rows: How many rows of the table are kept.
+
+    Example:
+        >>> lab_limits(0).happenings
+        100000000
+    """
+    return Limits(happenings=100_000_000, queue=10_000_000, rows=rows)
+
+
 def _one(
     seed: int,
     validators: int,
@@ -98,7 +112,8 @@ def _one(
     if network is None and faults is None:
         replay = (
             f"city-chain lab replay --engine {name} --validators {validators} --seed {seed} --slots {workload.slots} "
-            f"--batch {workload.batch} --timeout-ms {workload.timeout_us / 1000:g} --latency-ms {latency_us / 1000:g}"
+            f"--batch {workload.batch} --timeout-ms {workload.timeout_us / 1000:.12g} "
+            f"--latency-ms {latency_us / 1000:.12g}"
         )
     run = Simulation(
         seed,
@@ -107,16 +122,19 @@ def _one(
         workload=workload,
         network=lab_network(latency_us) if network is None else network,
         faults=faults,
-        limits=Limits(happenings=100_000_000, queue=10_000_000, rows=0),
+        limits=lab_limits(0),
         replay=replay,
     )
     began = time.process_time()
-    run.run(_TIME_MAX_US, decided=workload.slots)
+    run.run(TIME_US, decided=workload.slots)
     cpu = time.process_time() - began
     row = _row(run, name, cpu)
     if row["commits"] < workload.slots:
         raise UnavailableError(
-            f"{name}, {validators} validators, seed {seed}: slots decided by all", workload.slots, row["commits"]
+            f"{name}, {validators} validators, seed {seed}: all decided {row['commits']} of {workload.slots} slots in "
+            f"{run.now / 1e6:,.0f} s of virtual time; replay it: {run.replay}",
+            workload.slots,
+            row["commits"],
         )
     return row
 

@@ -21,6 +21,7 @@ TIME_MAX_US = 2**63 - 1
 """The end of virtual time."""
 
 _PAGE = 10_000
+_REPLAY_CHARS_MAX = 4_000
 
 type Make = Callable[[int, list[bytes]], Behaviour]
 """Makes node number … from the durable records of its disk: at the start (no records), and after each crash."""
@@ -83,7 +84,7 @@ class Simulation:
         network: Latencies and what goes wrong with messages.
         faults: Crashes.
         limits: When a run counts as one that explodes.
-        replay: The command that failures print (default: one that says the seed).
+        replay: The command that failures print (default: this call).
 
     Raises:
         InputError: A value out of range, something that does not fit the number of nodes, an unknown protocol, or
@@ -123,20 +124,30 @@ class Simulation:
             if not isinstance(nodes, int) or not 0 < nodes <= 4096:
                 raise InputError(f"simulation: {nodes!r} nodes, 1 to 4096 are allowed")
             makers = dict.fromkeys(range(nodes), make) | makers
+        adversaries = list(adversaries)
+        for name, numbers in (("own", makers), ("adversaries", adversaries)):
+            strangers = [node for node in numbers if isinstance(node, int) and not 0 <= node < nodes]
+            if strangers:
+                raise InputError(f"simulation: {name} names node {strangers[0]}; the nodes are 0 to {nodes - 1}")
+        if replay is None:
+            given: dict[str, object] = {"make": make, "own": own, "adversaries": adversaries, "workload": workload}
+            given |= {"network": network, "faults": faults, "limits": limits}
+            replay = _call(seed, nodes, protocol, given)
         self._run = _native.SimulationRun(
             seed,
             nodes,
             protocol,
             list(makers.items()),
-            list(adversaries),
+            adversaries,
             (workload.batch, workload.slots, workload.timeout_us),
             network._plain(),
             faults._plain(),
             (limits.happenings, limits.queue, limits.rows, limits.digest),
-            f"city_chain.sim.Simulation(seed={seed}, nodes={nodes}, ...)" if replay is None else replay,
+            replay,
         )
         self.seed = seed
         self.nodes = nodes
+        self.replay = replay
 
     def run(self, until_us: int = TIME_MAX_US, *, decided: int | None = None) -> Literal["idle", "time", "decided"]:
         """Runs to the end ("idle"), to a time ("time"), or until all honest nodes decided so many slots ("decided").
@@ -228,9 +239,14 @@ class Simulation:
             at (µs), node, kind, peer (None if there is none), number, bytes (how many), digest (16 hexadecimal digits;
             None without bytes).
         """
-        return list(self._events(start))
+        return list(self.each_event(start))
 
-    def _events(self, start: int) -> Iterator[dict[str, Any]]:
+    def each_event(self, start: int = 0) -> Iterator[dict[str, Any]]:
+        """The rows of `events` one by one: for tables that would fill the memory.
+
+        Args:
+            start: The first row that is wanted.
+        """
         while rows := self._run.rows(start, _PAGE):
             start += len(rows)
             for at, node, kind, peer, number, size, digest in rows:
@@ -327,6 +343,17 @@ class Simulation:
             InputError: There is no such node.
         """
         return self._run.disk(node)
+
+
+def _call(seed: int, nodes: int, protocol: str | None, given: Mapping[str, object]) -> str:
+    """The call that makes a run: what is not the default, each argument as Python writes it, none of endless length."""
+    parts = [f"seed={seed}", f"nodes={nodes}"] + ([] if protocol is None else [f"protocol={protocol!r}"])
+    usual = {"workload": Workload(), "network": Network(), "faults": Faults(), "limits": Limits()}
+    for name, value in given.items():
+        if value and value != usual.get(name):
+            written = repr(value)
+            parts.append(f"{name}={written if len(written) <= _REPLAY_CHARS_MAX else '...'}")
+    return f"city_chain.sim.Simulation({', '.join(parts)})"
 
 
 def _given[T](name: str, value: T | None, kind: Callable[[], T]) -> T:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from city_chain import sim
+from city_chain.cli import lab, main
 
 pytestmark = pytest.mark.e2e
 
@@ -168,6 +171,52 @@ def test_what_cannot_run_is_told_of_and_the_others_go_on(cli: Any) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(b"city-chain: dpos of 4: ")
     assert done.stdout == b""
+
+
+def test_a_run_that_does_not_end_says_how_far_it_came_and_how_to_replay_it(cli: Any) -> None:
+    done = cli("lab", "engines", "--engines", "hotstuff", "--latency-ms", "60000", "--validators", "4", "--slots", "40")
+    said = done.stderr.decode().strip()
+    assert done.returncode == 1
+    assert re.search(
+        r"all decided \d+ of 40 slots in [\d,]+ s of virtual time; replay it: city-chain lab replay ", said
+    )
+    again = cli(*shlex.split(said.partition("replay it: ")[2])[1:])
+    assert again.returncode == 1
+    assert (
+        re.search(r"all decided (\d+)", again.stderr.decode()).group() == re.search(r"all decided (\d+)", said).group()
+    )
+
+
+def test_what_is_printed_as_replay_has_the_same_limits(cli: Any) -> None:
+    words = ["--timeout-ms", "0", "--slots", "2"]
+    compared = cli("lab", "engines", "--engines", "hotstuff", "--validators", "4", *words, "--json")
+    replayed = cli("lab", "replay", "--engine", "hotstuff", "--validators", "4", *words)
+    assert compared.returncode == replayed.returncode
+    if compared.returncode == 0:
+        assert rows(compared.stdout.decode())[0]["digest"].encode() in replayed.stdout
+
+
+def test_rows_beyond_the_former_limit_are_counted(cli: Any) -> None:
+    said = cli.good("lab", "replay", "--engine", "abba", "--validators", "10", "--slots", "20")
+    assert int(next(line.split()[0] for line in said.splitlines() if line.endswith("  decide"))) >= 200
+
+
+def test_rows_that_are_not_kept_are_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lab, "_ROWS_KEPT", 50)
+    assert main(["lab", "replay", "--engine", "dpos", "--slots", "3"]) == 0
+    assert re.search(r"\d more events are not kept; what is shown is the first 50\n", capsys.readouterr().err)
+
+
+def test_a_row_is_shown_when_its_run_ends(cli: Any) -> None:
+    """An interrupt takes only what is under way."""
+    running = cli.start("lab", "engines", "--engines", "dpos", "--validators", "4,100", "--slots", "2000", "--json")
+    first = json.loads(running.stdout.readline())
+    os.kill(running.pid, signal.SIGINT)
+    rest, said = running.communicate(timeout=60)
+    assert (first["validators"], rest) == (4, b"")
+    assert (running.returncode, said) == (130, b"city-chain: interrupted\n")
 
 
 def test_counts_want_somebody_who_may_be_faulty(cli: Any) -> None:

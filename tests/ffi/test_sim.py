@@ -139,8 +139,22 @@ def test_limits_bound_a_run() -> None:
     assert few.events_left_out > 100
     with pytest.raises(ProtocolError, match=r"seed 1, .*more than 20 happenings.*replay it: .*seed=1"):
         Simulation(1, 4, "dpos", limits=Limits(happenings=20)).run()
+    said = r"replay it: city_chain\.sim\.(Simulation\(.*protocol='dpos'.*limits=Limits\(happenings=20, .*\))$"
+    with pytest.raises(ProtocolError, match=said) as caught:
+        Simulation(1, 4, "dpos", network=Network.exact(1_000), limits=Limits(happenings=20)).run()
+    call = str(caught.value).partition("replay it: city_chain.sim.")[2]
+    again = eval(call, {"Simulation": Simulation, "Network": Network, "Limits": Limits})
+    with pytest.raises(ProtocolError) as repeated:
+        again.run()
+    assert str(repeated.value) == str(caught.value)
     with pytest.raises(ProtocolError, match="replay it: this"):
         Simulation(1, 4, "dpos", limits=Limits(queue=3), replay="this").run()
+
+
+@pytest.mark.parametrize(("own", "adversaries"), [([9], []), ([], [9]), ([4], []), ([], [-1])])
+def test_nodes_that_are_not_there_are_refused(own: list[int], adversaries: list[int]) -> None:
+    with pytest.raises(InputError, match=r"names node -?\d; the nodes are 0 to 3"):
+        Simulation(1, 4, "dpos", own=dict.fromkeys(own, lambda node, disk: Voter(node)), adversaries=adversaries)
 
 
 def test_an_adversary_holds_a_real_key() -> None:
