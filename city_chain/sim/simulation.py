@@ -150,7 +150,9 @@ class Simulation:
         self.replay = replay
 
     def run(self, until_us: int = TIME_MAX_US, *, decided: int | None = None) -> Literal["idle", "time", "decided"]:
-        """Runs to the end ("idle"), to a time ("time"), or until all honest nodes decided so many slots ("decided").
+        """Runs to the end ("idle"), to a time ("time"), or when all have decided so many slots ("decided").
+
+        Of all honest nodes, that is, that decide slots: the coordinator of ``sc`` does not.
 
         Args:
             until_us: When to stop at the latest.
@@ -171,10 +173,11 @@ class Simulation:
         return self._run.step()
 
     def progress(self, slots: int = 1, within_us: int = 10_000_000) -> None:
-        """Runs until faults and losses are over; from then on every honest node must get on.
+        """Runs until faults and losses are over; from then on every honest node that decides slots must get on.
 
         Args:
-            slots: How many more slots each must decide.
+            slots: How many more slots each must decide. So many must be left: ``abba-same`` and ``abba-split`` have
+                one in all, other protocols those of the workload.
             within_us: In how much virtual time.
 
         Raises:
@@ -369,7 +372,8 @@ def key(protocol: str, seed: int, node: int) -> bytes:
     """The seed of the signing key of a protocol's node, 32 bytes: for an adversary that holds a real key.
 
     Args:
-        protocol: One of `PROTOCOLS`.
+        protocol: One of `PROTOCOLS`. The nodes of ``hotstuff`` and its variants have the same keys in all runs: what
+            is signed in one can be replayed in another.
         seed: The seed of the run.
         node: Which.
 

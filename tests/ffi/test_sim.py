@@ -14,6 +14,8 @@ import pytest
 from city_chain.errors import InputError, ProtocolError, UnavailableError
 from city_chain.proofs import dpos
 from city_chain.sim import (
+    ENGINES,
+    PROTOCOLS,
     Crash,
     Faults,
     Limits,
@@ -328,6 +330,31 @@ def test_the_gil_is_released_and_signals_interrupt() -> None:
 
 
 # --- the lab ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_gets_on_and_all_that_decide_are_waited_for(protocol: str) -> None:
+    run = Simulation(3, 4, protocol, workload=Workload(slots=8, batch=64))
+    run.progress(1)
+    run = Simulation(3, 4, protocol, workload=Workload(slots=8, batch=64))
+    assert run.run(60_000_000, decided=1) == "decided"
+    decided = [len(run.decided(node)) for node in range(4)]
+    assert decided[:3] > [0] * 3
+    assert (decided[3] == 0) == (protocol == "sc")  # the coordinator
+    assert all(run.is_honest(node) for node in range(4))
+
+
+@pytest.mark.parametrize("name", sorted({*PROTOCOLS, "paxos"} - {*ENGINES}))
+def test_what_is_no_engine_is_not_compared_as_one(name: str) -> None:
+    with pytest.raises(InputError, match=f"there is no engine '{name}', only hotstuff, abba, dpos"):
+        engines(1, [4], [name])
+
+
+def test_keys_are_made_from_the_seed_where_that_is_said() -> None:
+    same = {name for name in PROTOCOLS if name != "sc" and key(name, 1, 0) == key(name, 2, 0)}
+    assert same == {name for name in PROTOCOLS if name.startswith("hotstuff")} > {"hotstuff"}
+    with pytest.raises(InputError, match="a node of sc has the keys of a whole committee"):
+        key("sc", 1, 0)
 
 
 def test_engines_give_rows_and_the_same_ones() -> None:

@@ -566,7 +566,7 @@ mod tests {
         for bytes in [&b""[..], b"abc", &long, &frame(b"CCvo\x01\x00", &[]), &frame(b"CCzz", b"x"), &[0; 64]] {
             assert!(node.take(0, bytes, &mut turn).is_err(), "{bytes:?}");
         }
-        assert!(turn.into_steps().is_empty());
+        assert!(turn.into_parts().0.is_empty());
         assert_eq!(node.machine.snapshot().unwrap(), before);
         assert_eq!(unframe(&frame(b"ab", b"cde")).unwrap(), (&b"ab"[..], &b"cde"[..]));
         assert!(Delegates::new(1, 4, Config { batch: 15, ..Config::default() }).is_err());

@@ -129,11 +129,6 @@ impl Turn {
         }
     }
 
-    /// What was done.
-    pub fn into_steps(self) -> Vec<Step> {
-        self.steps
-    }
-
     pub(super) fn into_parts(self) -> (Vec<Step>, Option<String>) {
         (self.steps, self.failure)
     }
@@ -166,6 +161,11 @@ pub trait MakeNode: Send {
     fn is_honest(&self, _me: u16) -> bool {
         true
     }
+
+    /// Whether a node decides slots. Of one that only drives others no progress is asked.
+    fn decides(&self, _me: u16) -> bool {
+        true
+    }
 }
 
 /// A function makes honest nodes.
@@ -182,5 +182,9 @@ impl MakeNode for Box<dyn MakeNode> {
 
     fn is_honest(&self, me: u16) -> bool {
         self.as_ref().is_honest(me)
+    }
+
+    fn decides(&self, me: u16) -> bool {
+        self.as_ref().decides(me)
     }
 }

@@ -35,7 +35,7 @@ impl Default for Workload {
 pub const NAMES: [&str; 9] =
     ["abba", "abba-same", "abba-split", "dpos", "hotstuff", "hotstuff-3", "hotstuff-aggregate", "hotstuff-list", "sc"];
 
-/// Nodes of a protocol, with keys made from the seed.
+/// Nodes of a protocol. Their keys are made from the seed, but for HotStuff's, which are the same in all runs.
 ///
 /// # Errors
 /// [`Error::Input`] if there is no such protocol, or the workload is not for it.
@@ -78,7 +78,8 @@ fn shards(nodes: u16, slots: u64) -> Result<sc::Workload> {
     Ok(sc::Workload { shards: nodes.saturating_sub(1), coordinators: 1, transactions, ..sc::Workload::default() })
 }
 
-/// The seed of a node's signing key: for an adversary of one's own that holds a real key.
+/// The seed of a node's signing key: for an adversary of one's own that holds a real key. HotStuff's do not depend on the
+/// run's seed: see [`hotstuff::key`].
 ///
 /// # Errors
 /// [`Error::Input`] if there is no such protocol, or its nodes have no key of their own.
@@ -113,6 +114,11 @@ mod tests {
             let (first, again) = (run(), run());
             assert_eq!(first.0.len(), if name.starts_with("abba-") { 1 } else { 3 }, "{name}");
             assert!(first == again, "{name}");
+        }
+        for name in NAMES {
+            let made = protocol(name, 5, 4, &Workload { batch: 64, ..Workload::default() }).unwrap();
+            let mut run = Simulation::new(5, 4, Network::default(), Faults::none(), made).unwrap();
+            run.progress(1, 5_000_000).unwrap();
         }
         assert!(protocol("paxos", 5, 4, &Workload::default()).is_err() && key("paxos", 1, 1).is_err());
         assert!(key("sc", 1, 1).is_err() && key("hotstuff", 1, 1).is_ok() && key("abba", 1, 1) != key("abba", 1, 2));

@@ -159,6 +159,10 @@ impl MakeNode for Shards {
         let machine = Participant::restore(fresh, disk)?;
         Ok(Box::new(Shard { shared, machine, handover: None }))
     }
+
+    fn decides(&self, me: u16) -> bool {
+        me < self.nodes() - self.0.workload.coordinators
+    }
 }
 
 /// A shard.

@@ -70,13 +70,12 @@ impl SimulationRun {
         Ok(Self { run: Mutex::new(run), raised })
     }
 
-    /// Until the time, µs, or until every honest node has decided `decided` slots: "idle", "time" or "decided".
+    /// Until the time, µs, or until every honest node that decides has decided `decided` slots: "idle", "time" or "decided".
     #[pyo3(signature = (until, decided = None))]
     fn run(&self, py: Python<'_>, until: Int<u64>, decided: Option<Int<u64>>) -> PyResult<&'static str> {
         let mut run = self.lock(py)?;
         let goal = decided.map(|count| usize::try_from(count.0).unwrap_or(usize::MAX));
-        let honest = (0..run.nodes()).filter(|node| run.is_honest(*node));
-        let mut watch = goal.map(|goal| Watch::new(honest.map(|node| (node, goal)).collect()));
+        let mut watch = goal.map(|goal| Watch::new(run.deciders().into_iter().map(|node| (node, goal)).collect()));
         Ok(match self.slices(py, &mut run, until.0, watch.as_mut())? {
             Stop::Idle => "idle",
             Stop::Time => "time",
@@ -92,7 +91,7 @@ impl SimulationRun {
         outcome.map_err(|failure| self.error(py, failure))
     }
 
-    /// Runs until faults are over; then every honest node must decide `more` slots within `bound` µs.
+    /// Runs until faults are over; then every honest node that decides must decide `more` slots within `bound` µs.
     fn progress(&self, py: Python<'_>, more: Int<u64>, bound: Int<u64>) -> PyResult<()> {
         let mut run = self.lock(py)?;
         let from = run.now().max(run.quiet_at());

@@ -65,6 +65,10 @@ impl MakeNode for Maker {
     fn is_honest(&self, me: u16) -> bool {
         !self.adversaries.contains(&me) && self.protocol.as_ref().is_none_or(|protocol| protocol.is_honest(me))
     }
+
+    fn decides(&self, me: u16) -> bool {
+        self.protocol.as_ref().is_none_or(|protocol| protocol.decides(me))
+    }
 }
 
 /// A node whose turns are methods of a Python object; each returns the actions of its turn, or None.

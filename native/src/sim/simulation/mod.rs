@@ -203,6 +203,11 @@ impl Simulation {
         self.hosts.get(usize::from(node)).is_some_and(|host| host.honest)
     }
 
+    /// The honest nodes that decide slots.
+    pub fn deciders(&self) -> Vec<u16> {
+        (0..self.nodes()).filter(|node| self.is_honest(*node) && self.make.decides(*node)).collect()
+    }
+
     /// When the last fault that has a time is over, µs; `u64::MAX` if never.
     pub fn quiet_at(&self) -> u64 {
         self.network.quiet_at().max(self.faults.quiet_at())
@@ -298,7 +303,8 @@ impl Simulation {
         self.outcome(true)
     }
 
-    /// Runs until all honest nodes have decided `more` slots more than they have when faults are over, and are up then.
+    /// Runs until all honest nodes that decide have decided `more` slots more than they have when faults are over, and are up
+    /// then.
     /// `bound`: the longest that may take, µs, after the later of now and [`Simulation::quiet_at`].
     ///
     /// # Errors
@@ -316,8 +322,8 @@ impl Simulation {
 
     /// How many slots each honest node that is up, or comes back, has decided when it has decided `more` than now.
     pub fn goals(&self, more: usize) -> Vec<(u16, usize)> {
-        let honest = (0..self.nodes()).filter(|node| self.is_honest(*node) && self.comes_back(*node));
-        honest.map(|node| (node, self.agreement.count(node).saturating_add(more))).collect()
+        let deciders = self.deciders().into_iter().filter(|node| self.comes_back(*node));
+        deciders.map(|node| (node, self.agreement.count(node).saturating_add(more))).collect()
     }
 
     /// Whether a node is up or is going to be.
