@@ -32,6 +32,8 @@ type Of = tuple[int, int]
 """The place of the proposer, and the round."""
 
 _FIXED = (True, False)
+"""As ``FIRST_COINS`` of ``native/src/algorithms/abba``, which the simulator goes by."""
+
 _SHARE_LEN = 50
 _AHEAD_MAX = 8
 _SHOWN_AGAIN = 2

@@ -12,6 +12,10 @@ key (own space)        value
 ``a`` epoch ``e`` dig. evidence that a delegate signed two things that exclude each other
 =====================  ==============================================================================================
 
+A leader that fails costs the time of a round, and of the round before it, whose votes it was to collect. So a round is
+given no more than a few times what rounds took here lately, `PACE_MIN_US` to `TIMEOUT_US`; after rounds that failed,
+more each time (`hs.HotStuff.pace`).
+
 The machine is told that its records are durable before they are, so that all that rests on them can be done in one
 write; what it says is held back until that write has succeeded, and so is what it commits.
 """
@@ -19,6 +23,7 @@ write; what it says is held back until that write has succeeded, and so is what 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 
 from city_chain import records
 from city_chain.algorithms import hs
@@ -28,10 +33,18 @@ from city_chain.node.journalled import Journal
 from city_chain.node.ledger import Ledger
 from city_chain.ports import Storage
 
-__all__ = ["TIMEOUT_US", "Validator", "evidence_in"]
+__all__ = ["PACE_MIN_US", "TIMEOUT_US", "Validator", "evidence_in"]
 
 TIMEOUT_US = 100_000
-"""How long a round may take before its leader is given up, µs."""
+"""How long a round may take before its leader is given up, µs, as long as nothing is known of how long rounds take."""
+
+PACE_MIN_US = 20_000
+"""The least that a round is given once that is known, µs."""
+
+_PACE_TIMES = 8
+_PACE_ROUNDS = 16
+"""A round is given so many times what the last so many rounds took that came to a certificate: their median, since a
+round in which there was nothing to do for a while says nothing."""
 
 _TIMEOUT_MAX_US = 2_000_000
 _DIGEST_LEN = 32
@@ -106,6 +119,8 @@ class Validator:
         self._out: list[tuple[int, bytes]] = []
         self._deadline = _NEVER_US
         self._began = -1
+        self._entered: tuple[int, int] | None = None
+        self._took: deque[int] = deque(maxlen=_PACE_ROUNDS)
         self._behind: tuple[int, int] | None = None
         self._root: tuple[bytes, bytes] | None = None
 
@@ -128,6 +143,7 @@ class Validator:
         self._start(now)
         if self._machine.round != self._began:
             self._began = self._machine.round
+            self._entered = self._began, now
             self._machine.resume(now)
 
     def take(self, sender: int, message: bytes, now: int) -> None:
@@ -148,7 +164,7 @@ class Validator:
             self._machine.tick(now)
         self._catch_up(now)
         for _ in range(_STEPS_MAX):
-            moved = self._drain()
+            moved = self._drain(now)
             moved = self._judge(shelf, now, resting) or moved
             if self._propose(shelf, now, push=push):
                 moved, push = True, False
@@ -173,7 +189,7 @@ class Validator:
             if proof is not None:
                 self._machine.adopt(proof, now)
 
-    def _drain(self) -> bool:
+    def _drain(self, now: int) -> bool:
         """Takes what the machine has to say (see `hs.Effect`); whether it had anything."""
         effects = self._machine.drain()
         for kind, number, data, block, extra in effects:
@@ -196,7 +212,18 @@ class Validator:
                         self._commits.append((data, extra))
                 case "evidence":
                     self._keep(data)
+                case "round":
+                    self._pace(number, now)
         return bool(effects)
+
+    def _pace(self, round_: int, now: int) -> None:
+        """A round begins: how long the one before took, if it came to a certificate, says how long others may take."""
+        if self._entered is not None and self._entered[0] == round_ - 1 == self._machine.high_qc[0]:
+            self._took.append(now - self._entered[1])
+            self._machine.pace(
+                min(max(_PACE_TIMES * sorted(self._took)[len(self._took) // 2], PACE_MIN_US), TIMEOUT_US)
+            )
+        self._entered = round_, now
 
     def _keep(self, evidence: bytes) -> None:
         key = self._evidence_prefix + hashlib.blake2b(evidence, digest_size=_DIGEST_LEN).digest()

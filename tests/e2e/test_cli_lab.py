@@ -43,7 +43,8 @@ def test_engines_side_by_side(cli: Any) -> None:
     hotstuff, abba, dpos = said
     assert dpos["messages"] == 4 * 9
     assert 4 * 6 <= hotstuff["messages"] < 4 * 6 + 2 * 6
-    assert 4 * 4 * 7 * 12 < abba["messages"] < 4 * 4 * 20 * 12  # four agreements for each commit, with shares of coins
+    # Three votes of everybody at least in each of four commits; what all agreements say at once is one message.
+    assert 4 * 3 * 12 < abba["messages"] < 4 * 20 * 12
     again = rows(cli.good(*words, "--json"))
     assert [{**row, "cpu_us_per_commit": 0} for row in said] == [{**row, "cpu_us_per_commit": 0} for row in again]
     same = sim.engines(5, [4], workload=sim.Workload(slots=4))

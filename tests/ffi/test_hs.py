@@ -355,6 +355,7 @@ CASES = [
     Case(lambda now: machine(0).start(now), (0,)),
     Case(lambda now: started().tick(now), (0,)),
     Case(lambda now: started().resume(now), (0,)),
+    Case(lambda timeout_us: started().pace(timeout_us), (1,)),
     Case(lambda payload, now: started().propose(payload, now), (b"", 0)),
     Case(lambda block, ok, now: started().payload_result(block, ok, now), (CHAIN, True, 0)),
     Case(started().leader_of, (0,)),
@@ -429,6 +430,36 @@ def test_before_the_start_and_twice() -> None:
     with pytest.raises(InputError, match="already"):
         one.start(0)
     assert (repr(one), one.me) == ("<HotStuff at place 1>", 1)
+
+
+def test_a_pace_is_for_the_rounds_that_follow_and_failed_ones_still_lengthen_them() -> None:
+    one = hs.HotStuff(CHAIN, EPOCH, VALIDATORS[:1], KEYS[0], GENESIS, timeout_us=100_000, timeout_max_us=200_000)
+
+    def deadlines() -> list[int]:
+        found = []
+        while effects := hs.effects(one):
+            found += [effect.number for effect in effects if effect.kind == "deadline"]
+            for effect in effects:
+                if effect.kind == "persist":
+                    one.durable(effect.number)
+        return found
+
+    one.start(0)
+    assert deadlines() == [100_000]
+    one.pace(20_000)
+    assert deadlines() == []
+    one.resume(7)
+    assert deadlines() == [20_007]
+    one.tick(20_007)
+    assert deadlines()[-1] == 20_007 + 30_000
+    one.tick(50_007)
+    assert deadlines()[-1] == 50_007 + 45_000
+    for wrong in (0, 200_001):
+        with pytest.raises(InputError, match="1 to 200000"):
+            one.pace(wrong)
+    one.pace(200_000)
+    one.resume(60_000)
+    assert deadlines() == [260_000]
 
 
 def test_a_retired_machine_signs_nothing_and_still_answers() -> None:

@@ -388,6 +388,18 @@ impl HotStuff {
         self.light(py, move |machine| machine.resume(now.0))
     }
 
+    /// How long a round may take from now on before it is given up; the round under way keeps what it has. What failed rounds
+    /// add stays: however little is set, rounds get longer until messages arrive in time.
+    ///
+    /// Args:
+    ///     timeout_us: Microseconds, at most the machine's `timeout_max_us`.
+    ///
+    /// Raises:
+    ///     InputError: Zero, or above the most that a round is given.
+    fn pace(&self, py: Python<'_>, timeout_us: Int<u64>) -> PyResult<()> {
+        self.light(py, move |machine| machine.pace(timeout_us.0))
+    }
+
     /// A commit that was learned elsewhere: the machine goes on from that block. For one who is so far behind that nobody
     /// keeps what it needs; what was committed up to that block is for the caller to get, no effects come for it.
     ///

@@ -35,6 +35,14 @@ use crate::primitives::committee::Committee;
 
 const CONTEXT_SCOPE: &str = "city-chain v1 abba scope";
 
+/// What the coins of the first rounds show where a driver does not toss them: 1, then 0. Where all are of one mind nobody has
+/// to sign a share then. That a coin is known beforehand costs no agreement, which rests on no coin, and no more than these
+/// rounds of time: from the round after them on every coin is tossed, and whatever the parties hold when a round of a tossed
+/// coin begins, they decide in it with a chance of a half at least. A fixed coin of 1 in the first round is what Cachin,
+/// Kursawe, Petzold, Shoup, "Secure and efficient asynchronous broadcast protocols" (CRYPTO 2001) bias their agreement with.
+/// A schedule in which fixed coins come again and again would be another thing: it gives an adversary rounds for ever.
+pub const FIRST_COINS: [bool; 2] = [true, false];
+
 /// Which agreement it is. No two agreements of a committee may have the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instance {

@@ -1,5 +1,7 @@
 //! Looks at the blocks that a machine knows, for drivers that decide by the chain what may follow.
 
+use std::sync::Arc;
+
 use super::HotStuff;
 use super::message::Proposal;
 use crate::crypto::hash::Digest;
@@ -12,8 +14,8 @@ impl HotStuff {
     }
 
     /// The blocks that are not committed, as far as is known, lower rounds first.
-    pub fn waiting(&self) -> Vec<Proposal> {
+    pub fn waiting(&self) -> Vec<Arc<Proposal>> {
         let committed = self.committed().0;
-        self.tree.all().into_iter().filter(|proposal| proposal.round() > committed).collect()
+        self.tree.by_round().into_iter().filter(|proposal| proposal.round() > committed).collect()
     }
 }

@@ -271,6 +271,23 @@ impl HotStuff {
         })
     }
 
+    /// How long a round may take from now on, µs, before it is given up; the round under way keeps what it has. Drivers that
+    /// know how long rounds take here wait no longer for a leader that fails. What failed rounds add stays: however little
+    /// is set, rounds get longer until messages arrive in time.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is zero or above the most that a round is given.
+    pub fn pace(&mut self, timeout_us: u64) -> Result<()> {
+        if timeout_us == 0 || timeout_us > self.config.timeout_max_us {
+            return Err(Error::input(format!(
+                "hotstuff: a pace of {timeout_us} µs, 1 to {} are allowed",
+                self.config.timeout_max_us
+            )));
+        }
+        self.config.timeout_us = timeout_us;
+        Ok(())
+    }
+
     /// A commit that was learned elsewhere, by one who is so far behind that nobody keeps what it needs: the machine goes on
     /// from that block. What was committed up to it, itself included, is for the driver to get; no events come for it.
     ///

@@ -196,7 +196,7 @@ impl Tree {
     }
 
     /// The blocks that wait, lower rounds first.
-    fn by_round(&self) -> Vec<Arc<Proposal>> {
+    pub fn by_round(&self) -> Vec<Arc<Proposal>> {
         let mut all: Vec<Arc<Proposal>> = self.nodes.values().map(|node| Arc::clone(&node.proposal)).collect();
         all.sort_by_key(|proposal| proposal.round());
         all

@@ -1,12 +1,12 @@
 //! Parties that make one common subset after another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::coins::{Coins, Query, Share};
 use super::faulty::{Fault, Faulty};
 use super::{City, Scheme};
-use crate::algorithms::abba::{PAYLOAD_MAX, Subset, SubsetEvent};
+use crate::algorithms::abba::{FIRST_COINS, PAYLOAD_MAX, Subset, SubsetEvent};
 use crate::crypto::hash::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::primitives::machine::{Action, Machine};
@@ -91,6 +91,7 @@ impl MakeNode for Subsets {
             early: Vec::new(),
             tickets: BTreeMap::new(),
             issued: 0,
+            unasked: BTreeSet::new(),
         };
         loop {
             let scope = party.city.instance(party.current).scope(&party.city.committee);
@@ -144,6 +145,8 @@ struct Party {
     /// The slot and the machine's ticket of each ticket.
     tickets: BTreeMap<u64, (u64, u64)>,
     issued: u64,
+    /// Slots whose machines have been told something and not asked what follows.
+    unasked: BTreeSet<u64>,
 }
 
 impl Party {
@@ -168,7 +171,14 @@ impl Party {
     }
 
     /// Carries out what the machine of a slot wants; `only`: what it broadcasts is for one party.
+    ///
+    /// One write at a time: what comes in while the disk is busy is answered together, as a host of nodes does it.
     fn speak(&mut self, at: u64, only: Option<u16>, turn: &mut Turn) -> Result<()> {
+        self.unasked.insert(at);
+        if !self.tickets.is_empty() {
+            return Ok(());
+        }
+        self.unasked.remove(&at);
         loop {
             let effects = self.slots.get_mut(&at).map(|slot| slot.machine.drain()).unwrap_or_default();
             if effects.is_empty() {
@@ -213,6 +223,9 @@ impl Party {
                     slot.rounds = round + 1;
                     turn.note("round", u64::from(round), Vec::new());
                 }
+                if let Some(bit) = FIRST_COINS.get(round as usize) {
+                    return slot.machine.coin_result(proposer, round, *bit);
+                }
                 let share = slot.coins.ask(&self.city, self.me, at, proposer, round)?;
                 turn.broadcast(&wire::encode(&share)?);
                 self.toss(at, proposer, round)
@@ -249,7 +262,8 @@ impl Party {
             Some(b"CCgs") => return self.take_share(from, message, turn),
             Some(b"CCsq") => {
                 let Query { slot: at } = wire::decode(message)?;
-                if let Some(slot) = self.slots.get_mut(&at).filter(|slot| slot.done()) {
+                let free = self.tickets.is_empty(); // otherwise all would hear it; it is asked again
+                if let Some(slot) = self.slots.get_mut(&at).filter(|slot| free && slot.done()) {
                     slot.machine.resend()?;
                     self.speak(at, Some(from), turn)?;
                 }
@@ -327,7 +341,13 @@ impl Node for Party {
         let last: BTreeMap<u64, u64> = written.into_values().collect();
         for (at, ticket) in last {
             let durable = self.slots.get_mut(&at).map_or(Ok(()), |slot| slot.machine.durable(ticket));
-            if let Err(error) = durable.and_then(|()| self.speak(at, None, turn)) {
+            self.unasked.insert(at);
+            if let Err(error) = durable {
+                turn.fail(error.to_string());
+            }
+        }
+        for at in self.unasked.clone() {
+            if let Err(error) = self.speak(at, None, turn) {
                 turn.fail(error.to_string());
             }
         }

@@ -74,6 +74,8 @@ pub struct Subset {
     me: u16,
     state: State,
     journal: Journal<Input, SubsetEvent>,
+    /// Statements that go out with the next drain: one message and one signature for all.
+    unsaid: Vec<(u16, Statement)>,
     /// (requester, proposer) of what was delivered since the last [`Self::resend`].
     delivered: BTreeSet<(u16, u16)>,
 }
@@ -87,7 +89,7 @@ impl Subset {
         let me = place(&committee, &key)?;
         let scope = instance.scope(&committee);
         let (state, journal) = (State::new(me, &committee), Journal::new(scope, me));
-        Ok(Self { instance, scope, committee, key, me, state, journal, delivered: BTreeSet::new() })
+        Ok(Self { instance, scope, committee, key, me, state, journal, unsaid: Vec::new(), delivered: BTreeSet::new() })
     }
 
     /// The machine as it was when the last of `records` (in order; the first may be a [`Self::snapshot`]) was written. The
@@ -106,8 +108,7 @@ impl Subset {
             let asked = proposal.binary.asked();
             effects.extend(asked.map(|round| Effect::Of { proposer, outcome: Outcome::NeedCoin(round) }));
         }
-        let events = machine.actions(effects)?;
-        machine.journal.release(events)?;
+        machine.follow(effects)?;
         let done = [(machine.state.complete, Effect::Output), (machine.state.confirmed.is_some(), Effect::Confirmed)];
         let done = done.into_iter().filter(|(is, _)| *is).map(|(_, effect)| effect);
         let events: Result<Vec<_>> = done.filter_map(|effect| machine.event(effect).transpose()).collect();
@@ -205,6 +206,7 @@ impl Subset {
             }
         }
         self.delivered.clear();
+        self.unsaid.clear();
         self.journal.release(actions)
     }
 
@@ -243,30 +245,37 @@ impl Subset {
         self.room()?;
         let effects = self.state.apply(&self.committee, input.clone());
         self.journal.note(input);
-        let actions = self.actions(effects)?;
-        self.journal.release(actions)?;
+        self.follow(effects)?;
         Ok(true)
     }
 
     /// Whether what can follow from one input fits: a few messages, and events of every agreement.
     fn room(&self) -> Result<()> {
-        self.journal.room(2 * self.committee.count() + 16)
+        self.journal.room(2 * self.committee.count() + 16 + self.unsaid.len() / STATEMENTS_MAX)
     }
 
-    /// The statements of all agreements go out in one message.
-    fn actions(&self, effects: Vec<Effect>) -> Result<Vec<Action<SubsetEvent>>> {
+    /// Lets out what follows from inputs. Statements wait for [`Machine::drain`].
+    fn follow(&mut self, effects: Vec<Effect>) -> Result<()> {
         let mut actions = Vec::new();
-        let mut statements = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Of { proposer, outcome: Outcome::Say(statement) } => statements.push((proposer, statement)),
+                Effect::Of { proposer, outcome: Outcome::Say(statement) } => self.unsaid.push((proposer, statement)),
                 other => actions.extend(self.action(other)?),
             }
         }
-        for chunk in statements.chunks(STATEMENTS_MAX) {
-            actions.push(self.broadcast(Message::statements(&self.key, &self.scope, chunk.to_vec())?)?);
-        }
-        Ok(actions)
+        self.journal.release(actions)
+    }
+
+    /// The statements of all agreements, and of all inputs since the last drain, go out in one message.
+    fn say(&mut self) -> Result<()> {
+        let said: Result<Vec<_>> = self
+            .unsaid
+            .chunks(STATEMENTS_MAX)
+            .map(|chunk| self.broadcast(Message::statements(&self.key, &self.scope, chunk.to_vec())?))
+            .collect();
+        self.journal.release(said?)?;
+        self.unsaid.clear();
+        Ok(())
     }
 
     fn action(&self, effect: Effect) -> Result<Option<Action<SubsetEvent>>> {
@@ -353,8 +362,7 @@ impl Subset {
                 self.journal.note(input);
             }
         }
-        let actions = self.actions(effects)?;
-        self.journal.release(actions)
+        self.follow(effects)
     }
 
     fn deliver(&mut self, requester: u16, proposers: &[u16]) -> Result<()> {
@@ -435,6 +443,8 @@ impl Machine for Subset {
     }
 
     fn drain(&mut self) -> Vec<outbox::Effect<Action<SubsetEvent>>> {
+        // There is room for each (`room`), and none is too long: nothing can be wrong here. If it were, they wait.
+        let _ = self.say();
         self.journal.drain()
     }
 
