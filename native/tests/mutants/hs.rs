@@ -2,7 +2,7 @@
 //! keys of the others. Place r % 4 leads round r, so votes of round 3 come to place 0.
 
 use city_chain_native::algorithms::hs::message::{
-    Block, Header, Message, Proposal, Qc, Tc, Timeout, TimeoutVote, Vote, payload_digest,
+    Block, Header, Message, PAYLOAD_MAX, Proposal, Qc, SyncRequest, Tc, Timeout, TimeoutVote, Vote, payload_digest,
 };
 use city_chain_native::algorithms::hs::{Config, Event, HotStuff, Keys};
 use city_chain_native::crypto::bls::{SecretKey, ShownKey, Signature};
@@ -43,6 +43,10 @@ pub const MUTANTS: &[Mutant] = &[
     ("hs.share-bound", share_bound),
     ("hs.signers", signers),
     ("hs.form", form),
+    ("hs.kept", kept),
+    ("hs.late", late),
+    ("hs.served", served),
+    ("hs.journal-blocks", journal_blocks),
 ];
 
 type Outcome = Result<(), String>;
@@ -250,6 +254,65 @@ impl Validator {
         };
         self.said.iter().filter_map(timeout).collect()
     }
+}
+
+/// A validator with a certified block of round 1, after failed rounds whose blocks are more than it has places for; the block
+/// of round 1, and the first of those.
+fn starved() -> Result<(Validator, Proposal, Proposal), String> {
+    let mut validator = Validator::new();
+    let one = proposal(1, genesis(), None);
+    let certificate = qc(&one);
+    let two = proposal(2, certificate.clone(), None);
+    validator.follow(&[&one, &two])?;
+    let failed = |round| {
+        let by = (round % u64::from(PLACES)) as u16;
+        proposed(by, round, certificate.clone(), Some(tc(round - 1, certificate.clone(), &QUORUM)), &[0; PAYLOAD_MAX])
+    };
+    for round in 3..150 {
+        validator.follow(&[&failed(round)])?;
+    }
+    Ok((validator, one, failed(3)))
+}
+
+/// What leads to the highest certificate stays where blocks must go.
+fn kept() -> Outcome {
+    let (validator, one, _) = starved()?;
+    ensure(!validator.machine.is_behind() && validator.machine.block(&one.id()).is_some(), "a certified block is gone")
+}
+
+/// The certificate of a block that was dropped long ago does not make the validator wait for that block.
+fn late() -> Outcome {
+    let (mut validator, one, failed) = starved()?;
+    let round = validator.machine.round();
+    let hidden = tc(round, qc(&failed), &QUORUM);
+    validator.hear(1, &timeout(1, round + 1, qc(&failed), Some(hidden)))?;
+    ensure(validator.machine.high_qc() == &qc(&one), "it waits for a block that nobody may have")
+}
+
+/// Who claims to be further than it is gets no second answer at one time.
+fn served() -> Outcome {
+    let mut validator = Validator::new();
+    let one = proposal(1, genesis(), None);
+    let two = proposal(2, qc(&one), None);
+    validator.follow(&[&one, &two])?;
+    validator.said.clear();
+    for round in 0..9 {
+        let committed = (0, GENESIS);
+        validator.hear(2, &SyncRequest { chain: CHAIN, epoch: EPOCH, committed, tip: (round, [9; 32]) })?;
+    }
+    ensure(validator.said.len() == 1, "an answer for every claim")
+}
+
+/// A journal with a block whose payload is another than its header says is not taken.
+fn journal_blocks() -> Outcome {
+    let mut validator = Validator::new();
+    validator.follow(&[&proposal(1, genesis(), None)])?;
+    let record = validator.disk.last_mut().ok_or("no record")?;
+    let at = record.windows(7).position(|bytes| bytes == b"payload").ok_or("no block in the record")?;
+    record[at] ^= 1;
+    let config = Config::default();
+    let restored = HotStuff::restore(CHAIN, EPOCH, committee(), key(0), GENESIS, config, &validator.disk, false);
+    ensure(restored.is_err(), "a block with another payload")
 }
 
 /// Blocks of rounds 1 and 3, certified, commit nothing: round 2 may have certified another.

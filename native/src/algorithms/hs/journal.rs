@@ -10,13 +10,14 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use super::certificate::{Qc, Tc};
 use super::message::{Proposal, SharedVote, Timeout, Vote};
-use super::proof::HEADERS_MAX;
+use super::tree::WAITING_MAX;
 use crate::crypto::hash::{Digest, hex};
 use crate::error::{Error, Result};
+use crate::primitives::mutant::mutant;
 use crate::primitives::wire::{self, List, Record};
 
 /// The most blocks of a record: those that wait, and the history.
-const BLOCKS_MAX: usize = HEADERS_MAX + u16::MAX as usize;
+const BLOCKS_MAX: usize = WAITING_MAX + u16::MAX as usize;
 
 /// What must not be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -133,6 +134,10 @@ pub(super) fn replay(fresh: &State, records: &[Vec<u8>]) -> Result<Replayed> {
             replayed.blocks.clear();
         }
         for proposal in entry.blocks.into_vec() {
+            if !mutant!("hs.journal-blocks") {
+                let wrong = |error| Error::input(format!("hotstuff: a block of journal record {at}: {error}"));
+                proposal.check().map_err(wrong)?;
+            }
             replayed.blocks.insert((proposal.round(), proposal.id()), proposal);
         }
         replayed.state = Some(entry.state);

@@ -9,6 +9,7 @@ use super::journal::{Entry, State, replay};
 use super::keys::Keys;
 use super::message::{Message, PAYLOAD_MAX, Proposal, Timeout, Vote};
 use super::proof::CommitProof;
+use super::sync::Served;
 use super::tree::Tree;
 use super::{Config, Event};
 use crate::crypto::bls;
@@ -73,8 +74,8 @@ pub struct HotStuff {
     pub(super) outbox: Outbox<Action<Event>>,
     /// Kinds of evidence given against each, so that each comes once.
     pub(super) accused: Vec<u8>,
-    /// When each was last answered, and about which round.
-    pub(super) served: Vec<Option<(u64, u64)>>,
+    /// How each was answered last.
+    pub(super) served: Vec<Option<Served>>,
     pub(super) next_peer: u16,
     own: VecDeque<(u64, Own)>,
     issued: u64,
@@ -177,7 +178,9 @@ impl HotStuff {
         let replayed = replay(&fresh.state, records)?;
         let mut state = replayed.state.unwrap_or_else(|| fresh.state.clone());
         state.observer |= amnesia;
-        let tree = Tree::restore(state.committed, fresh.config.history, replayed.blocks);
+        let voted = state.vote.map_or(state.committed.1, |vote| vote.block);
+        let kept = [state.high_qc.block, voted];
+        let tree = Tree::restore(state.committed, fresh.config.history, replayed.blocks, &kept);
         let mut machine = Self::with(fresh.committee, fresh.keys, fresh.config, state, tree);
         machine.restored = amnesia || !records.is_empty();
         Ok(machine)

@@ -16,6 +16,9 @@ use crate::primitives::wire::{self, List};
 /// Evidence of two timeouts.
 const GAVE_UP_TWICE: u8 = 4;
 
+/// Certified blocks that may wait for their commit before rounds get longer.
+const PILE_MAX: usize = 16;
+
 /// Steps of the backoff; after so many of any size the most is reached, or stays what it is.
 const STEPS_MAX: u64 = 128;
 
@@ -44,9 +47,12 @@ impl HotStuff {
         self.deadline = self.now.saturating_add(self.duration());
     }
 
-    /// How long the round may take: longer for each one that failed since the last that did not.
+    /// How long the round may take: longer for each one that failed since the last that did not, and where certified blocks
+    /// pile up because every other round fails.
     fn duration(&self) -> u64 {
         let failed = self.round.saturating_sub(self.state.high_qc.round).saturating_sub(1);
+        let piled = self.tree.depth(&self.state.high_qc.block).saturating_sub(PILE_MAX);
+        let failed = failed.max(piled as u64);
         let mut time = self.config.timeout_us;
         for _ in 0..failed.min(STEPS_MAX) {
             time = (time * u64::from(self.config.backoff_percent) / 100).min(self.config.timeout_max_us);
@@ -152,6 +158,9 @@ impl HotStuff {
         }
         self.verify_qc(&timeout.high_qc)?;
         self.verify_tc(timeout.tc.as_ref())?;
+        if self.ask_late(&timeout.high_qc, timeout.tc.as_ref(), sender) {
+            return Ok(());
+        }
         if let Some(tc) = &timeout.tc {
             self.on_tc(tc, sender);
         }

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::primitives::committee::Committee;
 use crate::primitives::wire::{List, Record};
 
-/// The most headers of a proof, and the most blocks that wait for their commit.
-pub const HEADERS_MAX: usize = 1024;
+/// The most headers of a proof, and so the most blocks between the last commit and the next one.
+pub const HEADERS_MAX: usize = 2048;
 
 const CONTEXT_EPOCH: &str = "city-chain v1 hotstuff epoch";
 

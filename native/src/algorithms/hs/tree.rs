@@ -3,13 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::message::Proposal;
+use super::message::{Proposal, Qc};
 use super::proof::HEADERS_MAX;
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
+use crate::primitives::mutant::mutant;
 
-/// The most payload bytes of blocks that wait.
-const WAITING_BYTES: usize = 64 << 20;
+/// The most blocks that wait: a path to a commit, as long as a proof may be, and blocks that nobody is known to have certified.
+pub(super) const WAITING_MAX: usize = HEADERS_MAX + 512;
+
+/// The most bytes of blocks that wait.
+const WAITING_BYTES: usize = 128 << 20;
+
+/// The most bytes of a block and those before it that wait.
+const PATH_BYTES: usize = 64 << 20;
+
+/// Bytes of a block with its certificates, or a little more.
+fn size(proposal: &Proposal) -> usize {
+    let signed = |qc: &Qc| qc.signers.len() * 8 * 64;
+    let tc = proposal.tc.as_ref().map_or(0, |tc| tc.votes.len() * 74 + signed(&tc.high_qc));
+    proposal.block.payload.len() + signed(&proposal.qc) + tc + 512
+}
 
 /// The most payload bytes of the history.
 const HISTORY_BYTES: usize = 16 << 20;
@@ -50,14 +64,21 @@ impl Tree {
         Self { root, nodes, bytes: 0, history, history_bytes: 0, history_max: usize::from(history_max) }
     }
 
-    /// From journalled blocks: what leads to the root is history, what hangs on it waits, and the rest is dropped.
-    pub fn restore(root: (u64, Digest), history_max: u16, blocks: BTreeMap<(u64, Digest), Proposal>) -> Self {
+    /// From journalled blocks, each of a later round than its parent: what leads to the root is history, what hangs on it
+    /// waits, and the rest is dropped. Where there are too many, those that lead to `kept` stay.
+    pub fn restore(
+        root: (u64, Digest),
+        history_max: u16,
+        blocks: BTreeMap<(u64, Digest), Proposal>,
+        kept: &[Digest],
+    ) -> Self {
         let mut tree = Self::new(root, history_max);
         let mut at = root;
         let mut back = Vec::new();
         while let Some(proposal) = blocks.get(&at) {
             back.push(Arc::new(proposal.clone()));
-            at = (proposal.qc.round, proposal.qc.block);
+            let header = &proposal.block.header;
+            at = (header.qc_round, header.parent);
         }
         back.into_iter().rev().for_each(|proposal| tree.remember(proposal));
         for proposal in blocks.into_values().filter(|proposal| proposal.round() > root.0) {
@@ -67,6 +88,7 @@ impl Tree {
                 tree.journalled(&id);
             }
         }
+        tree.drop_oldest(0, 0, kept);
         tree
     }
 
@@ -104,49 +126,85 @@ impl Tree {
         }
     }
 
-    /// Whether one more block fits.
+    /// Whether a block fits on those before it: they all must go into one proof of their commit.
     pub fn room(&self, proposal: &Proposal) -> Result<()> {
-        if self.nodes.len() >= HEADERS_MAX {
-            return Err(Error::unavailable("hotstuff: places for blocks that wait", 1, 0));
+        let (mut count, mut bytes) = (0, 0);
+        for before in self.back(proposal.block.header.parent) {
+            count += 1;
+            bytes += size(before);
         }
-        let free = WAITING_BYTES.saturating_sub(self.bytes);
-        if proposal.block.payload.len() > free {
-            let needed = proposal.block.payload.len() as u64;
-            return Err(Error::unavailable("hotstuff: bytes for blocks that wait", needed, free as u64));
+        if count >= HEADERS_MAX {
+            return Err(Error::unavailable("hotstuff: places for blocks before one that waits", 1, 0));
+        }
+        let (needed, free) = (size(proposal), PATH_BYTES.saturating_sub(bytes));
+        if needed > free {
+            return Err(Error::unavailable(
+                "hotstuff: bytes for blocks before one that waits",
+                needed as u64,
+                free as u64,
+            ));
         }
         Ok(())
     }
 
-    /// Makes places where all are taken: forks beside the path to `tip` go, except for blocks of later rounds.
-    pub fn make_room(&mut self, tip: &Digest) {
-        let Some(round) = self.round_of(tip).filter(|_| self.nodes.len() >= HEADERS_MAX / 2) else { return };
-        let path: BTreeSet<Digest> = self.path(tip).iter().map(|proposal| proposal.id()).collect();
-        let mut kept: BTreeSet<Digest> = path.clone();
-        for proposal in self.by_round() {
-            let header = &proposal.block.header;
-            if header.round > round && kept.contains(&header.parent) {
-                kept.insert(header.id());
-            }
+    /// Makes a place for a block: the oldest of those that lead neither to its parent nor to one of `kept` go. They were
+    /// passed over, or nobody is known to have certified them.
+    pub fn make_room(&mut self, proposal: &Proposal, kept: &[Digest]) -> Result<()> {
+        let kept = [kept, &[proposal.block.header.parent]].concat();
+        self.drop_oldest(1, size(proposal), &kept);
+        if self.nodes.len() >= WAITING_MAX {
+            return Err(Error::unavailable("hotstuff: places for blocks that wait", 1, 0));
         }
-        self.retain(&kept);
+        let (needed, free) = (size(proposal), WAITING_BYTES.saturating_sub(self.bytes));
+        if needed > free {
+            return Err(Error::unavailable("hotstuff: bytes for blocks that wait", needed as u64, free as u64));
+        }
+        Ok(())
     }
 
-    /// Adds a block whose parent is known, and for which there is [`Tree::room`].
+    /// Drops blocks of the lowest rounds, with all that hangs on them, until so many more blocks and bytes fit.
+    fn drop_oldest(&mut self, count: usize, bytes: usize, kept: &[Digest]) {
+        let fits = |tree: &Self| tree.nodes.len() + count <= WAITING_MAX && tree.bytes + bytes <= WAITING_BYTES;
+        if fits(self) {
+            return;
+        }
+        let mut paths: BTreeSet<Digest> = kept.iter().copied().collect();
+        paths.extend(kept.iter().flat_map(|id| self.back(*id)).map(|proposal| proposal.block.header.parent));
+        let mut all: Vec<(u64, Digest)> = self.nodes.iter().map(|(id, node)| (node.proposal.round(), *id)).collect();
+        all.sort_unstable();
+        let mut dropped = BTreeSet::new();
+        for (_, id) in all {
+            let Some(proposal) = self.get(&id) else { continue };
+            let may_go = !paths.contains(&id) || mutant!("hs.kept");
+            if dropped.contains(&proposal.block.header.parent) || (may_go && !fits(self)) {
+                self.bytes -= size(proposal);
+                self.nodes.remove(&id);
+                dropped.insert(id);
+            }
+        }
+    }
+
+    /// Adds a block whose parent is known, and for which there is [`Tree::room`] and a place.
     pub fn insert(&mut self, proposal: Arc<Proposal>, verdict: Verdict) {
-        self.bytes += proposal.block.payload.len();
+        self.bytes += size(&proposal);
         self.nodes.insert(proposal.id(), Node { proposal, verdict, journalled: false });
     }
 
     /// The blocks from the child of the root to `id`, oldest first; none if it is the root or not known.
     pub fn path(&self, id: &Digest) -> Vec<Arc<Proposal>> {
-        let mut path = Vec::new();
-        let mut at = *id;
-        while let Some(proposal) = self.get(&at) {
-            path.push(Arc::clone(proposal));
-            at = proposal.block.header.parent;
-        }
+        let mut path: Vec<Arc<Proposal>> = self.back(*id).cloned().collect();
         path.reverse();
         path
+    }
+
+    /// The block and those before it that wait, newest first.
+    fn back(&self, id: Digest) -> impl Iterator<Item = &Arc<Proposal>> {
+        std::iter::successors(self.get(&id), |proposal| self.get(&proposal.block.header.parent))
+    }
+
+    /// How many blocks a commit of this one commits.
+    pub fn depth(&self, id: &Digest) -> usize {
+        self.back(*id).count()
     }
 
     /// The blocks to `id` are committed: it is the root, and what does not hang on it is dropped.
@@ -183,7 +241,7 @@ impl Tree {
 
     fn retain(&mut self, kept: &BTreeSet<Digest>) {
         self.nodes.retain(|id, _| kept.contains(id));
-        self.bytes = self.nodes.values().map(|node| node.proposal.block.payload.len()).sum();
+        self.bytes = self.nodes.values().map(|node| size(&node.proposal)).sum();
     }
 
     fn remember(&mut self, proposal: Arc<Proposal>) {

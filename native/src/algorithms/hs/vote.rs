@@ -27,6 +27,9 @@ const VOTED_TWICE: u8 = 2;
 /// Evidence of a wrong share.
 const WRONG_SHARE: u8 = 8;
 
+/// The most headers of proofs that come of one certificate, if it commits more than one block.
+const PROOFS_HEADERS: usize = 1 << 16;
+
 impl HotStuff {
     /// Asks the driver for a payload, if this validator leads and has not proposed in this round.
     pub(super) fn ask_payload(&mut self) {
@@ -68,9 +71,9 @@ impl HotStuff {
         let proposal = Arc::new(Proposal::new(&self.keys.signing, block, qc, tc));
         self.tree.room(&proposal)?;
         let message = wire::encode(&*proposal)?;
+        self.add(Arc::clone(&proposal), Verdict::Good)?;
         self.asked = None;
         self.seen = Some(Arc::clone(&proposal));
-        self.tree.insert(Arc::clone(&proposal), Verdict::Good);
         self.cast(&proposal, Some(message))
     }
 
@@ -113,6 +116,9 @@ impl HotStuff {
         self.verify_proposer(&proposal)?;
         self.verify_qc(&proposal.qc)?;
         self.verify_tc(proposal.tc.as_ref())?;
+        if self.ask_late(&proposal.qc, proposal.tc.as_ref(), sender) {
+            return Ok(());
+        }
         if let Some(tc) = &proposal.tc {
             self.on_tc(tc, sender);
         }
@@ -171,7 +177,7 @@ impl HotStuff {
         self.check_parent(&proposal)?;
         self.verify_proposer(&proposal)?;
         self.verify_qc(&proposal.qc)?;
-        self.tree.insert(Arc::new(proposal), Verdict::Good);
+        self.add(Arc::new(proposal), Verdict::Good)?;
         let high_qc = self.state.high_qc.clone();
         self.on_qc(&high_qc, self.state.me);
         self.retry();
@@ -194,11 +200,12 @@ impl HotStuff {
         }
         self.waits = false;
         let id = header.id();
-        if !self.tree.knows(&id) {
-            if self.check_parent(&proposal).is_err() {
-                return;
-            }
-            self.tree.insert(Arc::clone(&proposal), Verdict::Open);
+        let fits = |machine: &mut Self| {
+            machine.check_parent(&proposal)?;
+            machine.add(Arc::clone(&proposal), Verdict::Open)
+        };
+        if !self.tree.knows(&id) && fits(self).is_err() {
+            return;
         }
         if self.may_vote(&proposal) {
             let payload = proposal.block.payload.to_vec();
@@ -294,7 +301,7 @@ impl HotStuff {
         }
         let votes = votes.iter().map(|heard| (heard.vote.voter, heard.vote.signature)).collect();
         let qc = Qc::new(&self.committee, round, block, votes)?;
-        self.on_qc(&qc, sender);
+        self.on_own_qc(&qc, sender);
         Ok(())
     }
 
@@ -306,7 +313,7 @@ impl HotStuff {
         let made = Qc::aggregate(&self.committee, round, block, &shares);
         let check = |qc: &Qc| if mutant!("hs.share") { Ok(()) } else { qc.verify(self.domain()) };
         if let Ok(qc) = made.and_then(|qc| check(&qc).map(|()| qc)) {
-            self.on_qc(&qc, sender);
+            self.on_own_qc(&qc, sender);
             return Ok(());
         }
         let keys = self.committee.aggregates().unwrap_or_default();
@@ -321,6 +328,13 @@ impl HotStuff {
         if wrong.is_empty() { Ok(()) } else { self.certify(last, sender) }
     }
 
+    /// A certificate that was made here, of votes the last of which `from` sent.
+    fn on_own_qc(&mut self, qc: &Qc, from: u16) {
+        if !self.ask_late(qc, None, from) {
+            self.on_qc(qc, from);
+        }
+    }
+
     /// A certificate that is verified; `from` may have the block.
     pub(super) fn on_qc(&mut self, qc: &Qc, from: u16) {
         let known = self.tree.knows(&qc.block);
@@ -332,7 +346,6 @@ impl HotStuff {
         }
         if known && qc.round > self.tip.0 {
             self.tip = (qc.round, qc.block);
-            self.tree.make_room(&qc.block);
         }
         self.try_commit(qc);
         if let Some(next) = qc.round.checked_add(1).filter(|next| *next > self.round) {
@@ -365,6 +378,7 @@ impl HotStuff {
             path = path.split_off(path.len() - 1);
         }
         let mut headers: Vec<Header> = path.iter().map(|proposal| proposal.block.header).collect();
+        path.truncate(at_once(headers.len()));
         headers.extend(tail.iter().rev().skip(1));
         for (at, proposal) in path.iter().enumerate() {
             let Ok(headers) = List::new("commit proof: headers", headers[at..].to_vec()) else { return };
@@ -372,9 +386,20 @@ impl HotStuff {
             let (block, payload) = (proposal.id(), proposal.block.payload.to_vec());
             self.outbox.push(Action::Event(Event::Commit { block, payload, proof }));
         }
-        self.state.committed = (child.round(), child.id());
+        let Some(last) = path.last() else { return };
+        self.state.committed = (last.round(), last.id());
         if !mutant!("hs.commit-once") {
-            self.tree.commit(&child.id());
+            self.tree.commit(&last.id());
         }
     }
+}
+
+/// How many blocks of a path to a commit are committed at once: their proofs grow with the path. The next commits go on.
+fn at_once(path: usize) -> usize {
+    let mut headers = 0;
+    let fits = |count: &usize| {
+        headers += path - count;
+        headers <= PROOFS_HEADERS
+    };
+    (0..path).take_while(fits).count().max(1)
 }

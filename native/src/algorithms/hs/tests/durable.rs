@@ -4,7 +4,7 @@ use super::super::journal::{Entry, State};
 use super::rules::*;
 use super::*;
 
-fn restore(place: u16, records: &[Vec<u8>], amnesia: bool) -> Result<HotStuff> {
+pub(super) fn restore(place: u16, records: &[Vec<u8>], amnesia: bool) -> Result<HotStuff> {
     let config = Config::default();
     HotStuff::restore(CHAIN, EPOCH, committee(&[1; 4]), key(place), GENESIS, config, records, amnesia)
 }

@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod agreement;
+mod bounds;
 mod durable;
 mod hostile;
 mod rules;
