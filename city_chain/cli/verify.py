@@ -15,7 +15,7 @@ from city_chain.cli.console import Console, text
 from city_chain.cli.place import ANCHOR, ANCHOR_BYTES_MAX, SUFFIX, Place, bounded
 from city_chain.cli.reasons import why
 from city_chain.errors import CityChainError, InputError, StorageError, VerificationError
-from city_chain.records import Receipt, Trust
+from city_chain.records import Message, Receipt, Trust
 
 __all__ = ["Verdict", "run"]
 
@@ -83,7 +83,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def check(file: Path, trust: Trust) -> Verdict:
     """Reads one receipt and verifies every signature, proof and path in it."""
     try:
-        receipt = Receipt.from_bytes(bounded(file, _RECEIPT_BYTES_MAX))
+        data = bounded(file, _RECEIPT_BYTES_MAX)
+        if _is_crossing(data):
+            raise InputError(
+                "is the receipt of a crossing; a world's trust checks it: CrossReceipt.verify(World.trust)"
+            )
+        receipt = Receipt.from_bytes(data)
         if receipt.manifest.network != trust.network:
             raise VerificationError(
                 f"receipt: of network {receipt.manifest.network.hex()[:16]}…, "
@@ -95,6 +100,13 @@ def check(file: Path, trust: Trust) -> Verdict:
     except CityChainError as error:
         return Verdict(file, None, why(error))
     return Verdict(file, receipt, None)
+
+
+def _is_crossing(data: bytes) -> bool:
+    try:
+        return Message.from_bytes(data).kind == "crossed"
+    except CityChainError:
+        return False
 
 
 def _files(names: Sequence[str]) -> Iterator[tuple[Path, bool]]:

@@ -55,7 +55,7 @@ class WorldTrust:
         return cls(chain, tuple(names), tuple(layouts), dict(zip(names, homes, strict=True)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CrossReceipt:
     """Proof that a transaction was dispersed, and that every city that it touches has committed it.
 
@@ -71,6 +71,9 @@ class CrossReceipt:
     manifest: bytes
     certificates: Sequence[bytes]
 
+    def __repr__(self) -> str:
+        return f"CrossReceipt({self.tx_id.hex()[:16]}… of {self.home!r}, {len(self.certificates)} cities)"
+
     @property
     def tx_id(self) -> bytes:
         """The transaction, 32 bytes."""
@@ -85,7 +88,10 @@ class CrossReceipt:
         Raises:
             VerificationError: Something in it is wrong, missing, or of another world or epoch.
             InputError: It holds bytes that are no manifest or certificate.
+            TypeError: The trust is not one in a world.
         """
+        if not isinstance(trust, WorldTrust):
+            raise TypeError(f"trust must be a world's (World.trust), not {type(trust).__name__}")
         home = trust.homes.get(self.home)
         if home is None:
             raise VerificationError(f"crossing: city {self.home!r} is not among the trusted ones")

@@ -200,6 +200,8 @@ class NodeHost:
                 written.
             UnavailableError: The address cannot be listened at.
         """
+        if isinstance(files, str | bytes | os.PathLike):
+            raise TypeError(f"files must be a sequence of paths, not one {type(files).__name__}")
         if path is not None and storage is not None:
             raise InputError("a path and a storage were given; one of them is needed")
         found = {checked_path(file): _read(checked_path(file)) for file in files}

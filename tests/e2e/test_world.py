@@ -11,6 +11,7 @@ import pytest
 
 from city_chain import records
 from city_chain.algorithms import sc
+from city_chain.cli import main
 from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError, VerificationError
 from city_chain.levels.cross_receipt import AbortedError, CrossReceipt, WorldTrust
 from city_chain.levels.crossing import Step
@@ -40,6 +41,19 @@ def test_two_cities_commit_and_the_receipt_proves_it_offline() -> None:
     again = CrossReceipt.from_bytes(kept)
     again.verify(WorldTrust.from_bytes(trust))
     assert again == receipt
+    assert repr(again) == f"CrossReceipt({receipt.tx_id.hex()[:16]}… of {NORTH!r}, 2 cities)"
+
+
+def test_a_crossing_s_receipt_wants_the_trust_in_its_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with world_of() as world:
+        receipt = world.send(b"10 from a to b", BOTH)
+        trust = world.city(NORTH).trust
+        with pytest.raises(TypeError, match="trust must be a world's"):
+            receipt.verify(trust)
+    (tmp_path / "anchor").write_bytes(trust.to_bytes())
+    (tmp_path / "crossing").write_bytes(receipt.to_bytes())
+    assert main(["verify", str(tmp_path / "crossing"), "--trust", str(tmp_path / "anchor")]) == 1
+    assert "the receipt of a crossing; a world's trust checks it" in capsys.readouterr().out
 
 
 def test_keys_alone_say_which_cities_are_asked() -> None:

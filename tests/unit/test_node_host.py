@@ -279,6 +279,11 @@ def test_a_city_s_file_and_that_of_a_process_are_held_apart(process: Process, tm
     NodeHost.open([process.path], data, listen="inproc:node", transport=InProcessTransport()).close()
 
 
+def test_one_path_is_not_many() -> None:
+    with pytest.raises(TypeError, match="files must be a sequence of paths, not one str"):
+        NodeHost.open("node.secret")
+
+
 def test_a_storage_of_another_node_is_refused(process: Process, tmp_path: Path) -> None:
     other = Process.__new__(Process)
     (tmp_path / "other").mkdir()
