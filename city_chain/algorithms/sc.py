@@ -9,7 +9,8 @@ defences of Sonnino et al. (EuroS&P 2020).
 - `Layout`: the shards of an epoch, their committees, and which shard has a key.
 - `Manifest`: one attempt of a transaction: inputs with versions, outputs, expiry. Its hash is its id.
 - `Participant`: the machine of a shard. `Coordinator`: drives a transaction on; nobody has to trust it.
-- `Statement`, `Certificate`, `Command`, `Handover`: what is signed, what is ordered, what is handed over.
+- `Statement`, `Certificate`, `Command`: what is signed, and what is ordered.
+- `Handover`, `Part`: what a shard gives to others when shards come and go.
 
 The last shard listed decides: it says Prepared only when all others have, so that its log orders commit and expiry.
 
@@ -33,6 +34,7 @@ from city_chain._native import ScCoordinator as Coordinator
 from city_chain._native import ScHandover as Handover
 from city_chain._native import ScLayout as Layout
 from city_chain._native import ScManifest as Manifest
+from city_chain._native import ScPart as Part
 from city_chain._native import ScParticipant as Participant
 from city_chain._native import ScStatement as Statement
 
@@ -44,6 +46,7 @@ __all__ = [
     "Handover",
     "Layout",
     "Manifest",
+    "Part",
     "Participant",
     "Statement",
     "assign",
@@ -178,6 +181,6 @@ def sign_handover(handover: Buffer, identity: Identity) -> bytes:
         >>> from city_chain.records import Identity
         >>> sign_handover(b"", Identity(bytes(32)))
         Traceback (most recent call last):
-        city_chain.errors.InputError: handover: not well-formed: Unexpected length of input
+        city_chain.errors.InputError: handover: 0 bytes are too few for the 6-byte envelope
     """
     return _native.sc_sign_handover(handover, identity)

@@ -7,12 +7,12 @@ import importlib
 import textwrap
 from collections.abc import Sequence
 
+from city_chain.cli.arguments import Commands, action, count
+
 __all__ = ["add"]
 
-type _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-
-def add(commands: _Commands) -> None:
+def add(commands: Commands) -> None:
     """Adds the commands that run the commit engines in the simulator, without any city.
 
     Args:
@@ -79,24 +79,24 @@ def add(commands: _Commands) -> None:
         help="an engine, or another protocol of the simulator, such as hotstuff-3 (default: the engine of new cities)",
     )
     replay.add_argument("--events", action="store_true", help="show every event on a line")
-    replay.add_argument("--validators", type=_positive, default=4, metavar="N", help="how many (default: 4)")
-    for action in (engines, counts):
-        action.add_argument(
+    replay.add_argument("--validators", type=count, default=4, metavar="N", help="how many (default: 4)")
+    for each in (engines, counts):
+        each.add_argument(
             "--validators", type=_numbers, default=(4, 7, 10), metavar="N[,N…]", help="how many (default: 4,7,10)"
         )
-    for action in (engines, counts, replay):
-        action.add_argument("--seed", type=_seed, default=1, metavar="N", help="all chance (default: 1)")
-    for action in (engines, replay):
-        action.add_argument("--slots", type=_positive, default=10, metavar="N", help="commits of a run (default: 10)")
-        action.add_argument("--batch", type=_positive, default=1024, metavar="N", help="bytes of each (default: 1024)")
-        action.add_argument(
+    for each in (engines, counts, replay):
+        each.add_argument("--seed", type=_seed, default=1, metavar="N", help="all chance (default: 1)")
+    for each in (engines, replay):
+        each.add_argument("--slots", type=count, default=10, metavar="N", help="commits of a run (default: 10)")
+        each.add_argument("--batch", type=count, default=1024, metavar="N", help="bytes of each (default: 1024)")
+        each.add_argument(
             "--latency-ms",
             type=_milliseconds,
             default=0.5,
             metavar="MS",
             help="a hop, give or take a tenth (default: 0.5)",
         )
-        action.add_argument(
+        each.add_argument(
             "--timeout-ms",
             type=_patience,
             metavar="MS",
@@ -104,7 +104,7 @@ def add(commands: _Commands) -> None:
         )
 
 
-def _twins(actions: _Commands) -> None:
+def _twins(actions: Commands) -> None:
     twins = _action(
         actions,
         "twins",
@@ -158,18 +158,8 @@ _LAB_EXAMPLES = """Examples:
 city-chain lab ACTION --help says more."""
 
 
-def _action(actions: _Commands, name: str, summary: str, more: str, examples: Sequence[str]) -> argparse.ArgumentParser:
-    parser = actions.add_parser(
-        name,
-        help=summary,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=textwrap.fill(f"{summary[0].upper()}{summary[1:]}. {more}", 88),
-        epilog="\n".join(["Examples:", *(f"  city-chain lab {example}" for example in examples)]),
-    )
-    parser.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="output for programs: JSON, one a line"
-    )
-    return parser
+def _action(actions: Commands, name: str, summary: str, more: str, examples: Sequence[str]) -> argparse.ArgumentParser:
+    return action(actions, "lab", name, summary, more, examples)
 
 
 def _engine_names(text: str) -> tuple[str, ...]:
@@ -193,12 +183,6 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdigit() and len(part) < 4 and 1 <= int(part) <= 256 for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r}: numbers from 1 to 256 with commas between them are needed")
     return tuple(int(part) for part in parts)
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 9 and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}: a number above 0 is needed")
-    return int(text)
 
 
 def _scenarios(text: str) -> int:

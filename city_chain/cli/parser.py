@@ -6,7 +6,8 @@ import argparse
 import textwrap
 from collections.abc import Sequence
 
-from city_chain.cli import lab_parser
+from city_chain.cli import lab_parser, world_parser
+from city_chain.cli.arguments import Commands, action, file, folder
 
 __all__ = ["FILE_BYTES_MAX", "KEY_KINDS", "build", "parse"]
 
@@ -75,10 +76,8 @@ def build() -> argparse.ArgumentParser:
         _add_common(add(commands), argparse.SUPPRESS, as_json=argparse.SUPPRESS)
     _ec(commands)
     lab_parser.add(commands)
+    world_parser.add(commands)
     return parser
-
-
-type _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 class _Version(argparse.Action):
@@ -92,29 +91,15 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _folder(name: str) -> str:
-    """The name of a folder; an empty one, as of a variable that is not set, is not the current folder."""
-    if not name:
-        raise argparse.ArgumentTypeError("the name is empty; name a folder (the current one is .)")
-    return name
-
-
-def _named(name: str) -> str:
-    """The name of a file or a folder."""
-    if not name:
-        raise argparse.ArgumentTypeError("the name is empty; name a file or a folder")
-    return name
-
-
 def _add_common(parser: argparse.ArgumentParser, city: str | None, *, as_json: bool | str) -> None:
     """The options that every command has, before it or after it."""
     parser.add_argument(
-        "--city", metavar="DIR", type=_folder, default=city, help="the city's folder (default: the current one)"
+        "--city", metavar="DIR", type=folder, default=city, help="the city's folder (default: the current one)"
     )
     parser.add_argument("--json", action="store_true", default=as_json, help="output for programs: JSON, one a line")
 
 
-def _command(commands: _Commands, name: str, summary: str, more: str, *examples: str) -> argparse.ArgumentParser:
+def _command(commands: Commands, name: str, summary: str, more: str, *examples: str) -> argparse.ArgumentParser:
     head = "Example:" if len(examples) == 1 else "Examples:"
     return commands.add_parser(
         name,
@@ -125,7 +110,7 @@ def _command(commands: _Commands, name: str, summary: str, more: str, *examples:
     )
 
 
-def _init(commands: _Commands) -> argparse.ArgumentParser:
+def _init(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "init",
@@ -134,7 +119,7 @@ def _init(commands: _Commands) -> argparse.ArgumentParser:
         "check its receipts) and receipts/.",
         "init town --nodes 20 -k 6 -n 10",
     )
-    parser.add_argument("folder", metavar="DIR", type=_folder, help="the folder; it is made if it is not there")
+    parser.add_argument("folder", metavar="DIR", type=folder, help="the folder; it is made if it is not there")
     parser.add_argument("--name", default="city", help="the city's name (default: %(default)s)")
     for flags, default, what in (
         (["--nodes"], 20, "how many nodes"),
@@ -153,7 +138,7 @@ def _init(commands: _Commands) -> argparse.ArgumentParser:
     return parser
 
 
-def _send(commands: _Commands) -> argparse.ArgumentParser:
+def _send(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "send",
@@ -170,7 +155,7 @@ def _send(commands: _Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "--seal",
         metavar="city|KEYFILE",
-        type=_named,
+        type=file,
         action="append",
         help="seal the files to the city, or to whoever has the secret key of a public key file; once for each reader "
         "(a key file that is called city is ./city)",
@@ -178,7 +163,7 @@ def _send(commands: _Commands) -> argparse.ArgumentParser:
     return parser
 
 
-def _receive(commands: _Commands) -> argparse.ArgumentParser:
+def _receive(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "receive",
@@ -193,16 +178,14 @@ def _receive(commands: _Commands) -> argparse.ArgumentParser:
         "-o", "--output", metavar="FILE", help="where to write it, whole or not at all (default: stdout)"
     )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument("--key", metavar="FILE", type=file, help="the secret key file of a reader that it is sealed to")
     parser.add_argument(
-        "--key", metavar="FILE", type=_named, help="the secret key file of a reader that it is sealed to"
-    )
-    parser.add_argument(
-        "--passphrase-file", metavar="FILE", type=_named, help="a file whose one line is the key file's passphrase"
+        "--passphrase-file", metavar="FILE", type=file, help="a file whose one line is the key file's passphrase"
     )
     return parser
 
 
-def _verify(commands: _Commands) -> argparse.ArgumentParser:
+def _verify(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "verify",
@@ -218,7 +201,7 @@ def _verify(commands: _Commands) -> argparse.ArgumentParser:
     return parser
 
 
-def _health(commands: _Commands) -> argparse.ArgumentParser:
+def _health(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "health",
@@ -231,7 +214,7 @@ def _health(commands: _Commands) -> argparse.ArgumentParser:
     return _with_ids(parser)
 
 
-def _repair(commands: _Commands) -> argparse.ArgumentParser:
+def _repair(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "repair",
@@ -247,7 +230,7 @@ def _with_ids(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return parser
 
 
-def _nodes(commands: _Commands) -> argparse.ArgumentParser:
+def _nodes(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "nodes",
@@ -290,7 +273,7 @@ def _located(pair: str) -> tuple[int, str]:
     return int(number), address
 
 
-def _validator(commands: _Commands) -> argparse.ArgumentParser:
+def _validator(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "validator",
@@ -301,9 +284,9 @@ def _validator(commands: _Commands) -> argparse.ArgumentParser:
         "validator node.secret --data node.db --listen tcp:127.0.0.1:7103",
     )
     parser.add_argument(
-        "files", metavar="FILE", nargs="+", type=_named, help="what nodes --move-out wrote, one for each node"
+        "files", metavar="FILE", nargs="+", type=file, help="what nodes --move-out wrote, one for each node"
     )
-    parser.add_argument("--data", metavar="FILE", type=_named, required=True, help="where this process keeps its data")
+    parser.add_argument("--data", metavar="FILE", type=file, required=True, help="where this process keeps its data")
     parser.add_argument(
         "--listen",
         metavar="ADDRESS",
@@ -313,7 +296,7 @@ def _validator(commands: _Commands) -> argparse.ArgumentParser:
     return parser
 
 
-def _elect(commands: _Commands) -> argparse.ArgumentParser:
+def _elect(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "elect",
@@ -340,7 +323,7 @@ def _elect(commands: _Commands) -> argparse.ArgumentParser:
     return parser
 
 
-def _doctor(commands: _Commands) -> argparse.ArgumentParser:
+def _doctor(commands: Commands) -> argparse.ArgumentParser:
     return _command(
         commands,
         "doctor",
@@ -351,7 +334,7 @@ def _doctor(commands: _Commands) -> argparse.ArgumentParser:
     )
 
 
-def _demo(commands: _Commands) -> argparse.ArgumentParser:
+def _demo(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "demo",
@@ -364,11 +347,11 @@ def _demo(commands: _Commands) -> argparse.ArgumentParser:
     parser.add_argument(
         "paths",
         metavar="PATH",
-        type=_named,
+        type=file,
         nargs="*",
         help="files, or folders with all that is in them (default: every .py file of Python's standard library)",
     )
-    parser.add_argument("--keep", metavar="DIR", type=_folder, help="make the city in DIR and leave it there")
+    parser.add_argument("--keep", metavar="DIR", type=folder, help="make the city in DIR and leave it there")
     parser.add_argument(
         "--stop",
         metavar="N",
@@ -379,7 +362,7 @@ def _demo(commands: _Commands) -> argparse.ArgumentParser:
     return parser
 
 
-def _keygen(commands: _Commands) -> argparse.ArgumentParser:
+def _keygen(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "keygen",
@@ -391,7 +374,7 @@ def _keygen(commands: _Commands) -> argparse.ArgumentParser:
         "keygen alice --passphrase-file secret.txt",
         "keygen notary --kind ml-dsa-65",
     )
-    parser.add_argument("name", metavar="NAME", type=_named, help="the name of both files, without .key and .pub")
+    parser.add_argument("name", metavar="NAME", type=file, help="the name of both files, without .key and .pub")
     parser.add_argument(
         "--kind",
         choices=KEY_KINDS,
@@ -400,7 +383,7 @@ def _keygen(commands: _Commands) -> argparse.ArgumentParser:
     )
     protection = parser.add_mutually_exclusive_group()
     protection.add_argument(
-        "--passphrase-file", metavar="FILE", type=_named, help="a file whose one line is the passphrase; - is stdin"
+        "--passphrase-file", metavar="FILE", type=file, help="a file whose one line is the passphrase; - is stdin"
     )
     protection.add_argument(
         "--no-passphrase",
@@ -415,7 +398,7 @@ def _keygen(commands: _Commands) -> argparse.ArgumentParser:
     return parser
 
 
-def _inspect(commands: _Commands) -> argparse.ArgumentParser:
+def _inspect(commands: Commands) -> argparse.ArgumentParser:
     parser = _command(
         commands,
         "inspect",
@@ -426,11 +409,11 @@ def _inspect(commands: _Commands) -> argparse.ArgumentParser:
         "inspect town/receipts/3f9a….receipt alice.pub",
         "inspect --json town/trust.anchor",
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", type=_named, help="a file; - is stdin")
+    parser.add_argument("files", metavar="FILE", nargs="+", type=file, help="a file; - is stdin")
     return parser
 
 
-def _ec(commands: _Commands) -> None:
+def _ec(commands: Commands) -> None:
     """The commands that encode files by themselves, without any city."""
     parser = commands.add_parser(
         "ec",
@@ -455,12 +438,12 @@ def _ec(commands: _Commands) -> None:
         ["encode photos -o backup > photos.roots", "encode film.mkv -k 10 -n 14", "encode photos --parity-only"],
     )
     encode.add_argument(
-        "paths", metavar="PATH", nargs="+", type=_named, help="a file, or a folder with all that is in it"
+        "paths", metavar="PATH", nargs="+", type=file, help="a file, or a folder with all that is in it"
     )
     encode.add_argument("-k", type=int, default=6, metavar="N", help="fragments that restore a file (default: 6)")
     encode.add_argument("-n", type=int, default=10, metavar="N", help="fragments there are, at most 256 (default: 10)")
     encode.add_argument(
-        "-o", "--output", metavar="DIR", type=_folder, help="where to make them (default: beside the file)"
+        "-o", "--output", metavar="DIR", type=folder, help="where to make them (default: beside the file)"
     )
     encode.add_argument(
         "--parity-only",
@@ -483,7 +466,7 @@ def _ec(commands: _Commands) -> None:
     )
     _ec_sets(decode)
     decode.add_argument(
-        "-o", "--output", metavar="DIR", type=_folder, help="where to restore; it is made if it is not there"
+        "-o", "--output", metavar="DIR", type=folder, help="where to restore; it is made if it is not there"
     )
     decode.add_argument("--force", action="store_true", help="write over files that are there")
     verify = _ec_action(
@@ -508,8 +491,8 @@ def _ec(commands: _Commands) -> None:
         action="store_true",
         help="with --parity-only sets: write the original back as it was encoded, where it is damaged or was changed",
     )
-    for action in (encode, decode, repair):
-        action.add_argument(
+    for each in (encode, decode, repair):
+        each.add_argument(
             "--no-sync",
             action="store_true",
             help="faster with many files; what is written may not survive a loss of power",
@@ -526,19 +509,9 @@ city-chain ec ACTION --help says more."""
 
 
 def _ec_action(
-    actions: _Commands, name: str, summary: str, more: str, examples: Sequence[str]
+    actions: Commands, name: str, summary: str, more: str, examples: Sequence[str]
 ) -> argparse.ArgumentParser:
-    parser = actions.add_parser(
-        name,
-        help=summary,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=textwrap.fill(f"{summary[0].upper()}{summary[1:]}. {more}", 88),
-        epilog="\n".join(["Examples:", *(f"  city-chain ec {example}" for example in examples)]),
-    )
-    parser.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="output for programs: JSON, one a line"
-    )
-    return parser
+    return action(actions, "ec", name, summary, more, examples)
 
 
 def _ec_sets(parser: argparse.ArgumentParser) -> None:
@@ -546,10 +519,8 @@ def _ec_sets(parser: argparse.ArgumentParser) -> None:
         "paths",
         metavar="PATH",
         nargs="+",
-        type=_named,
+        type=file,
         help="a folder with fragments in it, at any depth, or a fragment file",
     )
     parser.add_argument("--roots", metavar="FILE", help="what encode printed: nothing with another root is accepted")
-    parser.add_argument(
-        "--original", metavar="FILE", type=_named, help="the original or what is left of it, of one file"
-    )
+    parser.add_argument("--original", metavar="FILE", type=file, help="the original or what is left of it, of one file")

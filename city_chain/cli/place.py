@@ -29,7 +29,7 @@ from city_chain.errors import CityChainError, InputError, StorageError
 from city_chain.levels import City
 from city_chain.records import Receipt, Trust
 
-__all__ = ["PREFIX_DIGITS_MIN", "Place", "bounded", "find_id", "write_whole"]
+__all__ = ["PREFIX_DIGITS_MIN", "Place", "bounded", "find_id", "warnings_to", "write_whole"]
 
 PREFIX_DIGITS_MIN = 8
 """The fewest hex digits that stand for an id."""
@@ -113,7 +113,7 @@ class Place:
         Raises:
             StorageError: As `create`.
         """
-        with _warnings_to(console):
+        with warnings_to(console):
             with console.if_long(_SIGN_OF_LIFE_S, "making the city takes longer: its delegates make their keys"):
                 city = self.create(**settings)
             with city:
@@ -131,7 +131,7 @@ class Place:
             StorageError: There is no city, it cannot be opened, or another process has it open.
         """
         self.check()
-        with _warnings_to(console), self._opened(console, elsewhere) as city:
+        with warnings_to(console), self._opened(console, elsewhere) as city:
             self._recover(city, console)
             yield city
 
@@ -228,7 +228,7 @@ class _Words(logging.Handler):
 
 
 @contextlib.contextmanager
-def _warnings_to(console: Console) -> Iterator[None]:
+def warnings_to(console: Console) -> Iterator[None]:
     """While the block runs the library's warnings go to the console, not unmarked to stderr."""
     logger, words = logging.getLogger("city_chain"), _Words(console)
     logger.addHandler(words)

@@ -6,6 +6,7 @@ from city_chain.levels.cross_receipt import CrossReceipt, WorldTrust
 from city_chain.levels.crossing import Step
 from city_chain.levels.node_host import NodeHost
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
+from city_chain.levels.resharding import Resharded
 from city_chain.levels.settings import Settings
 from city_chain.levels.world import World
 from city_chain.levels.world_reports import CityState, WorldHealth, WorldRecovery
@@ -20,6 +21,7 @@ __all__ = [
     "NodeInfo",
     "Recovery",
     "RepairReport",
+    "Resharded",
     "Settings",
     "Step",
     "TransactionHealth",

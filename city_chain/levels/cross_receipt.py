@@ -19,7 +19,7 @@ class WorldTrust:
 
     Args:
         chain: The world's id, 32 bytes.
-        names: Its cities; a city's place is its number as a shard.
+        names: Its cities, those that have left it too.
         layouts: The layouts of the epochs that are trusted, encoded: each has the committees of all cities.
         homes: The trust in each city by itself, by name.
     """
@@ -103,11 +103,13 @@ class CrossReceipt:
             )
         if manifest.body != self.receipt.tx_id:
             raise VerificationError("crossing: its manifest is of another transaction")
-        layouts = [sc.Layout.from_bytes(layout) for layout in trust.layouts]
         certificates = [sc.Certificate.from_bytes(certificate) for certificate in self.certificates]
         spoken = [certificate.statement.shard for certificate in certificates]
         if spoken != list(manifest.shards):
             raise VerificationError(f"crossing: shards {list(manifest.shards)} are touched, {spoken} have spoken")
+        epochs = {certificate.statement.epoch for certificate in certificates}
+        known = (sc.Layout.from_bytes(layout) for layout in trust.layouts)
+        layouts = [layout for layout in known if layout.epoch in epochs]
         due = ("prepared", manifest.txid, manifest.session)
         for certificate in certificates:
             said = certificate.statement

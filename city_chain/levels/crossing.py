@@ -23,145 +23,46 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
 from city_chain import records
 from city_chain.algorithms import sc
-from city_chain.errors import DeadlineError, InputError, ProtocolError, UnavailableError
+from city_chain.errors import DeadlineError, ProtocolError, UnavailableError
 from city_chain.levels.city import City
-from city_chain.levels.cross_receipt import AbortedError, CrossReceipt, WorldTrust
+from city_chain.levels.cross_receipt import AbortedError, CrossReceipt
+from city_chain.levels.layouts import Layouts
 from city_chain.levels.rulings import certify, need_shard, rule
+from city_chain.levels.steps import Step, Steps
 from city_chain.levels.world_store import Begun, WorldStore
-from city_chain.node.sharding import SILENT, Membership, key_digest
+from city_chain.node.sharding import SILENT
 from city_chain.ports import Clock
 
 __all__ = ["Crossings", "Step"]
 
 _PAUSE_S = 0.02
 _log = logging.getLogger("city_chain")
-_KEY_BYTES_MAX = 64
-
-
-class Step(NamedTuple):
-    """A step that is about to be taken.
-
-    Args:
-        tx_id: The transaction.
-        name: The step, see above.
-        city: The city that is asked; empty for what the world does itself.
-    """
-
-    tx_id: bytes
-    name: str
-    city: str = ""
 
 
 class Crossings:
     """Drives the crossings of one world.
 
     Args:
-        chain: The world's id.
-        names: Its cities; a city's place is its number as a shard.
+        layouts: Its cities, and which of them has a key.
         store: Where what is begun is written down.
         running: Gives a city that runs.
         clock: Physical and monotonic time.
+        steps: Hears of steps.
     """
 
     def __init__(
-        self,
-        chain: bytes,
-        names: Sequence[str],
-        store: WorldStore,
-        running: Callable[[str], City],
-        clock: Clock,
+        self, layouts: Layouts, store: WorldStore, running: Callable[[str], City], clock: Clock, steps: Steps
     ) -> None:
-        self._chain = chain
-        self.names = tuple(names)
+        self.layouts = layouts
+        self.step = steps.take
         self._store = store
         self._running = running
         self._clock = clock
-        self._first: sc.Layout | None = None
-        self.on_step: Callable[[Step], None] | None = None
-
-    # --- cities and keys ---------------------------------------------------------------------------------------------
-
-    def lay_out(self, cities: Mapping[str, City]) -> bytes:
-        """The layout that the world begins with: every city with its delegates."""
-        committees = [(at, cities[name].epoch.validators.items) for at, name in enumerate(self.names)]
-        return sc.Layout(self._chain, 0, committees).to_bytes()
-
-    def join(self, name: str, city: City, layout: bytes) -> None:
-        """Makes a city a member of the world, or sees that it is one."""
-        self._first = sc.Layout.from_bytes(layout)
-        city._city.join(Membership(self._chain, self.names.index(name), layout))
-        self.witness(city)
-
-    def witness(self, city: City) -> None:
-        """Lets a city look up the others' delegates; again after its insides have changed."""
-        need_shard(city._city).witness = self.delegates
-
-    @property
-    def first(self) -> sc.Layout:
-        """The layout that the world began with."""
-        if self._first is None:
-            raise UnavailableError("no city of the world runs", 1, 0)
-        return self._first
-
-    def delegates(self, shard: int) -> list[tuple[bytes, int]] | None:
-        """The delegates of a city as its own certified handovers have them; None if it does not run."""
-        try:
-            return self._running(self.names[shard]).epoch.validators.items
-        except (UnavailableError, IndexError):
-            return None
-
-    def align(self, deadline: float) -> sc.Layout:
-        """Brings every running city to one layout, which has the delegates that are in office.
-
-        Raises:
-            UnavailableError: Too few delegates voted.
-            DeadlineError: The time was up.
-        """
-        newest = self.layout()
-        self._cross(newest, deadline)
-        seated = [(at, self.delegates(at) or newest.members(at)) for at in newest.shards]
-        if any(members != newest.members(at) for at, members in seated):
-            newest = newest.next(seated)
-            self._cross(newest, deadline)
-        return newest
-
-    def _cross(self, layout: sc.Layout, deadline: float) -> None:
-        """Has every running city that is behind begin the epoch of a layout."""
-        command = sc.Command.boundary(layout, bytes(32)).to_bytes()
-        for name in self.names:
-            with suppress(UnavailableError):
-                city = self._running(name)
-                self.witness(city)
-                if need_shard(city._city).layouts[-1].epoch + 1 == layout.epoch:
-                    self.step(self._chain, "epoch", name)
-                    rule(city, command, deadline)
-
-    def layout(self) -> sc.Layout:
-        """The newest layout that a running city knows."""
-        return self.layouts()[-1]
-
-    def digest(self, key: bytes, name: str | None) -> bytes:
-        """What a key is called between cities."""
-        if not isinstance(key, bytes):
-            raise TypeError(f"a key must be bytes, not {type(key).__name__}")
-        if not 0 < len(key) <= _KEY_BYTES_MAX:
-            raise InputError(f"a key of {len(key)} bytes: 1 to {_KEY_BYTES_MAX} are allowed")
-        return key_digest(key, self.first, None if name is None else self.names.index(name))
-
-    def city_of(self, digest: bytes) -> str:
-        """The name of the city that has a key now."""
-        return self.names[self.layout().shard_of(digest)]
-
-    def trust(self) -> WorldTrust:
-        """What a verifier must know beforehand."""
-        homes = {name: self._running(name).trust for name in self.names}
-        return WorldTrust(self._chain, self.names, [layout.to_bytes() for layout in self.layouts()], homes)
 
     # --- one crossing ------------------------------------------------------------------------------------------------
 
@@ -172,6 +73,7 @@ class Crossings:
         inputs: Iterable[bytes],
         outputs: Iterable[bytes],
         expires_s: float,
+        deadline: float = 0.0,
     ) -> Begun:
         """Writes a crossing down, before anything of it is sent.
 
@@ -181,18 +83,17 @@ class Crossings:
             inputs: Digests of the keys that it reads and writes.
             outputs: Digests of the keys that it writes whatever is there.
             expires_s: When it is given up, seconds from now.
+            deadline: Until when to wait for keys that are on their way to another city, on the monotonic clock.
 
         Raises:
             InputError: There are no keys or too many, or one is there twice.
-            UnavailableError: A city that it touches does not run.
+            UnavailableError: A city that it touches does not run, or a key is on its way to another one.
         """
-        layout = self.layout()
-        reads = [(layout.shard_of(digest), digest, self.version(digest)) for digest in inputs]
-        writes = [(layout.shard_of(digest), digest) for digest in outputs]
+        layout, reads, writes = self._placed(list(inputs), list(outputs), deadline)
         expiry = self._clock.now_ms() + math.ceil(expires_s * 1000)
 
         def manifest(body: bytes) -> sc.Manifest:
-            return sc.Manifest(self._chain, layout.since, body, expiry, reads, writes)
+            return sc.Manifest(self.layouts.chain, layout.since, body, expiry, reads, writes)
 
         manifest(bytes(32))  # what cannot be done takes no number of the sender's
         transaction = make()
@@ -201,9 +102,22 @@ class Crossings:
         self._store.begin(begun)
         return begun
 
-    def version(self, digest: bytes) -> int:
-        """The version of a key, as the city says that has it."""
-        return need_shard(self._running(self.city_of(digest))._city).version(digest)
+    def _placed(
+        self, inputs: Sequence[bytes], outputs: Sequence[bytes], deadline: float
+    ) -> tuple[sc.Layout, list[tuple[int, bytes, int]], list[tuple[int, bytes]]]:
+        """The newest layout, the inputs with their shards and versions, and the outputs with their shards."""
+        pause = threading.Event()
+        layout = self.layouts.layout()
+        while any(self.layouts.is_on_its_way(digest, layout) for digest in inputs) and not self.is_up(deadline):
+            pause.wait(_PAUSE_S)
+            layout = self.layouts.layout()
+        reads = [(layout.shard_of(digest), digest, self.layouts.version(digest, layout)) for digest in inputs]
+        return layout, reads, [(layout.shard_of(digest), digest) for digest in outputs]
+
+    def end(self, begun: Begun, deadline: float) -> None:
+        """Drives a crossing to its end, whichever it is; what is silent is left for another time."""
+        with suppress(AbortedError, UnavailableError, DeadlineError):
+            self.drive(begun, deadline)
 
     def drive(self, begun: Begun, deadline: float) -> CrossReceipt:
         """Drives a crossing to its end, from wherever it is.
@@ -232,7 +146,7 @@ class Crossings:
             drive.close(deadline)
             return crossed
         ending = drive.words[-1].statement
-        aborted = AbortedError(begun.tx_id, self.names[ending.shard], self._why(drive.manifest, ending))
+        aborted = AbortedError(begun.tx_id, self.layouts.name_of(ending.shard), self._why(drive.manifest, ending))
         self._store.fail(begun.tx_id, aborted.city, aborted.why)
         drive.close(deadline)
         raise aborted
@@ -244,7 +158,7 @@ class Crossings:
 
     def word(self, shard: int, command: sc.Command, deadline: float, *, again: bool = False) -> sc.Certificate | None:
         """A city's certificate of what it says to a command; None if it says nothing."""
-        city = self._running(self.names[shard])
+        city = self.layouts.at(shard)
         ruling = rule(city, command.to_bytes(), deadline, again=again)
         if ruling is None or ruling.statement == SILENT:
             return None
@@ -255,8 +169,10 @@ class Crossings:
         if ending.verdict == "expired":
             return "it expired before every city was prepared"
         shard = ending.shard
+        if manifest.layout < self.layouts.layout().since:
+            return "cities came or left before every city was prepared: send it again"
         try:
-            there = need_shard(self._running(self.names[shard])._city)
+            there = need_shard(self.layouts.at(shard)._city)
         except UnavailableError:
             return "it says abort, and does not run any more"
         for of, digest, seen in manifest.inputs:
@@ -273,15 +189,6 @@ class Crossings:
         """When a crossing expires, on the monotonic clock."""
         return self._clock.monotonic() + max(self.left_ms(manifest), 0) / 1000 + _PAUSE_S
 
-    def layouts(self) -> list[sc.Layout]:
-        """The layouts that the running cities know, ascending by epoch."""
-        known = {self.first.epoch: self.first}
-        for name in self.names:
-            with suppress(UnavailableError):
-                shard = need_shard(self._running(name)._city)
-                known.update((layout.epoch, layout) for layout in shard.layouts)
-        return [known[epoch] for epoch in sorted(known)]
-
     def left_ms(self, manifest: sc.Manifest) -> int:
         """How long a crossing may still be prepared, milliseconds."""
         return manifest.expiry - self._clock.now_ms()
@@ -295,11 +202,6 @@ class Crossings:
         if left_s <= 0:
             raise DeadlineError("the time for the crossing is up; World.resume goes on with it")
         return left_s
-
-    def step(self, tx_id: bytes, name: str, city: str = "") -> None:
-        """Says that a step is about to be taken."""
-        if self.on_step is not None:
-            self.on_step(Step(tx_id, name, city))
 
 
 class _Drive:
@@ -315,7 +217,7 @@ class _Drive:
     @property
     def coordinator(self) -> sc.Coordinator:
         """What the cities' words tell."""
-        return sc.Coordinator(self.manifest, self.words, self._crossings.layouts())
+        return sc.Coordinator(self.manifest, self.words, self._crossings.layouts.understood())
 
     @property
     def votes(self) -> list[sc.Certificate]:
@@ -339,7 +241,7 @@ class _Drive:
             DeadlineError: The time was up.
         """
         while self.coordinator.outcome is None:
-            layout = self._crossings.layout()
+            layout = self._crossings.layouts.layout()
             expired = self._crossings.left_ms(self.manifest) < 0 and not self._is_decided
             todo = [self.coordinator.expire()] if expired else self.coordinator.next(in_order=True)
             try:
@@ -364,7 +266,34 @@ class _Drive:
         self._pause.wait(_PAUSE_S)
 
     def close(self, deadline: float) -> None:
-        """Tells every city the outcome, and the one that decided who has let go; who is silent is told later."""
+        """Tells every city the outcome, and the one that decided who has let go; who is silent is told later.
+
+        While keys move, a lock may be on its way between two cities, and neither of them knows of it: then all are told
+        again when it has arrived.
+        """
+        while True:
+            layout = self._crossings.layouts.layout()
+            settled = self._is_settled(layout)
+            whole = self._tell(deadline)
+            same = self._crossings.layouts.layout().since == layout.since
+            if settled and same:
+                break
+            if self._crossings.is_up(deadline):
+                return
+            self._pause.wait(_PAUSE_S)
+        if whole:
+            self._crossings.close(self._begun)
+
+    def _is_settled(self, layout: sc.Layout) -> bool:
+        """Whether nothing about the crossing can be on its way from one city to another."""
+        if self.manifest.layout == layout.since:
+            return True
+        digests = [digest for _, digest, _ in self.manifest.inputs] + [digest for _, digest in self.manifest.outputs]
+        concerned = {layout.shard_of(digest) for digest in digests} | {self.coordinator.expire()[0]}
+        return self._crossings.layouts.has_settled(concerned, layout)
+
+    def _tell(self, deadline: float) -> bool:
+        """Tells whoever is to be told; whether none of them was silent."""
         told: set[tuple[int, bytes]] = set()
         whole = True
         while True:
@@ -374,7 +303,7 @@ class _Drive:
                 if (shard, command.to_bytes()) not in told
             ]
             if not todo:
-                break
+                return whole
             for shard, command in todo:
                 told.add((shard, command.to_bytes()))
                 try:
@@ -383,12 +312,10 @@ class _Drive:
                     _log.debug("crossing %s: shard %d: %s", self._begun.tx_id.hex(), shard, error)
                 except (UnavailableError, DeadlineError):
                     whole = False
-        if whole:
-            self._crossings.close(self._begun)
 
     def _ask(self, step: str, shard: int, command: sc.Command, deadline: float) -> None:
         """Has a city rule about a command, and takes in what it says."""
-        self._crossings.step(self._begun.tx_id, step, self._crossings.names[shard])
+        self._crossings.step(self._begun.tx_id, step, self._crossings.layouts.name_of(shard))
         word = self._crossings.word(shard, command, self._until(command, deadline))
         if word is None and command.kind == "commit":  # it was told before, and says so when it is asked again
             word = self._crossings.word(shard, sc.Command.prepare(self.manifest), deadline, again=True)

@@ -85,7 +85,7 @@ def certify(city: City, ruling: records.Ruling, deadline: float) -> bytes:
     inside = city._city
     shard = need_shard(inside)
     members = inside.members()
-    delegates = [key for key in shard.committee(ruling.statement) if key in members.addresses]
+    delegates = [key for key in shard.committee(ruling) if key in members.addresses]
     body = messages.message("attest", [ruling.subject, ruling.digest])
     until = min(deadline, inside.clock.monotonic() + _ROUND_S)
     gather = inside.transport.gather([Request(members.addresses[key], body) for key in delegates], until)
@@ -105,7 +105,7 @@ def certify(city: City, ruling: records.Ruling, deadline: float) -> bytes:
                 reasons.append(f"{key.hex()[:8]}: {messages.reason(error)}")
                 continue
             try:
-                return shard.certificate(ruling.statement, signatures)
+                return shard.certificate(ruling, signatures)
             except UnavailableError as error:
                 lack = error
         if not progress:

@@ -12,24 +12,30 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Buffer, Callable, Iterable, Mapping
+from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Self
 
+from city_chain import records
 from city_chain.composer.checks import shown
 from city_chain.errors import CityChainError, DeadlineError, InputError, StorageError, UnavailableError
 from city_chain.levels.checks import check_callback, check_deadline, checked_id
 from city_chain.levels.city import City
+from city_chain.levels.coming import CITIES_MAX, Coming, wanted
 from city_chain.levels.committees import check_committee, failure_log2, next_delegates
 from city_chain.levels.cross_receipt import AbortedError, CrossReceipt, WorldTrust
-from city_chain.levels.crossing import Crossings, Step
-from city_chain.levels.embedded import Parts
-from city_chain.levels.opening import opened
+from city_chain.levels.crossing import Crossings
+from city_chain.levels.layouts import Layouts
 from city_chain.levels.owner import Owner
+from city_chain.levels.resharding import Reshard, Resharded
 from city_chain.levels.rulings import need_shard
-from city_chain.levels.settings import Founding, Settings, found, load
+from city_chain.levels.settings import Settings
+from city_chain.levels.steps import Step, Steps
+from city_chain.levels.world_cities import Cities
 from city_chain.levels.world_place import WorldPlace
 from city_chain.levels.world_reports import CityState, WorldHealth, WorldRecovery
+from city_chain.levels.world_roll import Member, Roll
 from city_chain.levels.world_store import WorldFounding, WorldStore
 from city_chain.node.sharding import EXPIRES_MAX_MS
 from city_chain.ports import Clock, Entropy, Storage
@@ -38,7 +44,7 @@ __all__ = ["World"]
 
 _DEADLINE_S = 10.0
 _EXPIRES_S = 60.0
-_CITIES_MAX = 64
+_RESHARD_S = 60.0
 _log = logging.getLogger("city_chain")
 
 type Touches = Iterable[bytes] | Mapping[str, Iterable[bytes]]
@@ -64,13 +70,15 @@ class World:
         self._founding = founding
         self._place = place
         self._lock = threading.RLock()
-        self._cities: dict[str, City] = {}
-        self._down: dict[str, CityChainError | None] = {}
+        self._changing = threading.Lock()
+        self._cities = Cities(place)
         self._closed = False
-        self._crossings = Crossings(founding.chain, founding.cities, self._store, self._running, place.clock)
+        self._steps = Steps()
+        roll = self._store.roll() or Roll.founded(founding.cities, founding.settings)
+        self._layouts = Layouts(founding.chain, roll, self._store, self._cities.running, self._steps)
+        self._crossings = Crossings(self._layouts, self._store, self._cities.running, place.clock, self._steps)
         try:
             self._open_cities()
-            self._align()
             self._recovery = self.resume()
         except BaseException:
             self.close()
@@ -117,22 +125,22 @@ class World:
             city_chain.errors.InputError: city 'a': 4 of 20 nodes are delegates; …
         """
         named = cities if isinstance(cities, Mapping) else {name: {} for name in _names(cities)}
-        wanted = {name: Settings(**{**settings, **dict(own), "name": name}) for name, own in named.items()}
-        if not 1 <= len(wanted) <= _CITIES_MAX:
-            raise InputError(f"{len(wanted)} cities: 1 to {_CITIES_MAX} is allowed")
+        each = {name: Settings(**{**settings, **dict(own), "name": name}) for name, own in named.items()}
+        if not 1 <= len(each) <= CITIES_MAX:
+            raise InputError(f"{len(each)} cities: 1 to {CITIES_MAX} is allowed")
         terms = {"failure_max": failure_max, "faulty_share": faulty_share}
-        for name, own in wanted.items():
+        for name, own in each.items():
             check_committee(name, own.nodes, own.validators, faulty_share, failure_max)
         place = WorldPlace.of(path, storage, clock, entropy)
 
         def founding(store: WorldStore) -> WorldFounding:
             there = store.founding()
-            made = {name: asdict(own) for name, own in wanted.items()}
+            made = {name: asdict(own) for name, own in each.items()}
             for name, kept in {} if there is None else there.settings.items():
                 if name in made and "engine" not in {**settings, **named[name]}:
                     made[name]["engine"] = kept["engine"]
             if there is None:
-                there = WorldFounding(place.entropy.bytes(32), tuple(wanted), made, terms)
+                there = WorldFounding(place.entropy.bytes(32), tuple(each), made, terms)
                 store.found(there)
             elif (dict(there.settings), dict(there.terms)) != (made, terms):
                 raise InputError(
@@ -183,34 +191,13 @@ class World:
 
     def _open_cities(self) -> None:
         """Opens every city; those of a world that is not laid out yet are made, and then all are joined."""
-        laid_out = self._store.layout()
-        for name in self._founding.cities:
-            try:
-                self._cities[name] = self._open_city(name, create=laid_out is None)
-            except StorageError as error:
-                if laid_out is None:
-                    raise
-                self._down[name] = error
-        if laid_out is None:
-            laid_out = self._crossings.lay_out(self._cities)
-            self._store.lay_out(laid_out)
-        for name, city in self._cities.items():
-            self._crossings.join(name, city, laid_out)
-
-    def _open_city(self, name: str, *, create: bool) -> City:
-        wanted = Settings(**self._founding.settings[name])
-        place = self._place
-
-        def founding(storage: Storage, entropy: Entropy) -> Founding:
-            there = load(storage)
-            if there is None and not create:
-                raise StorageError(f"city {name!r} of the world is gone from its storage")
-            return there or found(storage, wanted, entropy)
-
-        index = self._founding.cities.index(name)
-        storage = place.storage_of(name) if place.folder is None else None
-        given = Parts(storage, None, None, place.clock, place.entropy)
-        return opened(place.file_of(index), given, founding, City, create=create)
+        fresh = self._store.layout() is None
+        members = self._layouts.roll.members
+        there = [member for member in members if self._cities.open(member, create=fresh, must=fresh)]
+        if fresh:
+            self._layouts.lay_out()
+        for member in there:
+            self._layouts.join(member, self._cities.running(member.name))
 
     def close(self) -> None:
         """Closes all cities. Closing twice is allowed."""
@@ -218,8 +205,7 @@ class World:
             if self._closed:
                 return
             self._closed = True
-            for city in self._cities.values():
-                city.close()
+            self._cities.close()
             self._storage.close()
             if self._owner is not None:
                 self._owner.close()
@@ -231,7 +217,7 @@ class World:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<World chain={self.chain.hex()[:16]} cities={list(self._founding.cities)}>"
+        return f"<World chain={self.chain.hex()[:16]} cities={list(self.names)}>"
 
     # --- cities ------------------------------------------------------------------------------------------------------
 
@@ -242,12 +228,7 @@ class World:
             InputError: There is no such city.
         """
         self._check_open()
-        self._check_name(name)
-        with self._lock:
-            city = self._cities.pop(name, None)
-            if city is not None:
-                self._down[name] = None
-                city.close()
+        self._cities.stop(self._member(name).name)
 
     def start(self, name: str) -> WorldRecovery:
         """Opens a city again that is down, and drives on what waited for it.
@@ -260,24 +241,27 @@ class World:
             StorageError: It cannot be opened.
         """
         self._check_open()
-        self._check_name(name)
+        member = self._member(name)
         with self._lock:
-            if name not in self._cities:
-                city = self._open_city(name, create=False)
-                layout = self._store.layout()
-                if layout is not None:
-                    self._crossings.join(name, city, layout)
-                self._cities[name] = city
-                self._down.pop(name, None)
-            self._align()
+            if self._cities.get(name) is None:
+                self._cities.open(member, create=False, must=True)
+                self._layouts.join(member, self._cities.running(name))
         return self.resume()
 
-    def _align(self) -> None:
-        """Ends a change of epochs that was cut off; what cannot be ended now is tried again by the next opening."""
+    def _in_order(self, deadline_s: float) -> Resharded | None:
+        """Ends a change of cities or epochs that was cut off; what cannot be ended now is tried again later."""
+        if not self._changing.acquire(blocking=False):
+            return None  # whoever is at it ends it
         try:
-            self._crossings.align(self._place.clock.monotonic() + _DEADLINE_S)
+            deadline = self._place.clock.monotonic() + deadline_s
+            done = self._reshard(deadline, None) if self._layouts.roll.is_changing else None
+            self._layouts.align(deadline)
+            return done
         except (UnavailableError, DeadlineError) as error:
             _log.warning("the cities of the world are not all in one epoch: %s", error)
+            return None
+        finally:
+            self._changing.release()
 
     def health(self) -> WorldHealth:
         """How its cities are, and which transactions are not ended.
@@ -285,24 +269,25 @@ class World:
         Example:
             >>> with World.local(["north", "south"], nodes=8, k=2, n=4) as world:
             ...     print(world.health())
-            city   running  height  delegates  unsafe  locked
-            north  yes      0       4          2^-inf  0
-            south  yes      0       4          2^-inf  0
+            city   running  height  delegates  unsafe  keys  locked
+            north  yes      0       4          2^-inf  0     0
+            south  yes      0       4          2^-inf  0     0
             0 not ended
         """
         self._check_open()
-        return WorldHealth([self._state_of(name) for name in self.names], self.pending())
+        roll = self._layouts.roll
+        names = ([member.name for member in some] for some in (roll.joining, roll.leaving, roll.left))
+        return WorldHealth([self._state_of(name) for name in self.names], self.pending(), *names)
 
     def _state_of(self, name: str) -> CityState:
-        with self._lock:
-            city = self._cities.get(name)
+        city = self._cities.get(name)
         if city is None:
-            return CityState(name, False, why=self._down.get(name))
+            return CityState(name, False, why=self._cities.why(name))
         delegates = len(city.epoch.validators.items)
         share = float(self._founding.terms["faulty_share"])
-        locked = need_shard(city._city).open()
+        shard = need_shard(city._city)
         chance = failure_log2(city.settings.nodes, delegates, share)
-        return CityState(name, True, city.height, delegates, chance, locked)
+        return CityState(name, True, city.height, delegates, chance, shard.open(), keys=shard.keys())
 
     def elect(
         self, validators: int | None = None, *, moves_max: int | None = None, deadline_s: float = _DEADLINE_S
@@ -322,11 +307,16 @@ class World:
 
         Raises:
             InputError: A city has not so many nodes, they are too few for `failure_max`, or `moves_max` is too small.
-            UnavailableError: A city does not run, is at work, or too few of its delegates take part.
+            UnavailableError: A city does not run, is at work, or too few of its delegates take part; or cities come
+                or go.
             DeadlineError: The time was up.
         """
         self._check_open()
         check_deadline(deadline_s)
+        with self._change():
+            return self._elect(validators, moves_max, deadline_s)
+
+    def _elect(self, validators: int | None, moves_max: int | None, deadline_s: float) -> int:
         cities = {name: self._running(name) for name in self.names}
         terms = self._founding.terms
         chosen = {}
@@ -336,8 +326,93 @@ class World:
             chosen[name] = next_delegates(city, count, moves_max)
         for name, city in cities.items():
             city.elect(chosen[name], deadline_s=deadline_s)
-            self._crossings.witness(city)
-        return self._crossings.align(self._place.clock.monotonic() + deadline_s).epoch
+            self._layouts.witness(city)
+        return self._layouts.align(self._place.clock.monotonic() + deadline_s).epoch
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """One change of the layout at a time.
+
+        Raises:
+            UnavailableError: Another one is under way.
+        """
+        if not self._changing.acquire(blocking=False):
+            raise UnavailableError("the world is being laid out anew by somebody else", 1, 0)
+        try:
+            if self._layouts.roll.is_changing:
+                some = ", ".join(m.name for m in self._layouts.roll.members if m.place in ("joins", "leaves"))
+                raise UnavailableError(f"cities are on the way: {some}; World.resume ends that", 1, 0)
+            yield
+        finally:
+            self._changing.release()
+
+    # --- cities that come and go -------------------------------------------------------------------------------------
+
+    def reshard(
+        self,
+        *,
+        add: Iterable[str] | Mapping[str, Mapping[str, Any]] = (),
+        remove: Iterable[str] = (),
+        deadline_s: float = _RESHARD_S,
+        on_progress: Callable[[int, int], None] | None = None,
+        **settings: Any,
+    ) -> Resharded:
+        """Takes cities into the world and out of it; the keys move with their versions and locks.
+
+        Of n cities and one that comes it gets every n + 1st key, and no other key moves; of one that leaves every key
+        moves, to all others alike. What each city gives is signed by its delegates and taken over once. Receipts stay
+        valid. A city that has left stays open here as an archive of what it had committed (see `left`).
+
+        Once it is written down it will be done: if it is cut off, `resume`, `start` or the next `open` goes on.
+
+        Args:
+            add: The names of the cities that come, or what each has of its own among the settings, by name. A name that
+                any city of the world ever had is not given again.
+            remove: The names of those that go. At most four come and go at once, and one stays.
+            deadline_s: When to give up for now, seconds.
+            on_progress: Called with how many rulings are done, and how many are known to be needed.
+            **settings: What the cities that come have in common, see `City.local`; otherwise they are like the first
+                city of the world.
+
+        Returns:
+            How many keys moved from where to where.
+
+        Raises:
+            InputError: A name is taken or unknown, too many come and go, a setting is out of range, or a city's
+                delegates are too few for `failure_max`.
+            UnavailableError: A city does not run, a transaction that is not ended has a key locked that would move, or
+                another change is under way: nothing has changed. Or too few delegates answered on the way.
+            DeadlineError: The time was up.
+            StorageError: A city cannot be made: nothing has changed.
+
+        Example:
+            >>> with World.local(["north", "south"], nodes=4, validators=4, k=2, n=4) as world:
+            ...     receipt = world.send(b"paid", [b"key %d" % at for at in range(30)])
+            ...     report = world.reshard(add=["west"])
+            ...     receipt.verify(world.trust)
+            ...     world.names, report.keys, 0 < report.moved < 20
+            (('north', 'south', 'west'), 30, True)
+        """
+        self._check_open()
+        check_deadline(deadline_s)
+        check_callback("on_progress", on_progress)
+        named = add if isinstance(add, Mapping) else {name: {} for name in _names(add, "add")}
+        leaving = _names(remove, "remove")
+        deadline = self._place.clock.monotonic() + deadline_s
+        with self._change():
+            for name in leaving:
+                self._check_name(name)
+            settings_of = wanted(self._layouts.roll, self._founding.terms, named, leaving, settings)
+            for name in self.names:
+                self._cities.running(name)
+            Coming(self._founding, self._layouts, self._crossings, self._store, self._cities, self._steps).write_down(
+                settings_of, leaving, deadline
+            )
+            return self._reshard(deadline, on_progress)
+
+    def _reshard(self, deadline: float, on_progress: Callable[[int, int], None] | None) -> Resharded:
+        """Goes on with a change of cities that is written down."""
+        return Reshard(self._layouts, self._crossings, self._store, self._steps, on_progress).finish(deadline)
 
     # --- what it is --------------------------------------------------------------------------------------------------
 
@@ -348,8 +423,13 @@ class World:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of its cities."""
-        return self._founding.cities
+        """The names of its cities, without those that have left."""
+        return tuple(member.name for member in self._layouts.roll.seated)
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The names of the cities that have left it, and are open here as archives."""
+        return tuple(member.name for member in self._layouts.roll.left)
 
     def city(self, name: str) -> City:
         """One of its cities, to send and receive within it. Do not close it: see `stop`.
@@ -359,7 +439,9 @@ class World:
             UnavailableError: It does not run.
         """
         self._check_open()
-        return self._running(name)
+        if self._member(name).place == "joins":
+            raise UnavailableError(f"city {name!r} is on its way into the world; World.resume goes on with that", 1, 0)
+        return self._cities.running(name)
 
     @property
     def trust(self) -> WorldTrust:
@@ -369,7 +451,7 @@ class World:
             UnavailableError: A city does not run.
         """
         self._check_open()
-        return self._crossings.trust()
+        return self._layouts.trust()
 
     @property
     def recovery(self) -> WorldRecovery:
@@ -377,19 +459,23 @@ class World:
         return self._recovery
 
     def _running(self, name: str) -> City:
-        self._check_name(name)
-        with self._lock:
-            found = self._cities.get(name)
-        if found is None:
-            why = self._down.get(name)
-            raise UnavailableError(f"city {name!r} does not run" + (f": {why}" if why is not None else ""), 1, 0)
-        return found
+        return self._cities.running(self._member(name).name)
 
-    def _check_name(self, name: object) -> None:
+    def _member(self, name: object) -> Member:
+        """A city that is in the world, comes to it, or was in it."""
         if not isinstance(name, str):
             raise TypeError(f"a city's name must be str, not {type(name).__name__}")
-        if name not in self._founding.cities:
-            raise InputError(f"there is no city {shown(name)} here; there are {', '.join(self._founding.cities)}")
+        member = self._layouts.roll.named(name)
+        if member is None:
+            raise InputError(f"there is no city {shown(name)} here; there are {', '.join(self.names)}")
+        return member
+
+    def _check_name(self, name: object) -> None:
+        """A city that is in the world now."""
+        if self._member(name).place == "out":
+            raise InputError(
+                f"city {shown(name)} has left the world; its keys are in the others: {', '.join(self.names)}"
+            )
 
     def _check_open(self) -> None:
         if self._closed:
@@ -405,7 +491,7 @@ class World:
             city: The city for which the key was named (see `send`); None: for none.
         """
         self._check_open()
-        return self._crossings.city_of(self._digest(key, city))
+        return self._layouts.city_of(self._digest(key, city))
 
     def version(self, key: bytes, *, city: str | None = None) -> int:
         """The version of a key: it rises whenever a transaction that touches the key ends, be it done or aborted.
@@ -415,21 +501,21 @@ class World:
             city: The city for which the key was named (see `send`); None: for none.
 
         Raises:
-            UnavailableError: The city that has it does not run.
+            UnavailableError: The city that has it does not run, or the key is on its way to another one.
         """
         self._check_open()
-        return self._crossings.version(self._digest(key, city))
+        return self._layouts.version(self._digest(key, city))
 
     def locked_by(self, key: bytes, *, city: str | None = None) -> bytes | None:
         """The transaction that has a key locked, by the id of its manifest; None if none has."""
         self._check_open()
         digest = self._digest(key, city)
-        return need_shard(self._running(self._crossings.city_of(digest))._city).holder(digest)
+        return self._layouts.shard(self._layouts.city_of(digest)).holder(digest)
 
     def _digest(self, key: bytes, city: str | None) -> bytes:
         if city is not None:
-            self._check_name(city)
-        return self._crossings.digest(key, city)
+            self._member(city)
+        return self._layouts.digest(key, city)
 
     def _digests(self, touches: Touches) -> list[bytes]:
         if isinstance(touches, Mapping):
@@ -483,11 +569,14 @@ class World:
         inputs, outputs = self._digests(touches), self._digests(writes)
         if not inputs and not outputs:
             raise InputError("a transaction of several cities touches one key at least")
-        where = home or self._crossings.city_of((inputs or outputs)[0])
-        city, touched = self.city(where), sorted({*inputs, *outputs})
-        begun = self._crossings.begin(
-            lambda: city.transaction(payload, touched=touched, seal=seal), where, inputs, outputs, expires_s
-        )
+        where = home or self._layouts.city_of((inputs or outputs)[0])
+        self._check_name(where)
+        city, touched = self._cities.running(where), sorted({*inputs, *outputs})
+
+        def make() -> records.Transaction:
+            return city.transaction(payload, touched=touched, seal=seal)
+
+        begun = self._crossings.begin(make, where, inputs, outputs, expires_s, deadline)
         return self._crossings.drive(begun, deadline)
 
     def receive(self, receipt: CrossReceipt, *, deadline_s: float = _DEADLINE_S) -> bytes:
@@ -519,13 +608,14 @@ class World:
         return [begun.transaction.tx_id for begun in self._store.begun()]
 
     def resume(self, *, deadline_s: float = _DEADLINE_S) -> WorldRecovery:
-        """Drives on what is not ended: after a crash, or when a city is back.
+        """Drives on what is not ended, cities that come or go among it: after a crash, or when a city is back.
 
         Args:
             deadline_s: When to give up each of them for now, seconds.
         """
         self._check_open()
         check_deadline(deadline_s)
+        resharded = self._in_order(deadline_s)
         committed: list[bytes] = []
         aborted: dict[bytes, CityChainError] = {}
         pending: dict[bytes, CityChainError] = {}
@@ -538,21 +628,21 @@ class World:
                 aborted[tx_id] = error
             except (UnavailableError, DeadlineError) as error:
                 pending[tx_id] = error
-        return WorldRecovery(committed, aborted, pending)
+        return WorldRecovery(committed, aborted, pending, resharded)
 
     def watch(self, on_step: Callable[[Step], None] | None) -> None:
-        """Calls `on_step` before every step of a transaction from now on; None ends it.
+        """Calls `on_step` before every step of a transaction or a change of cities from now on; None ends it.
 
         What it raises comes out of `send`, and leaves the transaction as it is: `resume` goes on with it.
         """
         check_callback("on_step", on_step)
-        self._crossings.on_step = on_step
+        self._steps.on_step = on_step
 
 
-def _names(cities: Iterable[str]) -> list[str]:
+def _names(cities: Iterable[str], what: str = "cities") -> list[str]:
     """The names of cities, each once."""
     if isinstance(cities, str):
-        raise TypeError("cities must be several names, not one str")
+        raise TypeError(f"{what} must be several names, not one str")
     names = list(cities)
     if len(set(names)) < len(names):
         raise InputError("a city is named twice")

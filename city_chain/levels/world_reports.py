@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from city_chain.errors import CityChainError
 from city_chain.levels.reports import html_table, table
+from city_chain.levels.resharding import Resharded
 
 __all__ = ["CityState", "WorldHealth", "WorldRecovery"]
 
@@ -24,6 +26,7 @@ class CityState:
         failure_log2: log2 of the chance that a third of its delegates or more are faulty, of the nodes that may be.
         locked: How many transactions that are not ended have keys locked there.
         why: Why it does not run; None if it does, or was stopped.
+        keys: How many keys it has whose versions are kept apart.
     """
 
     name: str
@@ -33,6 +36,7 @@ class CityState:
     failure_log2: float = 0.0
     locked: int = 0
     why: CityChainError | None = None
+    keys: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,16 @@ class WorldHealth:
     Args:
         cities: Its cities, in the order in which they were named.
         pending: The ids of transactions of several cities that are begun and not ended.
+        joining: The cities that are on their way into it.
+        leaving: Those that are on their way out.
+        left: Those that have left.
     """
 
     cities: Sequence[CityState]
     pending: Sequence[bytes]
+    joining: Sequence[str] = ()
+    leaving: Sequence[str] = ()
+    left: Sequence[str] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict a city, for a data frame."""
@@ -56,13 +66,14 @@ class WorldHealth:
                 "height": c.height,
                 "delegates": c.delegates,
                 "failure_log2": c.failure_log2,
+                "keys": c.keys,
                 "locked": c.locked,
             }
             for c in self.cities
         ]
 
     def _cells(self) -> tuple[list[str], list[list[object]]]:
-        columns = ["city", "running", "height", "delegates", "unsafe", "locked"]
+        columns = ["city", "running", "height", "delegates", "unsafe", "keys", "locked"]
         return columns, [
             [
                 c.name,
@@ -70,19 +81,24 @@ class WorldHealth:
                 c.height,
                 c.delegates,
                 f"2^{c.failure_log2:.1f}",
+                c.keys,
                 c.locked,
             ]
             for c in self.cities
         ]
 
     def table(self) -> str:
-        """The cities, and how many transactions are not ended."""
-        return f"{table(*self._cells())}\n{len(self.pending)} not ended"
+        """The cities, how many transactions are not ended, and who is on the way or has left."""
+        return "\n".join([table(*self._cells()), *self._notes()])
+
+    def _notes(self) -> list[str]:
+        some = (("on the way in", self.joining), ("on the way out", self.leaving), ("left", self.left))
+        return [f"{len(self.pending)} not ended", *(f"{what}: {', '.join(names)}" for what, names in some if names)]
 
     __str__ = table
 
     def _repr_html_(self) -> str:
-        return f"{html_table(*self._cells())}<p>{len(self.pending)} not ended</p>"
+        return html_table(*self._cells()) + "".join(f"<p>{html.escape(note)}</p>" for note in self._notes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +109,10 @@ class WorldRecovery:
         committed: Ids of transactions that are committed in every city now.
         aborted: Id → why it was aborted in every city.
         pending: Id → why it could not be ended now; `World.resume` tries again.
+        resharded: What became of cities that were on their way; None if there were none, or it could not be ended.
     """
 
     committed: Sequence[bytes] = ()
     aborted: Mapping[bytes, CityChainError] = field(default_factory=dict)
     pending: Mapping[bytes, CityChainError] = field(default_factory=dict)
+    resharded: Resharded | None = None

@@ -1,10 +1,14 @@
-"""What a world keeps of itself: its cities, its layout, and the crossings that are not ended.
+"""What a world keeps of itself: its cities, its layouts, and the crossings that are not ended.
 
 ==============  ====================================================================
 key             value
 ==============  ====================================================================
-``world``       version, chain id, names of the cities, settings (JSON)
+``world``       version, chain id, what the world was made with (JSON)
 ``layout``      the layout that the world began with
+``roll``        all cities that it ever had (JSON); absent until the first come or go
+``next``        the layout that comes next, while cities come or go
+``e`` epoch     a layout that was in force
+``t`` number    the trust in a city that has left
 ``p`` tx_id     message ``crossing``: home, transaction, manifest — begun, not ended
 ``d`` tx_id     message ``crossed``: the receipt of one that is committed
 ``f`` tx_id     message ``failed``: the city that refused one that is aborted, and why
@@ -24,13 +28,14 @@ import orjson
 
 from city_chain import records
 from city_chain.errors import CityChainError, StorageError
+from city_chain.levels.world_roll import Roll
 from city_chain.ports import Storage
 from city_chain.stages import messages
 
 __all__ = ["VERSION", "Begun", "WorldFounding", "WorldStore"]
 
-VERSION = 1
-"""The version of what is kept; one that is higher belongs to a newer city-chain."""
+VERSION = 2
+"""The version of what is kept; one that is higher belongs to a newer city-chain. Cities come and go since 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +116,58 @@ class WorldStore:
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(f"the world is damaged: {error}") from error
 
-    def found(self, founding: WorldFounding) -> None:
-        """Writes down what the world is made with."""
+    def found(self, founding: WorldFounding, roll: Roll | None = None) -> None:
+        """Writes down what the world is made with.
+
+        Args:
+            founding: What it is made with.
+            roll: Its cities, where they are others by now.
+        """
         row = {
-            "version": VERSION,
+            "version": 1 if roll is None else VERSION,
             "chain": founding.chain.hex(),
             "cities": list(founding.cities),
             "settings": {name: dict(settings) for name, settings in founding.settings.items()},
             "terms": dict(founding.terms),
         }
-        self._storage.put_many({b"world": orjson.dumps(row)})
+        rows = {b"world": orjson.dumps(row)}
+        if roll is not None:
+            rows[b"roll"] = roll.to_bytes()
+        self._storage.put_many(rows)
+
+    def roll(self) -> Roll | None:
+        """All cities that the world ever had; None if they are those that it was made with.
+
+        Raises:
+            StorageError: The row is damaged.
+        """
+        (row,) = self._storage.get_many([b"roll"])
+        return None if row is None else Roll.from_bytes(row)
+
+    def change(self, roll: Roll, layout: bytes) -> None:
+        """Cities come and go, and this is the layout that comes next: from now on it is certain."""
+        self._storage.put_many({b"roll": roll.to_bytes(), b"next": layout})
+
+    def changed(self, roll: Roll, trust: Mapping[int, bytes]) -> None:
+        """They have come and gone; what is believed about those that have left stays."""
+        rows = {b"t" + _number(number): kept for number, kept in trust.items()}
+        self._storage.put_many({**rows, b"roll": roll.to_bytes()}, delete=[b"next"])
+
+    def following(self) -> bytes | None:
+        """The layout that comes next; None if no city comes or goes."""
+        return self._storage.get_many([b"next"])[0]
+
+    def trust(self, number: int) -> bytes | None:
+        """What is believed about a city that has left."""
+        return self._storage.get_many([b"t" + _number(number)])[0]
+
+    def keep(self, layouts: Mapping[int, bytes]) -> None:
+        """Layouts that are in force, by epoch."""
+        self._storage.put_many({b"e" + epoch.to_bytes(8, "big"): layout for epoch, layout in layouts.items()})
+
+    def kept(self) -> dict[int, bytes]:
+        """The layouts that were in force, by epoch, ascending."""
+        return {int.from_bytes(key[1:], "big"): row for key, row in self._storage.scan(b"e")}
 
     def layout(self) -> bytes | None:
         """The layout that the world began with; None if its cities are not joined yet."""
@@ -177,6 +224,10 @@ class WorldStore:
             return city.decode(), why.decode(errors="replace")
         except (CityChainError, UnicodeDecodeError) as error:
             raise StorageError(f"world: the end of crossing {tx_id.hex()} cannot be read: {error}") from error
+
+
+def _number(number: int) -> bytes:
+    return number.to_bytes(2, "big")
 
 
 def _begun(tx_id: bytes, row: bytes) -> Begun:

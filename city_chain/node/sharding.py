@@ -7,8 +7,9 @@ now and then, so that an opening replays a few batches only.
 ==============  ====================================================================
 key             value
 ==============  ====================================================================
-``m``           message ``membership``: chain id, number of the shard, first layout
-``s``           message ``shard``: height, the participant's snapshot after it
+``m``           message ``membership``: chain id, number of the shard, its first layout; for a city that came to a world
+                that was there, the layout before
+``n``           message ``shard``: height, the participant's snapshot after it
 ==============  ====================================================================
 """
 
@@ -41,7 +42,6 @@ EXPIRES_MAX_MS = 24 * 3600 * 1000
 SILENT = b"\0"
 """The statement of a ruling that says nothing, but changes the city's state."""
 
-_LAYOUT_HEAD = b"CCly\x01\x00"
 _SNAPSHOT_EVERY = 32
 _PINS_MAX = 1 << 16
 
@@ -74,16 +74,20 @@ class Membership:
     Args:
         chain: The world's id, 32 bytes.
         shard: The city's number in it.
-        layout: The layout that the world began with, encoded.
+        layout: The first layout that has the city, encoded.
+        previous: The layout before, encoded, for a city that comes to a world that is there; empty for one that was in
+            it from the beginning.
     """
 
     chain: bytes
     shard: int
     layout: bytes
+    previous: bytes = b""
 
     def to_bytes(self) -> bytes:
         """As it is kept."""
-        return messages.message("membership", [self.chain, messages.integer(self.shard), self.layout])
+        parts = [self.chain, messages.integer(self.shard), self.layout]
+        return messages.message("membership", [*parts, self.previous] if self.previous else parts)
 
     @classmethod
     def from_bytes(cls, row: bytes) -> Membership:
@@ -92,8 +96,10 @@ class Membership:
         Raises:
             ProtocolError: It is something else.
         """
-        chain, shard, layout = messages.answer(row, "membership", 3)
-        return cls(chain, messages.integer_of(shard), layout)
+        chain, shard, layout, *previous = messages.answer(row, "membership")
+        if len(previous) > 1:
+            raise ProtocolError(f"membership: {3 + len(previous)} parts, 3 or 4 are needed")
+        return cls(chain, messages.integer_of(shard), layout, *previous)
 
 
 class Shard:
@@ -110,7 +116,8 @@ class Shard:
 
     def __init__(self, storage: Storage, ledger: Ledger, membership: Membership) -> None:
         self.membership = membership
-        self.first = sc.Layout.from_bytes(membership.layout)
+        self._first = sc.Layout.from_bytes(membership.layout)
+        self._previous = sc.Layout.from_bytes(membership.previous) if membership.previous else None
         self._storage = storage
         self._ledger = ledger
         self._lock = threading.RLock()
@@ -155,7 +162,7 @@ class Shard:
         return there
 
     def _kept(self) -> tuple[int, sc.Participant]:
-        (row,) = self._storage.get_many([b"s"])
+        (row,) = self._storage.get_many([b"n"])
         if row is None:
             return 0, self._restored([])
         try:
@@ -166,8 +173,8 @@ class Shard:
 
     def _restored(self, snapshots: list[bytes]) -> sc.Participant:
         if not snapshots:
-            return sc.Participant(self.membership.shard, self.first, horizon=EXPIRES_MAX_MS)
-        return sc.Participant.restore(self.membership.shard, self.first, snapshots)
+            return sc.Participant(self.membership.shard, self._first, horizon=EXPIRES_MAX_MS, previous=self._previous)
+        return sc.Participant.restore(self.membership.shard, self._first, snapshots)
 
     def _catch_up(self) -> None:
         """Takes in what the ledger has committed since."""
@@ -189,7 +196,7 @@ class Shard:
             self._unsaved += 1
         if self._unsaved >= _SNAPSHOT_EVERY:
             row = messages.message("shard", [messages.integer(self._height), self._participant.snapshot()])
-            self._storage.put_many({b"s": row})
+            self._storage.put_many({b"n": row})
             self._unsaved = 0
         self._height = max(self._height, tip)
 
@@ -210,12 +217,12 @@ class Shard:
             self._catch_up()
             trial = self._trial(max(hlc, self._ledger.tip.hlc))
             self._check_layout(trial, read)
-            statement, before = trial.evaluate(read), trial.snapshot()
-            if statement is None:
+            statement, before = self._said(trial, read), trial.snapshot()
+            if statement == SILENT:
                 _apply(trial, read)
                 if trial.snapshot() == before:
                     return None
-        return records.Ruling(_subject(read), command=command, statement=_said(statement))
+        return records.Ruling(_subject(read), command=command, statement=statement)
 
     def check(self, rulings: Sequence[records.Ruling], hlc: int) -> list[CityChainError | None]:
         """What is wrong with each ruling of a batch with that stamp, taken in their order; None where nothing is."""
@@ -226,9 +233,9 @@ class Shard:
             for ruling in rulings:
                 try:
                     command = sc.Command.from_bytes(ruling.command)
-                    if (_subject(command), _said(trial.evaluate(command))) != (ruling.subject, ruling.statement):
-                        raise VerificationError("ruling: the city says something else to that command now")
                     self._check_layout(trial, command)
+                    if (_subject(command), self._said(trial, command)) != (ruling.subject, ruling.statement):
+                        raise VerificationError("ruling: the city says something else to that command now")
                     _apply(trial, command)
                     verdicts.append(None)
                 except CityChainError as error:
@@ -242,7 +249,7 @@ class Shard:
             VerificationError: It seats others.
             UnavailableError: A city whose delegates change cannot be asked.
         """
-        following = _following(command)
+        following = command.layout
         if following is None:
             return
         for shard in following.shards:
@@ -252,6 +259,15 @@ class Shard:
                 raise UnavailableError(f"layout: the delegates of shard {shard} cannot be looked up", 1, 0)
             if known is not None and members != known and not kept:
                 raise VerificationError(f"layout: shard {shard} has other delegates in office")
+
+    def _said(self, trial: sc.Participant, command: sc.Command) -> bytes:
+        """What is said to a command: a statement, at a boundary what is handed over, or nothing. Changes nothing."""
+        if command.layout is None:
+            statement = trial.evaluate(command)
+            return SILENT if statement is None else statement.to_bytes()
+        after = self._restored([trial.snapshot()])
+        _apply(after, command)
+        return after.handover() or SILENT
 
     def _trial(self, hlc: int) -> sc.Participant:
         """A copy of the state, at the time of a stamp.
@@ -272,27 +288,42 @@ class Shard:
         rulings = self._ledger.rulings(_subject(sc.Command.from_bytes(command)))
         return next((made for made in rulings if made.command == command), None)
 
-    def certificate(self, statement: bytes, signatures: Mapping[bytes, bytes]) -> bytes:
-        """The certificate of a statement, as its committee's signatures make it.
+    def certificate(self, ruling: records.Ruling, signatures: Mapping[bytes, bytes]) -> bytes:
+        """The certificate of what was ruled, as its committee's signatures make it: a handover's or a statement's.
 
         Args:
-            statement: The statement, encoded.
+            ruling: What was ruled.
             signatures: By node; what is wrong or a stranger's is left out.
 
         Raises:
             UnavailableError: They are no quorum.
             VerificationError: The statement is of an epoch that is not known here any more.
+            InputError: Nothing was said to sign.
         """
-        said = sc.Statement.from_bytes(statement)
-        layout = self._layout_of(said.epoch)
-        positions = {key: at for at, (key, _) in enumerate(layout.members(said.shard))}
+        layout, shard, said = self._speaker(ruling)
+        positions = {key: at for at, (key, _) in enumerate(layout.members(shard))}
         known = [(positions[key], signature) for key, signature in signatures.items() if key in positions]
+        if said is None:
+            return sc.Handover(layout, ruling.statement, known).to_bytes()
         return sc.Certificate(layout, said, known).to_bytes()
 
-    def committee(self, statement: bytes) -> list[bytes]:
-        """Who may sign a statement."""
-        said = sc.Statement.from_bytes(statement)
-        return [key for key, _ in self._layout_of(said.epoch).members(said.shard)]
+    def committee(self, ruling: records.Ruling) -> list[bytes]:
+        """Who may sign what was ruled.
+
+        Raises:
+            VerificationError: It is of an epoch that is not known here any more.
+            InputError: Nothing was said to sign.
+        """
+        layout, shard, _ = self._speaker(ruling)
+        return [key for key, _ in layout.members(shard)]
+
+    def _speaker(self, ruling: records.Ruling) -> tuple[sc.Layout, int, sc.Statement | None]:
+        """The layout and the shard whose committee signs, and the statement; None for a handover."""
+        following = sc.Command.from_bytes(ruling.command).layout
+        if following is not None:
+            return self._layout_of(following.epoch - 1), self.membership.shard, None
+        said = sc.Statement.from_bytes(ruling.statement)
+        return self._layout_of(said.epoch), said.shard, said
 
     def _layout_of(self, epoch: int) -> sc.Layout:
         found = next((layout for layout in self.layouts if layout.epoch == epoch), None)
@@ -315,6 +346,36 @@ class Shard:
             self._catch_up()
             return self._participant.version(digest)
 
+    def has_arrived(self, digest: bytes) -> bool:
+        """Whether a key is here, and not on its way from the city that had it."""
+        with self._lock:
+            self._catch_up()
+            return self._participant.has_arrived(digest)
+
+    def awaited(self) -> list[int]:
+        """The shards whose parts have not all arrived."""
+        with self._lock:
+            self._catch_up()
+            return self._participant.awaited
+
+    def keys(self) -> int:
+        """How many keys there are whose versions are kept apart."""
+        with self._lock:
+            self._catch_up()
+            return self._participant.keys
+
+    def leaving(self) -> list[sc.Part]:
+        """What left at the last boundary and has not been taken over, ascending by shard and number."""
+        with self._lock:
+            self._catch_up()
+            return self._participant.exports()
+
+    def opened(self) -> list[sc.Manifest]:
+        """The transactions that have keys locked."""
+        with self._lock:
+            self._catch_up()
+            return self._participant.open()
+
     def holder(self, digest: bytes) -> bytes | None:
         """The transaction that has a key locked; None if none has."""
         with self._lock:
@@ -323,9 +384,7 @@ class Shard:
 
     def open(self) -> int:
         """How many transactions have keys locked."""
-        with self._lock:
-            self._catch_up()
-            return len(self._participant.open())
+        return len(self.opened())
 
 
 def _subject(command: sc.Command) -> bytes:
@@ -334,17 +393,6 @@ def _subject(command: sc.Command) -> bytes:
     if manifest is not None:
         return manifest.txid
     return hashlib.blake2b(command.to_bytes(), digest_size=32, person=b"city-chain order").digest()
-
-
-def _following(command: sc.Command) -> sc.Layout | None:
-    """The layout that a boundary brings: what stands between the command's kind and the application's 32 bytes."""
-    if command.kind != "boundary":
-        return None
-    return sc.Layout.from_bytes(_LAYOUT_HEAD + command.to_bytes()[7:-32])
-
-
-def _said(statement: sc.Statement | None) -> bytes:
-    return SILENT if statement is None else statement.to_bytes()
 
 
 def _apply(participant: sc.Participant, command: sc.Command) -> None:

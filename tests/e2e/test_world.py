@@ -282,7 +282,7 @@ def test_the_word_of_an_aborted_attempt_is_refused_in_the_next() -> None:
         command = sc.Command.prepare(manifest, [word])
         with pytest.raises(CityChainError, match="another transaction"):
             rule(world.city(SOUTH), command.to_bytes(), time.monotonic() + 5)
-        coordinator = sc.Coordinator(manifest, [word, ended], world._crossings.layouts())
+        coordinator = sc.Coordinator(manifest, [word, ended], world._layouts.understood())
         assert coordinator.outcome is None, "old words tell nothing about another attempt"
         assert versions(world, BOTH) == seen
         world._crossings.drive(fresh, time.monotonic() + 10).verify(world.trust)

@@ -78,7 +78,7 @@ def test_a_change_of_epochs_that_is_cut_off_is_ended_by_the_next_opening() -> No
 
 def test_a_layout_that_seats_strangers_is_refused() -> None:
     with world_of(**LARGER) as world:
-        layout = world._crossings.layout()
+        layout = world._layouts.layout()
         strangers = [(shard, [(bytes([9]) * 32, 1)] if shard else layout.members(shard)) for shard in layout.shards]
         command = sc.Command.boundary(layout.next(strangers), bytes(32))
         with pytest.raises(VerificationError, match="other delegates in office"):

@@ -175,10 +175,23 @@ def test_a_shard_comes(shards: dict[int, Shard]) -> None:
         assert shard.handover is not None
         shard.handover.verify(LAYOUT)
         assert sc.Participant.take_over(snapshot, shard.handover, LAYOUT).snapshot() == snapshot
-        [(to, part)] = shard.machine.exports()
-        assert (to, shard.handover.shard, shard.handover.epoch) == (3, number, 0)
-        joined.on_local_commit(sc.Command.take_part(part, shard.handover))
+        [part] = shard.machine.exports()
+        assert (part.taker, shard.handover.shard, shard.handover.epoch) == (3, number, 0)
+        assert (part.chain_id, part.giver, part.epoch, part.number, part.count) == (CHAIN, number, 1, 0, 1)
+        assert (part.keys, part.open) == (0, [])
+        digests = [digest for taker, at, digest in shard.handover.parts if (taker, at) == (3, 0)]
+        command = sc.Command.take_part(part, shard.handover)
+        imported = joined.evaluate(command)
+        assert imported is not None
+        assert (imported.verdict, [imported.txid]) == ("imported", digests)
+        assert not joined.has_arrived(key_of(number))
+        joined.on_local_commit(command)
+        assert joined.has_arrived(key_of(number))
+        signatures = [(at, imported.sign(member)) for at, member in enumerate(MEMBERS[3])]
+        shard.order(sc.Command.delivered(sc.Certificate(layout, imported, signatures)))
+        assert shard.machine.exports() == []
     assert joined.awaited == []
+    assert (joined.keys, joined.handover()) == (0, None)
     assert joined.layouts[-1] == layout
 
 
@@ -295,7 +308,7 @@ def cases() -> list[tuple[Callable[..., object], tuple[object, ...], dict[str, A
     moved = Shard(2)
     moved.order(sc.Command.boundary(later, bytes(32)))
     assert moved.handover is not None
-    [(_, part)] = moved.machine.exports()
+    [part] = moved.machine.exports()
     machine, snapshot = Shard(1).machine, moved.machine.snapshot()
     signatures = [(at, vote.statement.sign(MEMBERS[1][at])) for at in range(3)]
     nodes = [bytes([at]) * 32 for at in range(4)]
@@ -317,6 +330,9 @@ def cases() -> list[tuple[Callable[..., object], tuple[object, ...], dict[str, A
         (sc.Command.prepare, (transaction, [vote]), {}),
         (sc.Command.boundary, (later, bytes(32)), {}),
         (sc.Command.take_part, (part, moved.handover), {}),
+        (sc.Command.delivered, (vote,), {}),
+        (sc.Part.from_bytes, (part.to_bytes(),), {}),
+        (machine.has_arrived, (bytes(32),), {}),
         (sc.Participant, (1, LAYOUT), {"open_max": 3, "tombstones_max": 3, "keys_max": 3, "horizon": 3}),
         (sc.Participant, (3, later), {"previous": LAYOUT}),
         (sc.Participant.restore, (1, LAYOUT, shard.journal), {}),
@@ -383,6 +399,7 @@ def test_the_table_names_every_public_callable() -> None:
                 "open",
                 "decisions",
                 "exports",
+                "handover",
                 "durable",
                 "next",
                 "expire",

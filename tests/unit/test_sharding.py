@@ -121,12 +121,12 @@ def test_the_state_is_made_again_from_the_ledger(alone: Alone) -> None:
     ledger = alone.city._city.ledger
     seen = alone.shard.version(A)
     assert seen > 40
-    (row,) = storage.get_many([b"s"])
+    (row,) = storage.get_many([b"n"])
     assert row is not None, "a snapshot was kept"
     again = Shard.of(storage, ledger)
     assert again is not None
     assert again._participant.snapshot() == alone.shard._participant.snapshot()
-    storage.delete_many([b"s"])
+    storage.delete_many([b"n"])
     whole = Shard.of(storage, ledger)
     assert whole is not None
     assert whole._participant.snapshot() == again._participant.snapshot()
@@ -135,7 +135,7 @@ def test_the_state_is_made_again_from_the_ledger(alone: Alone) -> None:
 
 def test_damaged_rows_are_named(alone: Alone) -> None:
     storage, ledger = alone.shard._storage, alone.city._city.ledger
-    storage.put_many({b"s": messages.message("shard", [messages.integer(1), b"?"])})
+    storage.put_many({b"n": messages.message("shard", [messages.integer(1), b"?"])})
     with pytest.raises(StorageError, match="snapshot of the shard"):
         Shard.of(storage, ledger)
     storage.put_many({b"m": b"?"})

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use city_chain_native::algorithms::sc::{
-    Certificate, Certificates, Command, Config, Event, HandoverCertificate, Input, Layout, Manifest, Part, Participant,
-    Signature, Statement,
+    Certificate, Certificates, Command, Config, Event, Handover, HandoverCertificate, Input, Layout, Manifest, Part,
+    Participant, Signature, Statement,
 };
 use city_chain_native::crypto::ed25519::SigningKey;
 use city_chain_native::primitives::committee::{Committee, Member};
@@ -117,6 +117,7 @@ pub fn sharding(data: &[u8]) {
     one_encoding::<Manifest>(data);
     one_encoding::<Statement>(data);
     one_encoding::<Certificate>(data);
+    one_encoding::<Handover>(data);
     one_encoding::<HandoverCertificate>(data);
     one_encoding::<Layout>(data);
     one_encoding::<Part>(data);

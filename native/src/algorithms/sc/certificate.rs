@@ -2,8 +2,9 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use super::layout::{Layout, SHARDS_MAX};
+use super::layout::Layout;
 use super::manifest::Manifest;
+use super::reshard::PARTS_MAX;
 use crate::crypto::ed25519::{self, SigningKey};
 use crate::crypto::hash::{self, Digest, Hasher};
 use crate::crypto::remembered;
@@ -167,8 +168,23 @@ pub struct Handover {
     pub next: Digest,
     /// What the application binds to it, such as the root of its own state.
     pub application: Digest,
-    /// The digests of the parts by the shard that gets them; the shard's own is that of the state that stays.
-    pub parts: List<(u16, Digest), SHARDS_MAX>,
+    /// The digests of the parts, by the shard that gets them and their numbers; the shard's own is that of the state that
+    /// stays.
+    pub parts: List<(u16, u16, Digest), PARTS_MAX>,
+}
+
+impl Record for Handover {
+    const TAG: [u8; 4] = *b"CCsd";
+    const VERSION: u16 = 1;
+    const NAME: &'static str = "handover";
+    const LEN_MAX: usize = PARTS_MAX * 36 + 256;
+
+    fn check(&self) -> Result<()> {
+        match self.parts.windows(2).all(|pair| (pair[0].0, pair[0].1) < (pair[1].0, pair[1].1)) {
+            true => Ok(()),
+            false => Err(Error::input("handover: the parts must be ascending and distinct by shard and number")),
+        }
+    }
 }
 
 impl Handover {
@@ -180,9 +196,10 @@ impl Handover {
         Ok(hash::digest(CONTEXT_HANDOVER, &borsh::to_vec(self).map_err(|error| Error::input(error.to_string()))?))
     }
 
-    /// The digest of the part that a shard gets.
-    pub fn part(&self, shard: u16) -> Option<Digest> {
-        self.parts.iter().find(|(to, _)| *to == shard).map(|(_, digest)| *digest)
+    /// The digest of a part that a shard gets.
+    pub fn part(&self, shard: u16, number: u16) -> Option<Digest> {
+        let at = self.parts.binary_search_by_key(&(shard, number), |(to, number, _)| (*to, *number));
+        at.ok().map(|at| self.parts[at].2)
     }
 }
 
@@ -197,14 +214,12 @@ pub struct HandoverCertificate {
 
 impl Record for HandoverCertificate {
     const TAG: [u8; 4] = *b"CCsh";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "handover certificate";
-    const LEN_MAX: usize = CERTIFICATE_LEN_MAX + SHARDS_MAX * 34;
+    const LEN_MAX: usize = CERTIFICATE_LEN_MAX + Handover::LEN_MAX;
 
     fn check(&self) -> Result<()> {
-        if !self.handover.parts.windows(2).all(|pair| pair[0].0 < pair[1].0) {
-            return Err(Error::input("handover certificate: the parts must be ascending and distinct by shard"));
-        }
+        self.handover.check()?;
         check_ascending(Self::NAME, &self.signatures)
     }
 }

@@ -110,4 +110,12 @@ impl Command {
             Self::Boundary { .. } | Self::Import { .. } | Self::Delivered { .. } => None,
         }
     }
+
+    /// The layout that it brings, if it is a boundary.
+    pub fn layout(&self) -> Option<&Layout> {
+        match self {
+            Self::Boundary { layout, .. } => Some(layout),
+            _ => None,
+        }
+    }
 }

@@ -40,5 +40,5 @@ pub use coordinator::{Coordinator, Outcome};
 pub use layout::{CHANGES_MAX, Layout, SHARDS_MAX};
 pub use manifest::{Input, KEYS_LISTED_MAX, LISTED_MAX, Manifest, Output};
 pub use participant::{Event, Participant};
-pub use reshard::Part;
+pub use reshard::{PART_LEN, PARTS_MAX, Part};
 pub use state::{Config, Decision, End, KEYS_MAX, LAYOUTS_KEPT, OPEN_MAX, Open, TOMBSTONES_MAX, Tombstone};

@@ -120,7 +120,7 @@ impl Participant {
         let mut state = State::from_bytes(snapshot)?;
         let handover = &certificate.handover;
         certificate.verify(previous)?;
-        let digests = (handover.next, handover.part(state.shard));
+        let digests = (handover.next, handover.part(state.shard, 0));
         if handover.shard != state.shard || digests != (state.layout().digest()?, Some(state.digest()?)) {
             return Err(Error::verification("shard: the snapshot is not what the old quorum handed over"));
         }
@@ -193,6 +193,22 @@ impl Participant {
     /// The version of a key, for the inputs of a manifest.
     pub fn version(&self, key: &Digest) -> u64 {
         self.state.version(key)
+    }
+
+    /// How many keys there are whose versions are kept apart.
+    pub fn keys(&self) -> usize {
+        self.state.versions.len()
+    }
+
+    /// Gives keys their next versions, as if a transaction of each had been done.
+    #[cfg(test)]
+    pub(super) fn fill(&mut self, keys: &[Digest]) {
+        self.state.advance(keys);
+    }
+
+    /// Whether a key has arrived here, of a shard that had it before the last boundary; true of keys that belong elsewhere.
+    pub fn has_arrived(&self, key: &Digest) -> bool {
+        self.state.owed_by(key).is_none()
     }
 
     /// The transaction that has a key locked.

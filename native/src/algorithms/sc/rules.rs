@@ -31,7 +31,7 @@ pub(super) enum Change {
     /// A part has arrived.
     Import { after: Box<State>, statement: Statement },
     /// A part has been taken over.
-    Delivered { shard: u16 },
+    Delivered { place: (u16, u16) },
 }
 
 impl Change {
@@ -158,7 +158,7 @@ impl State {
             Command::Import { part, handover } => {
                 let digest = part.digest()?;
                 let statement = self.statement(self.shard, digest, Digest::default(), Verdict::Imported);
-                if self.imported.get(&part.from) == Some(&digest) {
+                if self.imported.get(&(part.from, part.number)) == Some(&digest) {
                     return Ok(Change::Say(statement));
                 }
                 self.check_import(part, handover)?;
@@ -259,13 +259,17 @@ impl State {
             if shard != self.shard {
                 return Err(Error::protocol(format!("shards: the key {} belongs to shard {shard}", hex(key))));
             }
-            if let [.., previous, _] = self.layouts.as_slice()
-                && self.awaited.contains(&previous.shard_of(key))
-            {
+            if self.owed_by(key).is_some() {
                 return Err(Error::protocol(format!("shards: the key {} has not arrived yet", hex(key))));
             }
         }
         Ok(())
+    }
+
+    /// The shard that had a key before, and whose parts have not all arrived.
+    pub(super) fn owed_by(&self, key: &Digest) -> Option<u16> {
+        let [.., previous, _] = self.layouts.as_slice() else { return None };
+        Some(previous.shard_of(key)).filter(|shard| self.awaited.contains(shard))
     }
 
     fn is_stale(&self, manifest: &Manifest) -> bool {
@@ -364,12 +368,22 @@ impl State {
 
     fn judge_delivered(&self, certificate: &Certificate) -> Result<Change> {
         let Statement { shard, txid, verdict, .. } = certificate.statement;
-        let Some(part) = self.exports.get(&shard) else { return Ok(Change::Nothing) };
-        if verdict != Verdict::Imported || txid != part.digest()? {
-            return Err(Error::protocol(format!("shards: {verdict:?} of shard {shard} is not about the part for it")));
+        let for_it = self.exports.range((shard, 0)..=(shard, u16::MAX));
+        let digests: Vec<_> = for_it.map(|(place, part)| Ok((*place, part.digest()?))).collect::<Result<_>>()?;
+        if digests.is_empty() {
+            return Ok(Change::Nothing);
         }
-        certificate.verify(&self.layouts)?;
-        Ok(Change::Delivered { shard })
+        if verdict == Verdict::Imported
+            && let Some((place, _)) = digests.iter().find(|(_, digest)| *digest == txid)
+        {
+            certificate.verify(&self.layouts)?;
+            return Ok(Change::Delivered { place: *place });
+        }
+        let given = |handover: &Handover| handover.parts.iter().any(|(to, _, digest)| (*to, *digest) == (shard, txid));
+        if verdict == Verdict::Imported && self.handover.as_ref().is_some_and(given) {
+            return Ok(Change::Nothing); // it has been delivered
+        }
+        Err(Error::protocol(format!("shards: {verdict:?} of shard {shard} is not about a part for it")))
     }
 
     /// Carries out what [`State::judge`] has found.
@@ -418,8 +432,8 @@ impl State {
                 *self = *after;
                 vec![Event::Say(statement)]
             }
-            Change::Delivered { shard } => {
-                self.exports.remove(&shard);
+            Change::Delivered { place } => {
+                self.exports.remove(&place);
                 Vec::new()
             }
         }

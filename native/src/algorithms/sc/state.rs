@@ -8,7 +8,7 @@ use super::certificate::Handover;
 use super::command::Certificates;
 use super::layout::{Layout, SHARDS_MAX};
 use super::manifest::{KEYS_LISTED_MAX, Manifest};
-use super::reshard::Part;
+use super::reshard::{IMPORTS_MAX, PARTS_MAX, Part};
 use crate::crypto::hash::{self, Digest};
 use crate::error::{Error, Result};
 use crate::primitives::mutant::mutant;
@@ -128,10 +128,10 @@ pub(super) struct State {
     pub(super) decisions: BTreeMap<Digest, Decision>,
     /// The shards whose parts have not arrived.
     pub(super) awaited: BTreeSet<u16>,
-    /// The parts that have not been taken over.
-    pub(super) exports: BTreeMap<u16, Part>,
-    /// The digests of the parts that were taken over in this epoch, by shard.
-    pub(super) imported: BTreeMap<u16, Digest>,
+    /// The parts that have not been taken over, by the shard that gets them and their numbers.
+    pub(super) exports: BTreeMap<(u16, u16), Part>,
+    /// The digests of the parts that were taken over in this epoch, by the shard that gave them and their numbers.
+    pub(super) imported: BTreeMap<(u16, u16), Digest>,
     /// What the old quorum is to sign.
     pub(super) handover: Option<Handover>,
     /// Which transaction has a key locked; follows from `open`.
@@ -155,14 +155,14 @@ struct Written {
     tombstones: List<(Digest, Tombstone), { 2 * TOMBSTONES_MAX }>,
     decisions: List<(Digest, Decision), { 2 * OPEN_MAX }>,
     awaited: List<u16, SHARDS_MAX>,
-    exports: List<Part, SHARDS_MAX>,
-    imported: List<(u16, Digest), SHARDS_MAX>,
+    exports: List<Part, PARTS_MAX>,
+    imported: List<((u16, u16), Digest), IMPORTS_MAX>,
     handover: Option<Handover>,
 }
 
 impl Record for Written {
     const TAG: [u8; 4] = *b"CCsw";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "shard state";
     const LEN_MAX: usize = 1 << 30;
 
@@ -173,7 +173,7 @@ impl Record for Written {
             && self.tombstones.windows(2).all(|pair| pair[0].0 < pair[1].0)
             && self.decisions.windows(2).all(|pair| pair[0].0 < pair[1].0)
             && self.awaited.windows(2).all(|pair| pair[0] < pair[1])
-            && self.exports.windows(2).all(|pair| pair[0].to < pair[1].to)
+            && self.exports.windows(2).all(|pair| pair[0].place() < pair[1].place())
             && self.imported.windows(2).all(|pair| pair[0].0 < pair[1].0)
             && self.layouts.windows(2).all(|pair| pair[0].epoch() < pair[1].epoch());
         if !ascending || self.layouts.is_empty() {
@@ -335,7 +335,7 @@ impl State {
         state.tombstones = written.tombstones.into_vec().into_iter().collect();
         state.decisions = written.decisions.into_vec().into_iter().collect();
         state.awaited = written.awaited.iter().copied().collect();
-        state.exports = written.exports.into_vec().into_iter().map(|part| (part.to, part)).collect();
+        state.exports = written.exports.into_vec().into_iter().map(|part| (part.place(), part)).collect();
         state.imported = written.imported.into_vec().into_iter().collect();
         state.handover = written.handover;
         Ok(state)

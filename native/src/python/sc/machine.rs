@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use pyo3::prelude::*;
 
-use super::{Certificate, Command, Handover, Layout, Manifest, Statement, read_layouts};
+use super::{Certificate, Command, Handover, Layout, Manifest, Part, Statement, read_layouts};
 use crate::algorithms::sc::{self as model, End, Event, Outcome};
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
@@ -79,10 +79,7 @@ fn encode(effect: Effect<Event>) -> Result<Drained> {
     };
     let (kind, number, bytes) = match &event {
         Event::Say(statement) => ("say", 0, wire::encode(statement)?),
-        Event::HandOver(handover) => {
-            let bytes = borsh::to_vec(handover).map_err(|error| Error::input(error.to_string()))?;
-            ("hand_over", 0, bytes)
-        }
+        Event::HandOver(handover) => ("hand_over", 0, wire::encode(handover)?),
         Event::Propose(command) => ("propose", 0, wire::encode(&**command)?),
         Event::Commit { manifest, .. } => ("commit", 0, wire::encode(&**manifest)?),
         Event::Abort { manifest } => ("abort", 0, wire::encode(&**manifest)?),
@@ -326,9 +323,32 @@ impl Participant {
         })
     }
 
-    /// (shard, part) of what leaves at the last boundary and has not been taken over.
-    fn exports(&self, py: Python<'_>) -> PyResult<Vec<(u16, Vec<u8>)>> {
-        self.with(py, |machine| machine.exports().map(|part| Ok((part.to, wire::encode(part)?))).collect())
+    /// What left at the last boundary and has not been taken over, ascending by shard and number.
+    fn exports(&self, py: Python<'_>) -> PyResult<Vec<Part>> {
+        self.with(py, |machine| machine.exports().cloned().map(Part::wrap).collect())
+    }
+
+    /// What the old quorum was to sign at the last boundary, as `sc.sign_handover` takes it, or None.
+    fn handover(&self, py: Python<'_>) -> PyResult<Option<Vec<u8>>> {
+        self.with(py, |machine| machine.handover().map(wire::encode).transpose())
+    }
+
+    /// Whether a key that belongs here has arrived: False as long as parts of the shard that had it are awaited.
+    ///
+    /// Args:
+    ///     key: The key, 32 bytes.
+    ///
+    /// Raises:
+    ///     InputError: The key is not of 32 bytes.
+    fn has_arrived(&self, py: Python<'_>, key: Input<'_>) -> PyResult<bool> {
+        let key = key.digest(py, "shard: key")?;
+        self.with(py, move |machine| Ok(machine.has_arrived(&key)))
+    }
+
+    /// How many keys there are whose versions are kept apart.
+    #[getter]
+    fn keys(&self, py: Python<'_>) -> PyResult<usize> {
+        self.with(py, |machine| Ok(machine.keys()))
     }
 
     /// The shards whose parts have not arrived.

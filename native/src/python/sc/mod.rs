@@ -17,7 +17,7 @@ use crate::algorithms::sc as model;
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
 use crate::primitives::committee::{Committee, MEMBERS_MAX, Member};
-use crate::primitives::wire::List;
+use crate::primitives::wire::{self, List};
 
 /// The name of a verdict.
 fn verdict_name(verdict: model::Verdict) -> &'static str {
@@ -320,13 +320,36 @@ record! {
         next: Digest = |core| core.handover.next;
         /// What the application bound to it, 32 bytes.
         application: Digest = |core| core.handover.application;
-        /// (shard, digest of its part); the shard's own is that of the state that stays.
-        parts: Vec<(u16, Digest)> = |core| core.handover.parts.to_vec();
+        /// (shard, number, digest) of each part; the shard's own is that of the state that stays.
+        parts: Vec<(u16, u16, Digest)> = |core| core.handover.parts.to_vec();
+    }
+}
+
+record! {
+    /// What one shard gets of another's state at a boundary, or as much of it as fits: 256 KiB. Made by a `Participant`.
+    Part(model::Part) in "city_chain.algorithms.sc", id = model::Part::digest, work = |_| model::PART_LEN;
+    properties {
+        /// The chain, 32 bytes.
+        chain_id: Digest = |core| core.chain;
+        /// Whose it was.
+        giver: u16 = |core| core.from;
+        /// Whose it is from now on.
+        taker: u16 = |core| core.to;
+        /// The epoch that begins.
+        epoch: u64 = |core| core.epoch;
+        /// Which of the parts from the one shard for the other it is, from 0.
+        number: u16 = |core| core.number;
+        /// How many of them there are.
+        count: u16 = |core| core.count;
+        /// How many keys it brings whose versions are kept apart.
+        keys: usize = |core| core.versions.len();
+        /// The manifests of the transactions for which it brings locked keys.
+        open: Vec<Digest> = |core| core.open.iter().filter_map(|open| open.manifest.txid().ok()).collect();
     }
 }
 
 fn read_handover(bytes: &[u8]) -> Result<model::Handover> {
-    borsh::from_slice(bytes).map_err(|error| Error::input(format!("handover: not well-formed: {error}")))
+    wire::decode(bytes)
 }
 
 #[pymethods]
@@ -414,18 +437,28 @@ impl Command {
     /// A part of another shard's state arrives. Not named `import`, which Python keeps for itself.
     ///
     /// Args:
-    ///     part: Bytes of `Participant.exports`.
+    ///     part: One of `Participant.exports`.
     ///     handover: The old quorum's handover.
-    ///
-    /// Raises:
-    ///     InputError: The part is not well-formed.
     #[staticmethod]
-    fn take_part(py: Python<'_>, part: Input<'_>, handover: &Handover) -> PyResult<Self> {
-        let bytes = part.as_slice();
+    fn take_part(py: Python<'_>, part: &Part, handover: &Handover) -> PyResult<Self> {
         long(py, || {
-            let part = crate::primitives::wire::decode(bytes)?;
-            Self::wrap(model::Command::Import { part, handover: handover.core().clone() })
+            Self::wrap(model::Command::Import { part: part.core().clone(), handover: handover.core().clone() })
         })
+    }
+
+    /// Another shard has taken a part over: it need not be kept any more.
+    ///
+    /// Args:
+    ///     certificate: Its `"imported"`.
+    #[staticmethod]
+    fn delivered(py: Python<'_>, certificate: &Certificate) -> PyResult<Self> {
+        short(py, || Self::wrap(model::Command::Delivered { certificate: certificate.core().clone() }))
+    }
+
+    /// The layout that a boundary brings, or None.
+    #[getter]
+    fn layout(&self, py: Python<'_>) -> PyResult<Option<Layout>> {
+        short(py, || self.core().layout().cloned().map(Layout::wrap).transpose())
     }
 
     /// The transaction that it is about, or None.
@@ -488,6 +521,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ScStatement", py.get_type::<Statement>())?;
     module.add("ScCertificate", py.get_type::<Certificate>())?;
     module.add("ScHandover", py.get_type::<Handover>())?;
+    module.add("ScPart", py.get_type::<Part>())?;
     module.add("ScCommand", py.get_type::<Command>())?;
     module.add_function(wrap_pyfunction!(sc_sign_handover, module)?)?;
     module.add_function(wrap_pyfunction!(sc_assign, module)?)?;

@@ -237,3 +237,92 @@ fn no_version_comes_back_when_a_key_comes_back() {
     versions.push(use_it(&mut shards, 1));
     assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "{versions:?}");
 }
+
+/// Shards 1 and 2, the first with so many keys that a part does not hold them, and what 1 hands over when 3 comes.
+fn with_many_keys() -> (Shards, Layout, BTreeMap<Digest, u64>) {
+    let mut shards = Shards::new(&[1, 2]);
+    let next = shards.next_layout(&[1, 2, 3]);
+    let keys = (0..60_000u32).map(|at| hash::digest("city-chain v1 test name", &at.to_le_bytes()));
+    let own: Vec<Digest> = keys.filter(|key| shards.layout.shard_of(key) == 1).collect();
+    shards.at(1).machine.fill(&own);
+    let moving = own.iter().filter(|key| next.shard_of(key) == 3);
+    let versions = moving.map(|key| (*key, shards.shards[&1].machine.version(key))).collect();
+    for shard in [1, 2] {
+        shards.boundary(shard, &next).unwrap();
+    }
+    (shards, next, versions)
+}
+
+#[test]
+fn a_shard_with_many_keys_gives_them_in_parts_that_fit() {
+    let (mut shards, next, versions) = with_many_keys();
+    let parts: Vec<Part> = shards.at(1).machine.exports().cloned().collect();
+    assert!(parts.len() > 1, "{} keys fit into one part", versions.len());
+    assert!(parts.iter().all(|part| wire::encode(part).unwrap().len() < PART_LEN + 1024));
+    assert!(parts.iter().all(|part| usize::from(part.count) == parts.len()));
+    let handover = shards.at(1).handed_over[0].clone();
+    let import = |part: &Part| Command::Import { part: part.clone(), handover: handover.clone() };
+    for (at, part) in parts.iter().enumerate().rev() {
+        let rest = shards.at(3).machine.awaited().collect::<Vec<_>>();
+        assert_eq!(rest, [1, 2], "all parts of a shard are waited for, {at} are not there");
+        let key = part.versions[0].0;
+        let input = Input { shard: 3, key, version: 0 };
+        let early = Manifest::new(CHAIN, next.since(), [9; 32], 20, vec![input], vec![]).unwrap();
+        let refused = shards.at(3).order(&prepare(&early)).unwrap_err().to_string();
+        assert!(refused.contains("has not arrived"), "{refused}");
+        let imported = shards.at(3).order(&import(part)).unwrap();
+        assert_eq!(shards.at(3).order(&import(part)).unwrap(), imported, "a part that comes twice is taken over once");
+        let delivered = Command::Delivered { certificate: imported[0].clone() };
+        shards.at(1).order(&delivered).unwrap();
+        shards.at(1).order(&delivered).unwrap();
+        assert_eq!(shards.at(1).machine.exports().count(), at);
+        shards.at(3).crash();
+    }
+    assert_eq!(shards.at(3).machine.awaited().collect::<Vec<_>>(), [2]);
+    shards.layout = next;
+    shards.carry_parts();
+    assert_eq!(shards.at(3).machine.keys(), versions.len());
+    assert!(versions.iter().all(|(key, version)| shards.shards[&3].machine.version(key) == *version));
+    assert!(versions.keys().all(|key| shards.shards[&1].machine.version(key) == 0), "no key is at both");
+}
+
+#[test]
+fn a_part_is_not_taken_for_another_of_its_shard() {
+    let (mut shards, _, _) = with_many_keys();
+    let parts: Vec<Part> = shards.at(1).machine.exports().cloned().collect();
+    let handover = shards.at(1).handed_over[0].clone();
+    let (mut renumbered, mut alone) = (parts[1].clone(), parts[0].clone());
+    renumbered.number = 0;
+    alone.count = 1;
+    for part in [renumbered, alone] {
+        let refused = shards.at(3).order(&Command::Import { part, handover: handover.clone() }).unwrap_err();
+        assert!(refused.to_string().contains("not what the old quorum"), "{refused}");
+    }
+    let mut none = parts[0].clone();
+    none.number = none.count;
+    assert!(wire::encode(&none).unwrap_err().to_string().contains("number"));
+    let imported = shards.at(3).order(&Command::Import { part: parts[0].clone(), handover }).unwrap();
+    let mut of_another = imported[0].clone();
+    of_another.statement.txid = [1; 32];
+    let refused = shards.at(1).order(&Command::Delivered { certificate: of_another }).unwrap_err();
+    assert!(refused.to_string().contains("not about a part"), "{refused}");
+    assert_eq!(shards.at(1).machine.exports().count(), parts.len());
+}
+
+#[test]
+fn a_new_shard_gets_its_share_of_the_keys_and_nothing_else_moves() {
+    const KEYS: usize = 20_000;
+    for shards in 2..8u16 {
+        let numbers: Vec<u16> = (1..=shards).collect();
+        let before = layout(&numbers);
+        let after = before.next(committees(&[numbers, vec![shards + 1]].concat())).unwrap();
+        let keys = (0..KEYS as u32).map(|at| hash::digest("city-chain v1 test name", &at.to_le_bytes()));
+        let moved = keys.filter(|key| before.shard_of(key) != after.shard_of(key)).collect::<Vec<_>>();
+        assert!(moved.iter().all(|key| after.shard_of(key) == shards + 1));
+        // One of shards + 1 keys, within five standard deviations of a binomial draw.
+        let share = 1.0 / f64::from(shards + 1);
+        let tolerance = 5.0 * (share * (1.0 - share) / KEYS as f64).sqrt();
+        let had = moved.len() as f64 / KEYS as f64;
+        assert!((had - share).abs() < tolerance, "{shards} shards: {had} moved, {share} ± {tolerance} expected");
+    }
+}
