@@ -119,6 +119,8 @@ class Layouts:
         """The layouts that were ever in force, ascending by epoch; what is new is kept for good."""
         fresh: dict[int, sc.Layout] = {}
         for member in self.roll.members:
+            if member.place == "joins":
+                continue  # it knows a layout that nobody has begun yet
             with suppress(UnavailableError, InputError):  # it does not run, or has not joined yet
                 there = self.shard(member.name).layouts
                 fresh.update((layout.epoch, layout) for layout in there if layout.epoch not in self._known)

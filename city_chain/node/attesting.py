@@ -47,6 +47,8 @@ class Attesting:
                 ruling = next((made for made in self._ledger.rulings(subject) if made.digest == digest), None)
                 if ruling is None:
                     raise UnavailableError(f"attest: no such ruling about {subject.hex()} is committed here", 1, 0)
-                answers[at] = messages.message("attested", [node.attest(ruling)])
+                handover = self._judge.shard.handover(ruling)
+                signed = node.attest(ruling.statement) if handover is None else node.hand_over(handover)
+                answers[at] = messages.message("attested", [signed])
             except CityChainError as error:
                 answers[at] = messages.refused(messages.reason(error))

@@ -68,6 +68,10 @@ class Ruler(Protocol):
         """What is wrong with each ruling of a batch with that stamp, taken in their order; None where nothing is."""
         ...
 
+    def handover(self, ruling: records.Ruling) -> bytes | None:
+        """What is handed over at the boundary that a ruling is about; None if it is about something else."""
+        ...
+
 
 class Judge:
     """Judges batches.

@@ -141,15 +141,21 @@ class Node:
         """The node's next stamp."""
         return self._hlc.now()
 
-    def attest(self, ruling: records.Ruling) -> bytes:
-        """Signs what its city ruled about transactions of several cities, once the ledger has committed it.
+    def attest(self, statement: bytes) -> bytes:
+        """Signs what its city ruled about a transaction of several cities, once the ledger has committed it.
 
         Raises:
-            InputError: Nothing was said to sign.
+            InputError: It is no statement.
         """
-        if sc.Command.from_bytes(ruling.command).layout is not None:
-            return sc.sign_handover(ruling.statement, self._identity)
-        return sc.Statement.from_bytes(ruling.statement).sign(self._identity)
+        return sc.Statement.from_bytes(statement).sign(self._identity)
+
+    def hand_over(self, handover: bytes) -> bytes:
+        """Signs what its city hands over to others, once the ledger has committed the boundary.
+
+        Raises:
+            InputError: It is no handover.
+        """
+        return sc.sign_handover(handover, self._identity)
 
     def countersign(self, request: records.RepairRequest, parts: Sequence[bytes]) -> bytes:
         """Answers a message ``countersign`` (see `stages.messages`).

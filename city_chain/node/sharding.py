@@ -217,12 +217,12 @@ class Shard:
             self._catch_up()
             trial = self._trial(max(hlc, self._ledger.tip.hlc))
             self._check_layout(trial, read)
-            statement, before = self._said(trial, read), trial.snapshot()
-            if statement == SILENT:
+            statement, before = trial.evaluate(read), trial.snapshot()
+            if statement is None:
                 _apply(trial, read)
                 if trial.snapshot() == before:
                     return None
-        return records.Ruling(_subject(read), command=command, statement=statement)
+        return records.Ruling(_subject(read), command=command, statement=_said(statement))
 
     def check(self, rulings: Sequence[records.Ruling], hlc: int) -> list[CityChainError | None]:
         """What is wrong with each ruling of a batch with that stamp, taken in their order; None where nothing is."""
@@ -234,7 +234,7 @@ class Shard:
                 try:
                     command = sc.Command.from_bytes(ruling.command)
                     self._check_layout(trial, command)
-                    if (_subject(command), self._said(trial, command)) != (ruling.subject, ruling.statement):
+                    if (_subject(command), _said(trial.evaluate(command))) != (ruling.subject, ruling.statement):
                         raise VerificationError("ruling: the city says something else to that command now")
                     _apply(trial, command)
                     verdicts.append(None)
@@ -259,15 +259,6 @@ class Shard:
                 raise UnavailableError(f"layout: the delegates of shard {shard} cannot be looked up", 1, 0)
             if known is not None and members != known and not kept:
                 raise VerificationError(f"layout: shard {shard} has other delegates in office")
-
-    def _said(self, trial: sc.Participant, command: sc.Command) -> bytes:
-        """What is said to a command: a statement, at a boundary what is handed over, or nothing. Changes nothing."""
-        if command.layout is None:
-            statement = trial.evaluate(command)
-            return SILENT if statement is None else statement.to_bytes()
-        after = self._restored([trial.snapshot()])
-        _apply(after, command)
-        return after.handover() or SILENT
 
     def _trial(self, hlc: int) -> sc.Participant:
         """A copy of the state, at the time of a stamp.
@@ -300,12 +291,30 @@ class Shard:
             VerificationError: The statement is of an epoch that is not known here any more.
             InputError: Nothing was said to sign.
         """
+        handover = self.handover(ruling)
         layout, shard, said = self._speaker(ruling)
         positions = {key: at for at, (key, _) in enumerate(layout.members(shard))}
         known = [(positions[key], signature) for key, signature in signatures.items() if key in positions]
         if said is None:
-            return sc.Handover(layout, ruling.statement, known).to_bytes()
+            return sc.Handover(layout, handover or b"", known).to_bytes()
         return sc.Certificate(layout, said, known).to_bytes()
+
+    def handover(self, ruling: records.Ruling) -> bytes | None:
+        """What the city handed over at a boundary that is committed; None if the ruling is about something else.
+
+        It is not in the ruling: what leaves depends on the batch's stamp, and follows from the ledger.
+
+        Raises:
+            UnavailableError: Another boundary has been committed since.
+        """
+        following = sc.Command.from_bytes(ruling.command).layout
+        if following is None:
+            return None
+        with self._lock:
+            self._catch_up()
+            if self._participant.layouts[-1] != following:
+                raise UnavailableError(f"shard: the boundary to epoch {following.epoch} is not the last one here", 1, 0)
+            return self._participant.handover()
 
     def committee(self, ruling: records.Ruling) -> list[bytes]:
         """Who may sign what was ruled.
@@ -393,6 +402,10 @@ def _subject(command: sc.Command) -> bytes:
     if manifest is not None:
         return manifest.txid
     return hashlib.blake2b(command.to_bytes(), digest_size=32, person=b"city-chain order").digest()
+
+
+def _said(statement: sc.Statement | None) -> bytes:
+    return SILENT if statement is None else statement.to_bytes()
 
 
 def _apply(participant: sc.Participant, command: sc.Command) -> None:

@@ -21,7 +21,7 @@ from city_chain.errors import (
 )
 from city_chain.levels.cross_receipt import AbortedError, CrossReceipt, WorldTrust
 from city_chain.levels.crossing import Step
-from city_chain.levels.rulings import need_shard, rule
+from city_chain.levels.rulings import certify, need_shard, rule
 from city_chain.levels.world import World
 from tests.e2e.worlds import NORTH, SOUTH, WEST, A, B, CutError, Ground, cut_at, is_free, versions, world_of
 
@@ -445,12 +445,7 @@ def caught(world: World) -> list[Caught]:
             boundary = sc.Command.boundary(world._layouts.following, bytes(32)).to_bytes()
             ruling = shard.find(boundary)
             assert ruling is not None
-            identities = [node.id for node in world._cities.running(name).nodes()]
-            signatures = {
-                node: world._cities.running(name)._city.node(node).attest(ruling)  # as its delegates do
-                for node in identities
-            }
-            found.append(Caught(part, sc.Handover.from_bytes(shard.certificate(ruling, signatures))))
+            found.append(Caught(part, sc.Handover.from_bytes(certify(world.city(name), ruling, time.monotonic() + 5))))
     return found
 
 

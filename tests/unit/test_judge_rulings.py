@@ -27,6 +27,9 @@ class Ruler:
             for ruling in rulings
         ]
 
+    def handover(self, ruling: records.Ruling) -> bytes | None:
+        return None
+
 
 def ruling(at: int, command: bytes = b"yes", statement: bytes | None = None) -> records.Ruling:
     return records.Ruling(bytes([at]) * 32, command=command, statement=statement or command.upper())

@@ -13,8 +13,8 @@ use crate::primitives::wire::{self, Bytes, Record};
 /// The most bytes of a command: certificates of all the cities that it rests on, or the keys that move.
 pub const COMMAND_MAX: usize = 1 << 20;
 
-/// The most bytes of a statement: the longest is what a city hands over to others, with a digest for each of its parts.
-pub const STATEMENT_MAX: usize = 64 << 10;
+/// The most bytes of a statement.
+pub const STATEMENT_MAX: usize = 4 << 10;
 
 const CONTEXT_RULING: &str = "city-chain v1 sharding ruling";
 

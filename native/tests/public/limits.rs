@@ -110,7 +110,7 @@ fn the_largest_ruling_fits_and_an_empty_one_is_refused() {
     fits(&Ruling::new([0; 32], largest.0.clone(), largest.1.clone()).unwrap());
     let wrong = [
         (vec![1; COMMAND_MAX + 1], vec![2], "length 1048577"),
-        (vec![1], vec![2; STATEMENT_MAX + 1], "length 65537"),
+        (vec![1], vec![2; STATEMENT_MAX + 1], "length 4097"),
         (vec![], vec![2], "empty"),
         (vec![1], vec![], "empty"),
     ];
