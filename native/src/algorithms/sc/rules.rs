@@ -84,6 +84,16 @@ impl State {
         !self.awaited.is_empty() && manifest.layout < self.layout().since()
     }
 
+    /// Whether this shard speaks for a decider that is gone and had not decided: before the expiry its decision would be
+    /// here, and nobody decides under a layout that is over.
+    fn is_left_undecided(&self, txid: &Digest, manifest: &Manifest) -> bool {
+        let heir = !self.layout().has(manifest.decider()) && self.decides(manifest);
+        heir && !self.may_arrive(manifest)
+            && !self.decisions.contains_key(txid)
+            && !self.tombstones.contains_key(txid)
+            && manifest.expiry >= self.height
+    }
+
     fn decides(&self, manifest: &Manifest) -> bool {
         self.layout().speaks_for(manifest.decider()) == self.shard
     }
@@ -172,6 +182,12 @@ impl State {
 
     fn judge_prepare(&self, manifest: &Manifest, certificates: &[Certificate]) -> Result<Change> {
         let txid = self.identify(manifest)?;
+        if self.is_left_undecided(&txid, manifest) {
+            self.check_expiry(manifest)?;
+            self.check_room_for_tombstone()?;
+            let statement = self.statement(manifest.decider(), txid, manifest.session(), Verdict::Abort);
+            return Ok(Change::Refuse { txid, manifest: manifest.clone(), statement: Some(statement) });
+        }
         match self.says_of_known(&txid, manifest) {
             Some(Some(statement)) => return Ok(Change::Say(statement)),
             Some(None) => return Err(Error::protocol("shards: some keys of the transaction are elsewhere now")),
@@ -396,7 +412,8 @@ impl State {
                 vec![Event::Say(statement)]
             }
             Change::Refuse { txid, manifest, statement } => {
-                self.bury(txid, &manifest, self.shard, End::Refused);
+                let shard = statement.map_or(self.shard, |statement| statement.shard);
+                self.bury(txid, &manifest, shard, End::Refused);
                 statement.map(Event::Say).into_iter().collect()
             }
             Change::Decide { txid, decision, keys, statement } => {

@@ -441,9 +441,7 @@ impl Command {
     ///     handover: The old quorum's handover.
     #[staticmethod]
     fn take_part(py: Python<'_>, part: &Part, handover: &Handover) -> PyResult<Self> {
-        long(py, || {
-            Self::wrap(model::Command::Import { part: part.core().clone(), handover: handover.core().clone() })
-        })
+        long(py, || Self::wrap(model::Command::Import { part: part.core().clone(), handover: handover.core().clone() }))
     }
 
     /// Another shard has taken a part over: it need not be kept any more.

@@ -177,6 +177,32 @@ fn a_shard_that_goes_leaves_its_decisions_to_whoever_speaks_for_it() {
 }
 
 #[test]
+fn what_a_shard_that_goes_has_not_decided_is_refused_by_whoever_speaks_for_it() {
+    let mut shards = Shards::new(&[1, 2, 3]);
+    let manifest = shards.manifest(1, &[(1, 0), (2, 0), (3, 0)], &[]);
+    for shard in [1, 2] {
+        shards.at(shard).order(&prepare(&manifest)).unwrap();
+    }
+    let next = shards.next_layout(&[1, 2]);
+    for shard in [1, 2, 3] {
+        shards.boundary(shard, &next).unwrap();
+    }
+    shards.layout = next.clone();
+    let heir = next.speaks_for(3);
+    let early = shards.at(heir).order(&prepare(&manifest)).unwrap();
+    assert_eq!(early[0].statement.verdict, Verdict::Prepared, "shard 3 may have decided, for all that is known");
+    shards.carry_parts();
+    let word = shards.at(heir).order(&prepare(&manifest)).unwrap();
+    assert_eq!((word[0].statement.shard, word[0].statement.verdict), (3, Verdict::Abort));
+    word[0].verify([&next]).unwrap();
+    shards.at(heir).crash();
+    let again = shards.at(heir).order(&Command::Expire { manifest: manifest.clone() }).unwrap();
+    assert_eq!(again[0].statement, word[0].statement);
+    assert_eq!(shards.drive(&manifest, false), Some(Outcome::Aborted));
+    assert!(shards.is_quiet());
+}
+
+#[test]
 fn parts_are_what_the_old_quorum_signed_and_nothing_else() {
     let (mut shards, _, next) = in_mid_transaction(true);
     shards.boundary(1, &next).unwrap();
