@@ -216,8 +216,11 @@ class _Drive:
 
     @property
     def coordinator(self) -> sc.Coordinator:
-        """What the cities' words tell."""
-        return sc.Coordinator(self.manifest, self.words, self._crossings.layouts.understood())
+        """What the cities' words tell. That a city has let go counts as long as no keys have come to it since."""
+        layouts = self._crossings.layouts.understood()
+        since = layouts[-1].since
+        said = [word for word in self.words if word.statement.verdict != "released" or word.statement.epoch >= since]
+        return sc.Coordinator(self.manifest, said, layouts)
 
     @property
     def votes(self) -> list[sc.Certificate]:
@@ -286,22 +289,35 @@ class _Drive:
 
     def _is_settled(self, layout: sc.Layout) -> bool:
         """Whether nothing about the crossing can be on its way from one city to another."""
-        if self.manifest.layout == layout.since:
-            return True
+        return self._has_stayed(layout) or self._crossings.layouts.has_settled(self._concerned(layout), layout)
+
+    def _has_stayed(self, layout: sc.Layout) -> bool:
+        """Whether no city has come or gone since the crossing was begun."""
+        return self.manifest.layout == layout.since
+
+    def _concerned(self, layout: sc.Layout) -> set[int]:
+        """The cities that have its keys now, and the one that speaks for the one that decides."""
         digests = [digest for _, digest, _ in self.manifest.inputs] + [digest for _, digest in self.manifest.outputs]
-        concerned = {layout.shard_of(digest) for digest in digests} | {self.coordinator.expire()[0]}
-        return self._crossings.layouts.has_settled(concerned, layout)
+        return {layout.shard_of(digest) for digest in digests} | {self.coordinator.expire()[0]}
+
+    def _todo(self) -> list[tuple[int, sc.Command]]:
+        """Whom to tell what. An abort is told to all who have its keys: who has said it may have got others' locks."""
+        layouts = self._crossings.layouts.understood()
+        todo = self.coordinator.next(in_order=True)
+        if self.coordinator.outcome != "aborted" or self._has_stayed(layouts[-1]):
+            return todo
+        begun = [layout for layout in layouts if layout.epoch == self.manifest.layout]
+        as_begun = sc.Coordinator(self.manifest, self.words, [*layouts, *begun]).next(in_order=True)
+        told = {shard for shard, _ in todo}
+        abort = next((command for _, command in [*todo, *as_begun]), None)
+        return todo if abort is None else [*todo, *((at, abort) for at in self._concerned(layouts[-1]) - told)]
 
     def _tell(self, deadline: float) -> bool:
         """Tells whoever is to be told; whether none of them was silent."""
         told: set[tuple[int, bytes]] = set()
         whole = True
         while True:
-            todo = [
-                (shard, command)
-                for shard, command in self.coordinator.next(in_order=True)
-                if (shard, command.to_bytes()) not in told
-            ]
+            todo = [(shard, command) for shard, command in self._todo() if (shard, command.to_bytes()) not in told]
             if not todo:
                 return whole
             for shard, command in todo:
@@ -316,7 +332,9 @@ class _Drive:
     def _ask(self, step: str, shard: int, command: sc.Command, deadline: float) -> None:
         """Has a city rule about a command, and takes in what it says."""
         self._crossings.step(self._begun.tx_id, step, self._crossings.layouts.name_of(shard))
-        word = self._crossings.word(shard, command, self._until(command, deadline))
+        # What a city has ruled about a command stays so, but for locks that have come to it since.
+        again = step != "vote" and not self._has_stayed(self._crossings.layouts.layout())
+        word = self._crossings.word(shard, command, self._until(command, deadline), again=again)
         if word is None and command.kind == "commit":  # it was told before, and says so when it is asked again
             word = self._crossings.word(shard, sc.Command.prepare(self.manifest), deadline, again=True)
         if word is not None:
