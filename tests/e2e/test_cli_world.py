@@ -31,7 +31,7 @@ def test_a_world_is_made_and_cities_come_and_go(cli: Any, tmp_path: Path) -> Non
     letter.write_bytes(b"10 from ann to ben")
     sent = cli.good("world", "send", str(letter), "--world", earth, "--touch", "north=ann", "--touch", "south=ben")
     tx_id = bytes.fromhex(sent.split()[0])
-    plain = json.loads(cli.good("world", "send", str(letter), "--world", earth, "--touch", "ann", "--json"))
+    plain = json.loads(cli.good("world", "send", str(letter), "--world", earth, "--touch", "carl", "--json"))
     assert len(plain["tx_id"]) == 64
     moved = json.loads(cli.good("world", "reshard", "--world", earth, "--add", "west", "--remove", "south", "--json"))
     assert (moved["came"], moved["left"], moved["keys"], moved["epoch"]) == (["west"], ["south"], 3, 1)
