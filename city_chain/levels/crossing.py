@@ -28,7 +28,7 @@ from contextlib import suppress
 
 from city_chain import records
 from city_chain.algorithms import sc
-from city_chain.errors import DeadlineError, ProtocolError, UnavailableError
+from city_chain.errors import DeadlineError, ProtocolError, UnavailableError, VerificationError
 from city_chain.levels.city import City
 from city_chain.levels.cross_receipt import AbortedError, CrossReceipt
 from city_chain.levels.layouts import Layouts
@@ -333,8 +333,16 @@ class _Drive:
         """Has a city rule about a command, and takes in what it says."""
         self._crossings.step(self._begun.tx_id, step, self._crossings.layouts.name_of(shard))
         # What a city has ruled about a command stays so, but for locks that have come to it since.
-        again = step != "vote" and not self._has_stayed(self._crossings.layouts.layout())
-        word = self._crossings.word(shard, command, self._until(command, deadline), again=again)
+        layouts, name = self._crossings.layouts, self._crossings.layouts.name_of(shard)
+        newest = layouts.layout()
+        again = step != "vote" and not self._has_stayed(newest)
+        behind = layouts.shard(name).layouts[-1].epoch < newest.epoch
+        try:
+            word = self._crossings.word(shard, command, self._until(command, deadline), again=again)
+        except VerificationError as error:
+            if not behind:
+                raise
+            raise UnavailableError(f"city {name!r} has not begun epoch {newest.epoch} yet", 1, 0) from error
         if word is None and command.kind == "commit":  # it was told before, and says so when it is asked again
             word = self._crossings.word(shard, sc.Command.prepare(self.manifest), deadline, again=True)
         if word is not None:
