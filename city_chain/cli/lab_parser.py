@@ -123,7 +123,7 @@ def _twins(actions: Commands) -> None:
     twins.add_argument("--only", type=_seed, metavar="N", help="run the one scenario of this number, from 0")
 
 
-def _aggregates(actions: _Commands) -> None:
+def _aggregates(actions: Commands) -> None:
     aggregates = _action(
         actions,
         "aggregates",
@@ -134,10 +134,10 @@ def _aggregates(actions: _Commands) -> None:
         ["aggregates", "aggregates --validators 32,64,100 --json"],
     )
     aggregates.add_argument(
-        "--repeats", type=_positive, default=9, metavar="N", help="the least of so many times counts (default: 9)"
+        "--repeats", type=count, default=9, metavar="N", help="the least of so many times counts (default: 9)"
     )
     aggregates.add_argument(
-        "--mbit", type=_positive, default=100, metavar="N", help="the leader's link, Mbit/s (default: 100)"
+        "--mbit", type=count, default=100, metavar="N", help="the leader's link, Mbit/s (default: 100)"
     )
     aggregates.add_argument(
         "--validators",
