@@ -75,6 +75,44 @@ pub fn abba(data: &[u8]) {
     assert_eq!((again.rounds(), again.decided(), again.snapshot()), (set.rounds(), set.decided(), Ok(all)));
 }
 
+/// Messages, a certificate and records that are right in all but who signed them: a stranger's key, which no party has. Each
+/// begins with the byte that says who sends it.
+pub fn abba_samples() -> Vec<Vec<u8>> {
+    let (stranger, scope) = (SigningKey::from_seed(&[0x99; 32]), PARTIES.scope);
+    let statements = [
+        Statement::Echo1 { round: 0, bit: true },
+        Statement::Echo2 { round: 0, bit: false },
+        Statement::Echo3 { round: 1, bit: None },
+        Statement::Echo3 { round: 1, bit: Some(true) },
+        Statement::Decide { bit: false },
+    ];
+    let digest = payload_digest(b"x");
+    let signatures = || {
+        let endorsement = |party| Endorsement { party, signature: stranger.sign(&digest) };
+        Signatures::new((0..3).map(endorsement).collect()).expect("different parties")
+    };
+    let payload = || Bytes::new("payload", b"x".to_vec()).expect("it is short");
+    let bodies = [
+        Message::initial(&stranger, &scope, b"x".to_vec()).expect("it is short"),
+        Message::echo(&stranger, &scope, 1, digest),
+        Body::Final { proposer: 1, digest, signatures: signatures() },
+        Message::statements(&stranger, &scope, statements.iter().map(|of| (2, *of)).collect()).expect("they are few"),
+        Message::request(&stranger, &scope, vec![0, 1]).expect("they are few"),
+        Body::Delivery { proposer: 1, payload: payload(), signatures: signatures() },
+        Body::Confirm { digest, signature: stranger.sign(&digest) },
+        Body::Confirmed { digest, signatures: signatures() },
+    ];
+    let vote = |of: &Statement| Vote::new(&stranger, scope, *of).and_then(|vote| wire::encode(&vote)).expect("a vote");
+    let mut samples: Vec<Vec<u8>> = statements.iter().map(vote).collect();
+    samples.extend(bodies.into_iter().map(|body| Message::encode(scope, body).expect("it is short")));
+    let (mut bit, mut set) = (one(&[]).expect("a machine"), subset(&[]).expect("a machine"));
+    bit.input(true).expect("its first");
+    set.input(b"x".to_vec()).expect("its first");
+    samples.extend([bit.snapshot().expect("it is small"), set.snapshot().expect("it is small")]);
+    let whole = |(sender, bytes): (usize, Vec<u8>)| [&[(sender % 4) as u8][..], &bytes].concat();
+    samples.into_iter().enumerate().map(whole).collect()
+}
+
 fn raw(sender: u16, bytes: &[u8]) {
     let (mut bit, mut set) = (one(&[]).expect("a machine"), subset(&[]).expect("a machine"));
     assert!(bit.handle(sender, bytes, 0).is_err(), "nobody can guess a signature");

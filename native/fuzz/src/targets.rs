@@ -53,7 +53,7 @@ mod sharding;
 #[path = "threshold.rs"]
 mod threshold;
 
-pub use agreement::abba;
+pub use agreement::{abba, abba_samples};
 pub use fragments::erasure;
 pub use hotstuff::{hotstuff, hotstuff_samples};
 pub use known::{Known, Nested, RECORDS, recode};

@@ -211,7 +211,7 @@ fn post_quantum() {
 
 #[test]
 fn abba() {
-    noise(targets::abba, 20_000, 200);
+    hostile(targets::abba, 20_000, 200, &targets::abba_samples());
 }
 
 #[test]
