@@ -4,6 +4,7 @@ mod aggregates;
 mod agreement;
 mod bounds;
 mod durable;
+mod forged;
 mod hostile;
 mod rules;
 
