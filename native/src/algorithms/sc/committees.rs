@@ -5,6 +5,7 @@
 //! chance that a committee drawn without replacement has a third or more of faulty members.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::crypto::hash::{Digest, Hasher, hex};
 use crate::error::{Error, Result};
@@ -156,7 +157,10 @@ pub fn failure_log2(population: u64, faulty: u64, members: u64) -> Result<f64> {
 /// [`Error::Input`] as of [`failure_log2`], or if not even the whole population is enough.
 pub fn committee_size(population: u64, faulty: u64, bound_log2: f64) -> Result<u64> {
     let table = Logs::new(population, faulty)?;
-    (1..=population).find(|members| table.failure(*members) <= bound_log2).ok_or_else(|| {
+    if bound_log2.is_nan() {
+        return Err(Error::input("committee: the bound is no number"));
+    }
+    (1..=population).find(|members| !table.exceeds(*members, bound_log2)).ok_or_else(|| {
         Error::input(format!(
             "committee: with {faulty} of {population} nodes faulty no committee is safe with a chance of failure of \
              2^{bound_log2:.2}, not even all nodes"
@@ -179,6 +183,12 @@ pub fn check_size(population: u64, faulty: u64, members: u64, bound_log2: f64) -
          2^{bound_log2:.2} is the bound: {enough} members would do"
     )))
 }
+
+/// How much of a sum rounding may be at most, as a share of it.
+const CLOSE: f64 = 1e-6;
+
+/// The share of a sum from which on terms are left out.
+const NEGLIGIBLE: f64 = 1e-15;
 
 /// log₂ of factorials up to the population.
 struct Logs {
@@ -211,18 +221,68 @@ impl Logs {
         self.factorials[of] - self.factorials[count] - self.factorials[of - count]
     }
 
+    /// The numbers of faulty members with which a committee fails.
+    fn failing(&self, members: usize) -> RangeInclusive<usize> {
+        let good = self.factorials.len() - 1 - self.faulty;
+        ((members - 1) / 3 + 1).max(members.saturating_sub(good))..=members.min(self.faulty)
+    }
+
+    /// log₂ of the number of committees with so many faulty members.
+    fn term(&self, members: usize, bad: usize) -> f64 {
+        let good = self.factorials.len() - 1 - self.faulty;
+        self.choose(self.faulty, bad) + self.choose(good, members - bad)
+    }
+
     fn failure(&self, members: u64) -> f64 {
         let (population, members) = (self.factorials.len() - 1, usize::try_from(members).unwrap_or(usize::MAX));
-        let good = population - self.faulty;
-        let least = ((members - 1) / 3 + 1).max(members.saturating_sub(good));
-        let terms: Vec<f64> = (least..=members.min(self.faulty))
-            .map(|bad| self.choose(self.faulty, bad) + self.choose(good, members - bad))
-            .collect();
+        let terms: Vec<f64> = self.failing(members).map(|bad| self.term(members, bad)).collect();
         let greatest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if greatest == f64::NEG_INFINITY {
             return greatest;
         }
         let sum: f64 = terms.iter().map(|term| (term - greatest).exp2()).sum();
         (greatest + sum.log2() - self.choose(population, members)).min(0.0)
+    }
+
+    /// Whether `failure` is above a bound. The terms are added from the greatest on, which shows most of what exceeds the
+    /// bound after a few of them; what is too close to tell is computed in full.
+    fn exceeds(&self, members: u64, bound_log2: f64) -> bool {
+        let (population, count) = (self.factorials.len() - 1, usize::try_from(members).unwrap_or(usize::MAX));
+        let range = self.failing(count);
+        if range.is_empty() {
+            return false; // a chance of 2^-∞
+        }
+        let mode = (count + 1) * (self.faulty + 1) / (population + 2);
+        let peak = mode.clamp(*range.start(), *range.end());
+        let greatest = self.term(count, peak) - self.choose(population, count);
+        let enough = (bound_log2 - greatest).exp2() * (1.0 + CLOSE);
+        self.add_up(count, peak, enough) > enough || self.failure(members) > bound_log2
+    }
+
+    /// The sum of the terms in units of that at `peak`, until it is more than `enough` or the rest is negligible.
+    fn add_up(&self, members: usize, peak: usize, enough: f64) -> f64 {
+        let (range, good) = (self.failing(members), self.factorials.len() - 1 - self.faulty);
+        // What the term for one faulty member more is of the term for `bad`.
+        let next = |bad: usize| {
+            let (fewer, more) = ((self.faulty - bad) * (members - bad), (bad + 1) * (good + bad + 1 - members));
+            fewer as f64 / more as f64
+        };
+        let upwards: &mut dyn Iterator<Item = f64> = &mut (peak..*range.end()).map(&next);
+        let downwards: &mut dyn Iterator<Item = f64> = &mut (*range.start()..peak).rev().map(|bad| 1.0 / next(bad));
+        let mut sum = 1.0;
+        for ratios in [upwards, downwards] {
+            let mut term = 1.0;
+            for ratio in ratios {
+                term *= ratio;
+                sum += term;
+                if sum > enough {
+                    return sum;
+                }
+                if term < sum * NEGLIGIBLE {
+                    break;
+                }
+            }
+        }
+        sum
     }
 }

@@ -358,7 +358,8 @@ impl State {
         {
             return Err(Error::protocol("shards: there is no room for the part"));
         }
-        Ok(())
+        let locked = part.open.iter().map(|open| open.keys.len()).sum();
+        self.check_versions_left(self.counter.max(part.counter), locked)
     }
 
     /// Takes a part over.

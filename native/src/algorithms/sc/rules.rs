@@ -120,7 +120,7 @@ impl State {
         let txid = self.identify(manifest)?;
         let others =
             |(shard, key): (u16, Digest)| shard != manifest.decider() && self.layout().shard_of(&key) == self.shard;
-        if self.decisions.contains_key(&txid)
+        if self.has_decided(&txid, manifest)
             && !self.open.contains_key(&txid)
             && !self.may_arrive(manifest)
             && manifest.entries().any(others)
@@ -133,7 +133,7 @@ impl State {
     /// What this shard says of a transaction that it remembers; `None` outside if it does not.
     fn says_of_known(&self, txid: &Digest, manifest: &Manifest) -> Option<Option<Statement>> {
         let say = |shard, verdict| Some(self.statement(shard, *txid, manifest.session(), verdict));
-        if self.decisions.contains_key(txid) {
+        if self.has_decided(txid, manifest) {
             return Some(say(manifest.decider(), Verdict::Prepared));
         }
         if let Some(open) = self.open.get(txid) {
@@ -216,6 +216,7 @@ impl State {
         if keys.iter().any(|key| self.locks.contains_key(key)) || self.is_stale(manifest) {
             return Ok(refused);
         }
+        self.check_versions_left(self.counter, keys.len())?;
         let keys: Keys = List::new("shards: keys", keys)?;
         if !decides || mutant!("sc.decider_early") && certificates.is_empty() {
             let open = Open { manifest: manifest.clone(), keys };
@@ -346,7 +347,7 @@ impl State {
         }
         let (txid, decider) = (self.identify(manifest)?, manifest.decider());
         let say = |verdict| Ok(Change::Say(self.statement(decider, txid, manifest.session(), verdict)));
-        if self.decisions.contains_key(&txid) {
+        if self.has_decided(&txid, manifest) {
             return say(Verdict::Prepared);
         }
         let refused = |tombstone: &Tombstone| (tombstone.shard, tombstone.end) == (decider, End::Refused);
@@ -419,7 +420,7 @@ impl State {
             Change::Decide { txid, decision, keys, statement } => {
                 self.advance(&keys);
                 let manifest = Box::new(decision.manifest.clone());
-                self.decisions.insert(txid, decision);
+                self.keep(txid, decision);
                 vec![Event::Say(statement), Event::Commit { manifest, keys: keys.into_vec() }]
             }
             Change::Release { txid, end, statement } => {
@@ -432,12 +433,8 @@ impl State {
                 std::iter::once(event).chain(statement.map(Event::Say)).collect()
             }
             Change::Acknowledge { txid, waiting } => {
-                let finished = self.decisions.get_mut(&txid).is_some_and(|decision| {
-                    decision.waiting = waiting;
-                    decision.waiting.is_empty() && decision.manifest.expiry < self.height
-                });
-                if finished {
-                    self.decisions.remove(&txid);
+                if let Some(decision) = self.decisions.remove(&txid) {
+                    self.keep(txid, Decision { waiting, ..decision });
                 }
                 Vec::new()
             }

@@ -98,7 +98,7 @@ pub struct Tombstone {
     pub end: End,
 }
 
-/// A commit that this shard has decided, kept until all others have let go of their locks.
+/// A commit that this shard has decided, kept until all others have let go of their locks; a tombstone is left of it.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Decision {
     /// The transaction.
@@ -256,10 +256,18 @@ impl State {
         }
     }
 
-    /// Gives keys their next version.
+    /// Checks that there are versions left for so many keys and all that are locked: none is ever given twice.
+    pub(super) fn check_versions_left(&self, counter: u64, keys: usize) -> Result<()> {
+        match counter.checked_add((self.locks.len() + keys) as u64) {
+            Some(_) => Ok(()),
+            None => Err(Error::protocol(format!("shards: there are no versions left after {counter}"))),
+        }
+    }
+
+    /// Gives keys their next version; that there is one was checked when they were locked.
     pub(super) fn advance(&mut self, keys: &[Digest]) {
         for key in keys {
-            self.counter += 1;
+            self.counter = self.counter.saturating_add(1);
             self.set_version(*key, self.counter);
         }
     }
@@ -284,6 +292,22 @@ impl State {
         let shard = open.manifest.shards.iter().copied().find(|shard| *shard == self.shard);
         self.bury(*txid, &open.manifest, shard.unwrap_or(self.shard), end);
         Some(open)
+    }
+
+    /// Keeps a commit that was decided here, until all others have let go of their locks: then its end alone.
+    pub(super) fn keep(&mut self, txid: Digest, decision: Decision) {
+        if decision.waiting.is_empty() {
+            self.decisions.remove(&txid);
+            self.bury(txid, &decision.manifest, decision.manifest.decider(), End::Committed);
+        } else {
+            self.decisions.insert(txid, decision);
+        }
+    }
+
+    /// Whether this shard has decided to commit a transaction, and knows it still.
+    pub(super) fn has_decided(&self, txid: &Digest, manifest: &Manifest) -> bool {
+        let decided = |tombstone: &Tombstone| (tombstone.shard, tombstone.end) == (manifest.decider(), End::Committed);
+        self.decisions.contains_key(txid) || self.tombstones.get(txid).is_some_and(decided)
     }
 
     /// Remembers how a transaction ended, until its expiry.
@@ -331,6 +355,9 @@ impl State {
                 return Err(Error::input("shard state: two transactions have one key locked"));
             }
             state.lock(txid, open);
+        }
+        if state.counter.checked_add(state.locks.len() as u64).is_none() {
+            return Err(Error::input(format!("shard state: there are no versions left after {}", state.counter)));
         }
         state.tombstones = written.tombstones.into_vec().into_iter().collect();
         state.decisions = written.decisions.into_vec().into_iter().collect();

@@ -15,8 +15,8 @@ fn all_listed_shards_do_it_once() {
     assert!(shards.is_quiet());
     assert_eq!(shards.at(3).machine.end_of(&txid), Some(End::Committed));
     assert!(shards.at(1).machine.version(&key_of(&layout(&[1, 2, 3]), 1, 0)) > before);
+    assert_eq!(shards.at(3).machine.decisions().count(), 0, "all have acknowledged");
     shards.tick(11);
-    assert_eq!(shards.at(3).machine.decisions().count(), 0, "all have acknowledged, and it has expired");
     assert_eq!(shards.at(1).machine.end_of(&txid), None);
 }
 
@@ -28,6 +28,72 @@ fn a_stale_version_aborts_everywhere() {
     assert_eq!(shards.drive(&first, false), Some(Outcome::Committed));
     assert_eq!(shards.drive(&stale, false), Some(Outcome::Aborted));
     assert!(shards.is_quiet());
+}
+
+#[test]
+fn what_has_ended_everywhere_makes_room() {
+    let mut shards = Shards::new(&[1, 2]);
+    let most = Config::default().open_max as usize;
+    for number in 0..=most {
+        let manifest = match number % 2 {
+            0 => shards.manifest(1, &[(1, 0), (2, 0)], &[]),
+            _ => shards.manifest(1, &[(2, 0)], &[]),
+        };
+        // Each attempt is driven alone: what was said about others tells nothing about it.
+        let mut words = Vec::new();
+        while !Coordinator::from_certificates(manifest.clone(), words.clone(), &shards.layouts)
+            .unwrap()
+            .is_finished(&shards.layout)
+        {
+            let coordinator = Coordinator::from_certificates(manifest.clone(), words.clone(), &shards.layouts).unwrap();
+            for (shard, command) in coordinator.next(&shards.layout, true).unwrap() {
+                words.extend(shards.at(shard).order(&command).unwrap());
+            }
+        }
+        let coordinator = Coordinator::from_certificates(manifest.clone(), words, &shards.layouts).unwrap();
+        for (shard, command) in coordinator.next(&shards.layout, true).unwrap() {
+            shards.at(shard).order(&command).unwrap();
+        }
+        assert_eq!(coordinator.outcome(), Some(Outcome::Committed), "number {number}");
+    }
+    assert_eq!(shards.at(2).machine.decisions().count(), 0);
+    assert!(shards.is_quiet());
+}
+
+#[test]
+fn the_decider_says_of_what_has_ended_what_it_said() {
+    let mut shards = Shards::new(&[1, 2]);
+    let manifest = shards.manifest(1, &[(1, 0), (2, 0)], &[]);
+    assert_eq!(shards.drive(&manifest, false), Some(Outcome::Committed));
+    assert_eq!(shards.at(2).machine.decisions().count(), 0);
+    shards.at(2).crash();
+    assert_eq!(shards.at(2).order(&prepare(&manifest)).unwrap()[0].statement.verdict, Verdict::Prepared);
+    let expire = Command::Expire { manifest: manifest.clone() };
+    assert_eq!(shards.at(2).order(&expire).unwrap()[0].statement.verdict, Verdict::Prepared);
+    let released = said(&shards, 1, &manifest, Verdict::Released);
+    let acknowledge = Command::Acknowledge { manifest: manifest.clone(), certificate: released };
+    assert!(shards.at(2).order(&acknowledge).unwrap().is_empty(), "told twice");
+    shards.check();
+}
+
+#[test]
+fn a_shard_without_versions_left_locks_nothing() {
+    let mut shards = Shards::new(&[1, 2]);
+    let manifest = shards.manifest(1, &[], &[(1, 0), (1, 1), (2, 0)]);
+    let mut snapshot = shards.at(1).machine.snapshot().unwrap();
+    let counter = 6 + 2 + 20 + 16;
+    snapshot[counter..counter + 8].copy_from_slice(&(u64::MAX - 1).to_le_bytes());
+    let fresh = || Participant::new(1, Config::default(), layout(&[1, 2])).unwrap();
+    let mut last = Shard::new(Participant::restore(fresh(), &[snapshot]).unwrap());
+    let refused = last.order(&prepare(&manifest)).unwrap_err().to_string();
+    assert!(refused.contains("no versions left after 18446744073709551614"), "{refused}");
+    // One key has the last version there is; a state that needs one more cannot be.
+    let one = shards.manifest(2, &[], &[(1, 0), (2, 0)]);
+    last.order(&prepare(&one)).unwrap();
+    let mut snapshot = last.machine.snapshot().unwrap();
+    snapshot[counter] = 0xff;
+    let refused = Participant::restore(fresh(), &[snapshot]).err().unwrap().to_string();
+    assert!(refused.contains("no versions left"), "{refused}");
 }
 
 #[test]

@@ -21,6 +21,27 @@ fn committee_sizes_of_the_page() {
 }
 
 #[test]
+fn the_least_size_is_that_of_the_chances_one_by_one() {
+    for (population, faulty) in [(1u64, 0u64), (4, 1), (30, 9), (97, 31), (200, 66), (200, 70), (200, 199)] {
+        for bound in [-40.0, -19.93, -5.0, -1.0, -0.01, 0.0] {
+            let slowly = (1..=population).find(|members| failure_log2(population, faulty, *members).unwrap() <= bound);
+            assert_eq!(committee_size(population, faulty, bound).ok(), slowly, "{faulty} of {population}, 2^{bound}");
+        }
+    }
+    assert!(committee_size(10, 1, f64::NAN).unwrap_err().to_string().contains("no number"));
+}
+
+/// One by one the chances of 2^18 sizes are 10^10 terms: minutes, and each population twice as large takes four times as
+/// long.
+#[test]
+fn a_bound_that_no_committee_keeps_is_refused_soon() {
+    for bound in [-1e6, -20.0] {
+        let refused = committee_size(1 << 18, (1 << 18) / 3 + 1, bound).unwrap_err().to_string();
+        assert!(refused.contains("not even all"), "{refused}");
+    }
+}
+
+#[test]
 fn chances_agree_with_exact_arithmetic() {
     // Pascal's triangle in integers.
     let choose = |of: u128, count: u128| (0..count).fold(1u128, |value, at| value * (of - at) / (at + 1));
