@@ -14,7 +14,7 @@ together, a delegate's secret part are `KeyShares`. An `Election`, certified as 
 `seal_to_city` and `seal_to_readers` make payloads that holders cannot read, `Sealed` reads them. `Repair` and
 `RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
 Presence, `Message` carries records between nodes. `KeyFile` and `PublicKeyFile` are keys at rest. A `Ruling` is what a
-city says to a transaction of several cities.
+city says to a transaction of several cities, and a `TransactionHead` shows it what the sender has signed.
 
 All are immutable and safe to share between threads; they compare and hash by their encoding (`to_bytes`, `from_bytes`),
 and pickle by it. `from_bytes` takes bytes from anywhere: what is not well-formed is an `InputError`. It checks no
@@ -94,6 +94,7 @@ from city_chain._native import (
     Sealed,
     Selection,
     Transaction,
+    TransactionHead,
     Trust,
     accept_acks,
     encode_message,
@@ -146,6 +147,7 @@ __all__ = [
     "Sealed",
     "Selection",
     "Transaction",
+    "TransactionHead",
     "Trust",
     "accept_acks",
     "encode_message",

@@ -289,6 +289,7 @@ class City:
         *,
         place: tuple[str, int, int] | None = None,
         touched: Iterable[bytes] = (),
+        terms: bytes | None = None,
         seal: str | Iterable[bytes] | None = None,
     ) -> records.Transaction:
         """Makes and signs a transaction with the sender's next number, to be sent with `send`. Sends nothing.
@@ -297,13 +298,14 @@ class City:
             payload: Any bytes, at most 64 MiB.
             place: Where the sender says it is: region, latitude and longitude in 1e-7 degrees.
             touched: Keys of the ledger that it touches, at most 64 of at most 64 bytes.
+            terms: What it does to them in all cities of a world, 32 bytes (`sc.Manifest.terms`); `World.send` says so.
             seal: To whom the payload is sealed, see `send`.
 
         Raises:
             InputError: A field is too large or out of range.
         """
         self._check_open()
-        return self._sends.make(payload, place, touched, checked_seal(seal))
+        return self._sends.make(payload, place, touched, checked_seal(seal), terms)
 
     def send(
         self,

@@ -64,12 +64,14 @@ class CrossReceipt:
         receipt: The receipt of that city.
         manifest: What it touches, encoded.
         certificates: The word of every city that it touches, encoded, in the order of the manifest's shards.
+        head: What its sender has signed, encoded; empty in receipts of version 1, which did not have it.
     """
 
     home: str
     receipt: records.Receipt
     manifest: bytes
     certificates: Sequence[bytes]
+    head: bytes = b""
 
     def __repr__(self) -> str:
         return f"CrossReceipt({self.tx_id.hex()[:16]}… of {self.home!r}, {len(self.certificates)} cities)"
@@ -87,7 +89,7 @@ class CrossReceipt:
 
         Raises:
             VerificationError: Something in it is wrong, missing, or of another world or epoch.
-            InputError: It holds bytes that are no manifest or certificate.
+            InputError: It holds bytes that are no manifest, head or certificate.
             TypeError: The trust is not one in a world.
         """
         if not isinstance(trust, WorldTrust):
@@ -103,6 +105,14 @@ class CrossReceipt:
             )
         if manifest.body != self.receipt.tx_id:
             raise VerificationError("crossing: its manifest is of another transaction")
+        if not self.head:
+            raise VerificationError(
+                "crossing: a receipt of version 1 does not show that the sender has signed its manifest"
+            )
+        head = records.TransactionHead.from_bytes(self.head)
+        head.verify_crossing(manifest)
+        if head.network != home.network:
+            raise VerificationError(f"crossing: its transaction is for another city than {self.home!r}")
         certificates = [sc.Certificate.from_bytes(certificate) for certificate in self.certificates]
         spoken = [certificate.statement.shard for certificate in certificates]
         if spoken != list(manifest.shards):
@@ -119,19 +129,26 @@ class CrossReceipt:
 
     def to_bytes(self) -> bytes:
         """As it is kept and handed on."""
-        return messages.message(
-            "crossed", [self.home.encode(), self.receipt.to_bytes(), self.manifest, *self.certificates]
-        )
+        parts = [self.home.encode(), self.receipt.to_bytes(), self.manifest]
+        if not self.head:
+            return messages.message("crossed", [*parts, *self.certificates])
+        return messages.message("crossing_receipt", [*parts, self.head, *self.certificates])
 
     @classmethod
     def from_bytes(cls, data: Buffer) -> CrossReceipt:
-        """Reads what `to_bytes` gave. No signature is checked here.
+        """Reads what `to_bytes` gave, in version 1 too. No signature is checked here.
 
         Raises:
             InputError: It is something else.
         """
         try:
-            home, receipt, manifest, *certificates = messages.answer(bytes(data), "crossed")
-            return cls(home.decode(), records.Receipt.from_bytes(receipt), manifest, tuple(certificates))
+            found, head = messages.parse(bytes(data)), b""
+            if found.kind == "crossing_receipt":
+                home, receipt, manifest, head, *certificates = found.parts
+                if not head:
+                    raise ValueError("version 2 without what its sender has signed")
+            else:
+                home, receipt, manifest, *certificates = messages.answer(bytes(data), "crossed")
+            return cls(home.decode(), records.Receipt.from_bytes(receipt), manifest, tuple(certificates), head)
         except (ProtocolError, ValueError) as error:
             raise InputError(f"receipt of a crossing: {error}") from None

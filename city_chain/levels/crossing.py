@@ -68,7 +68,7 @@ class Crossings:
 
     def begin(
         self,
-        make: Callable[[], records.Transaction],
+        make: Callable[[bytes], records.Transaction],
         home: str,
         inputs: Iterable[bytes],
         outputs: Iterable[bytes],
@@ -78,7 +78,7 @@ class Crossings:
         """Writes a crossing down, before anything of it is sent.
 
         Args:
-            make: Makes the transaction that says what is to be done, once it is known that it can be begun.
+            make: Makes the transaction that says what is to be done, once it is known that its terms can be begun with.
             home: Where it is dispersed.
             inputs: Digests of the keys that it reads and writes.
             outputs: Digests of the keys that it writes whatever is there.
@@ -95,8 +95,8 @@ class Crossings:
         def manifest(body: bytes) -> sc.Manifest:
             return sc.Manifest(self.layouts.chain, layout.since, body, expiry, reads, writes)
 
-        manifest(bytes(32))  # what cannot be done takes no number of the sender's
-        transaction = make()
+        terms = manifest(bytes(32)).terms  # what cannot be done takes no number of the sender's
+        transaction = make(terms)
         begun = Begun(home, transaction, manifest(transaction.tx_id).to_bytes())
         self.step(begun.tx_id, "begin")
         self._store.begin(begun)
@@ -119,12 +119,13 @@ class Crossings:
         with suppress(AbortedError, UnavailableError, DeadlineError):
             self.drive(begun, deadline)
 
-    def drive(self, begun: Begun, deadline: float) -> CrossReceipt:
+    def drive(self, begun: Begun, deadline: float, *, patient: bool = True) -> CrossReceipt:
         """Drives a crossing to its end, from wherever it is.
 
         Args:
             begun: What was begun.
             deadline: When to give up for now, on the monotonic clock.
+            patient: Whether a city that does not run is waited for, until the crossing expires or the time is up.
 
         Returns:
             Its receipt. A city that could not be told yet is told by `World.resume`.
@@ -136,12 +137,12 @@ class Crossings:
         """
         self.step(begun.tx_id, "home", begun.home)
         receipt = self._running(begun.home).send(begun.transaction, deadline_s=self._left(deadline))
-        drive = _Drive(self, begun)
+        drive = _Drive(self, begun, patient)
         drive.decide(deadline)
         self.step(begun.tx_id, "end")
         if drive.coordinator.outcome == "committed":
             words = tuple(word.to_bytes() for word in drive.votes)
-            crossed = CrossReceipt(begun.home, receipt, begun.manifest, words)
+            crossed = CrossReceipt(begun.home, receipt, begun.manifest, words, begun.head)
             self._store.end(begun.tx_id, crossed.to_bytes())
             drive.close(deadline)
             return crossed
@@ -156,10 +157,12 @@ class Crossings:
         self.step(begun.tx_id, "done")
         self._store.forget(begun.tx_id)
 
-    def word(self, shard: int, command: sc.Command, deadline: float, *, again: bool = False) -> sc.Certificate | None:
+    def word(
+        self, shard: int, command: sc.Command, deadline: float, *, warrant: bytes = b"", again: bool = False
+    ) -> sc.Certificate | None:
         """A city's certificate of what it says to a command; None if it says nothing."""
         city = self.layouts.at(shard)
-        ruling = rule(city, command.to_bytes(), deadline, again=again)
+        ruling = rule(city, command.to_bytes(), deadline, warrant=warrant, again=again)
         if ruling is None or ruling.statement == SILENT:
             return None
         return sc.Certificate.from_bytes(certify(city, ruling, deadline))
@@ -207,11 +210,12 @@ class Crossings:
 class _Drive:
     """One crossing on its way."""
 
-    def __init__(self, crossings: Crossings, begun: Begun) -> None:
+    def __init__(self, crossings: Crossings, begun: Begun, patient: bool) -> None:
         self.manifest = sc.Manifest.from_bytes(begun.manifest)
         self.words: list[sc.Certificate] = []
         self._crossings = crossings
         self._begun = begun
+        self._patient = patient
         self._pause = threading.Event()
 
     @property
@@ -236,6 +240,16 @@ class _Drive:
             (word.statement.verdict, word.statement.shard) == ("prepared", self.manifest.decider) for word in self.words
         )
 
+    @property
+    def _are_running(self) -> bool:
+        """Whether all cities run that it touches."""
+        try:
+            for shard in self.manifest.shards:
+                self._crossings.layouts.at(shard)
+        except UnavailableError:
+            return False
+        return True
+
     def decide(self, deadline: float) -> None:
         """Asks the cities until the outcome is known.
 
@@ -253,7 +267,7 @@ class _Drive:
             except ProtocolError as error:
                 self._refused(error, layout, deadline)
             except (UnavailableError, DeadlineError):
-                if self._crossings.is_up(deadline):
+                if self._crossings.is_up(deadline) or not (self._patient or self._are_running):
                     raise
                 self._pause.wait(_PAUSE_S)
 
@@ -337,8 +351,9 @@ class _Drive:
         newest = layouts.layout()
         again = step != "vote" and not self._has_stayed(newest)
         behind = layouts.shard(name).layouts[-1].epoch < newest.epoch
+        warrant = self._begun.head if command.kind == "prepare" else b""
         try:
-            word = self._crossings.word(shard, command, self._until(command, deadline), again=again)
+            word = self._crossings.word(shard, command, self._until(command, deadline), warrant=warrant, again=again)
         except VerificationError as error:
             if not behind:
                 raise

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from city_chain import records
 from city_chain.algorithms import sc
-from city_chain.errors import InputError, UnavailableError
+from city_chain.errors import InputError, StorageError, UnavailableError
 from city_chain.levels.city import City
 from city_chain.levels.cross_receipt import WorldTrust
 from city_chain.levels.rulings import need_shard, rule
@@ -32,6 +32,9 @@ class Layouts:
         store: Where layouts are kept for good.
         running: Gives a city that runs.
         steps: Hears of steps.
+
+    Raises:
+        StorageError: A layout that is kept is damaged.
     """
 
     def __init__(
@@ -43,12 +46,14 @@ class Layouts:
         self._running = running
         self._steps = steps
         self._lock = threading.Lock()
-        self._known = {epoch: sc.Layout.from_bytes(layout) for epoch, layout in store.kept().items()}
-        first = store.layout()
-        if first is not None:
-            self._known[0] = sc.Layout.from_bytes(first)
-        following = store.following()
-        self.following = None if following is None else sc.Layout.from_bytes(following)
+        try:
+            self._known = {epoch: sc.Layout.from_bytes(layout) for epoch, layout in store.kept().items()}
+            first, following = store.layout(), store.following()
+            if first is not None:
+                self._known[0] = sc.Layout.from_bytes(first)
+            self.following = None if following is None else sc.Layout.from_bytes(following)
+        except InputError as error:
+            raise StorageError(f"the world is damaged: a layout cannot be read: {error}") from error
 
     # --- cities ------------------------------------------------------------------------------------------------------
 
@@ -68,12 +73,13 @@ class Layouts:
 
     def witness(self, city: City) -> None:
         """Lets a city look up the others' delegates; again after its insides have changed."""
-        need_shard(city._city).witness = self.delegates
+        shard = need_shard(city._city)
+        shard.witness, shard.changing = self.delegates, lambda: self.following
 
-    def delegates(self, number: int) -> list[tuple[bytes, int]] | None:
-        """The delegates of a city as its own certified handovers have them; None if it does not run."""
+    def delegates(self, number: int) -> list[list[tuple[bytes, int]]] | None:
+        """The delegates of a city as its own certified handovers have them, epoch by epoch; None if it does not run."""
         try:
-            return self.at(number).epoch.validators.items
+            return [epoch.validators.items for epoch in self.at(number)._city.ledger.epochs]
         except UnavailableError:
             return None
 
@@ -138,25 +144,26 @@ class Layouts:
             UnavailableError: Too few delegates voted.
             DeadlineError: The time was up.
         """
-        newest = self.layout()
-        self._cross(newest, deadline)
-        seated = [(at, self.delegates(at) or newest.members(at)) for at in newest.shards]
+        known = self.all()
+        newest = known[-1]
+        self._cross(known, deadline)
+        seated = [(at, (self.delegates(at) or [newest.members(at)])[-1]) for at in newest.shards]
         if any(members != newest.members(at) for at, members in seated):
             newest = newest.next(seated)
-            self._cross(newest, deadline)
+            self._cross([newest], deadline)
             self.all()
         return newest
 
-    def _cross(self, layout: sc.Layout, deadline: float) -> None:
-        """Has every running city that is behind begin the epoch of a layout."""
-        command = sc.Command.boundary(layout, bytes(32)).to_bytes()
+    def _cross(self, layouts: Iterable[sc.Layout], deadline: float) -> None:
+        """Has every running city that is behind begin the epochs of layouts, one after the other."""
         for member in self.roll.seated:
             with suppress(UnavailableError):
                 city = self._running(member.name)
                 self.witness(city)
-                if self.shard(member.name).layouts[-1].epoch + 1 == layout.epoch:
-                    self._steps.take(self.chain, "epoch", member.name)
-                    rule(city, command, deadline)
+                for layout in layouts:
+                    if self.shard(member.name).layouts[-1].epoch + 1 == layout.epoch:
+                        self._steps.take(self.chain, "epoch", member.name)
+                        rule(city, sc.Command.boundary(layout, bytes(32)).to_bytes(), deadline)
 
     # --- keys --------------------------------------------------------------------------------------------------------
 
@@ -243,4 +250,7 @@ class Layouts:
         except UnavailableError:
             if kept is None:
                 raise
-            return records.Trust.from_bytes(kept)
+            try:
+                return records.Trust.from_bytes(kept)
+            except InputError as error:
+                raise StorageError(f"the world is damaged: the trust in {member.name!r}: {error}") from error

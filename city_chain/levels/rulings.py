@@ -32,21 +32,24 @@ def need_shard(city: Embedded) -> Shard:
     return city.shard
 
 
-def rule(city: City, command: bytes, deadline: float, *, again: bool = False) -> records.Ruling | None:
+def rule(
+    city: City, command: bytes, deadline: float, *, warrant: bytes = b"", again: bool = False
+) -> records.Ruling | None:
     """Has a command judged and committed; what was ruled upon it before stays so.
 
     Args:
         city: The city.
         command: The command, encoded.
         deadline: When to give up, on the city's monotonic clock.
+        warrant: The head of the transaction that the command is about, encoded; what locks a key needs it.
         again: Whether what the city says now counts, and not what it said before.
 
     Returns:
         The command with the city's statement; None if the city says nothing to it and nothing changes.
 
     Raises:
-        VerificationError: The city refuses the command whatever its state: it is not for this city, or rests on
-            certificates that are wrong.
+        VerificationError: The city refuses the command whatever its state: it is not for this city, rests on
+            certificates that are wrong, or its transaction's sender has not signed it.
         UnavailableError: Too few delegates voted before the deadline.
         DeadlineError: Others' batches were still under way at the deadline.
     """
@@ -57,7 +60,7 @@ def rule(city: City, command: bytes, deadline: float, *, again: bool = False) ->
             ruling = None if again else shard.find(command)
             if ruling is not None:
                 return ruling
-            ruling = shard.rule(command, max(inside.clock.now_ms() << 16, inside.ledger.tip.hlc + 1))
+            ruling = shard.rule(command, max(inside.clock.now_ms() << 16, inside.ledger.tip.hlc + 1), warrant)
             if ruling is None:
                 return None
             (outcome,) = inside.engine.commit([Evidence(records.Entry.sharding(ruling), ruling)], deadline).outcomes

@@ -81,12 +81,17 @@ class Sends:
         self._city = city
 
     def make(
-        self, payload: Buffer, place: tuple[str, int, int] | None, touched: Iterable[bytes], seal: Seal | None
+        self,
+        payload: Buffer,
+        place: tuple[str, int, int] | None,
+        touched: Iterable[bytes],
+        seal: Seal | None,
+        terms: bytes | None = None,
     ) -> records.Transaction:
         """A signed transaction with the sender's next number (see `City.transaction`)."""
         sequence = self._numbers.take(self._state().next_sequence + SEQUENCE_WINDOW // 2)
         try:
-            return self._made(sequence, payload, seal, place, touched)
+            return self._made(sequence, payload, seal, place, touched, terms)
         except BaseException:
             self._numbers.give_back(sequence)
             raise
@@ -98,6 +103,7 @@ class Sends:
         seal: Seal | None,
         place: tuple[str, int, int] | None = None,
         touched: Iterable[bytes] = (),
+        terms: bytes | None = None,
     ) -> records.Transaction:
         (payload,) = self._sealed([payload], [sequence], seal)
         return records.Transaction(
@@ -108,6 +114,7 @@ class Sends:
             payload=payload,
             place=place,
             touched=touched,
+            terms=terms,
         )
 
     def _sealed(self, payloads: Sequence[Buffer], sequences: Sequence[int], seal: Seal | None) -> Sequence[Buffer]:

@@ -10,6 +10,7 @@ what was begun.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ from typing import Any, Self
 
 from city_chain import records
 from city_chain.composer.checks import shown
-from city_chain.errors import CityChainError, DeadlineError, InputError, StorageError, UnavailableError
+from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
 from city_chain.levels.checks import check_callback, check_deadline, checked_id
 from city_chain.levels.city import City
 from city_chain.levels.coming import CITIES_MAX, Coming, wanted
@@ -79,7 +80,7 @@ class World:
         self._crossings = Crossings(self._layouts, self._store, self._cities.running, place.clock, self._steps)
         try:
             self._open_cities()
-            self._recovery = self.resume()
+            self._recovery = self._resumed(_DEADLINE_S, self._place.clock.monotonic() + _DEADLINE_S)
         except BaseException:
             self.close()
             raise
@@ -197,7 +198,10 @@ class World:
         if fresh:
             self._layouts.lay_out()
         for member in there:
-            self._layouts.join(member, self._cities.running(member.name))
+            try:
+                self._layouts.join(member, self._cities.running(member.name))
+            except InputError as error:
+                raise StorageError(f"city {member.name!r} is not the one that the world has: {error}") from error
 
     def close(self) -> None:
         """Closes all cities. Closing twice is allowed."""
@@ -257,7 +261,7 @@ class World:
             done = self._reshard(deadline, None) if self._layouts.roll.is_changing else None
             self._layouts.align(deadline)
             return done
-        except (UnavailableError, DeadlineError) as error:
+        except CityChainError as error:
             _log.warning("the cities of the world are not all in one epoch: %s", error)
             return None
         finally:
@@ -573,8 +577,8 @@ class World:
         self._check_name(where)
         city, touched = self._cities.running(where), sorted({*inputs, *outputs})
 
-        def make() -> records.Transaction:
-            return city.transaction(payload, touched=touched, seal=seal)
+        def make(terms: bytes) -> records.Transaction:
+            return city.transaction(payload, touched=touched, terms=terms, seal=seal)
 
         begun = self._crossings.begin(make, where, inputs, outputs, expires_s, deadline)
         return self._crossings.drive(begun, deadline)
@@ -590,11 +594,12 @@ class World:
             AbortedError: It is aborted.
             UnavailableError: It is not ended.
             InputError: No such transaction was begun here.
+            StorageError: What is kept of it is damaged.
         """
         self._check_open()
-        row = self._store.receipt(checked_id(tx_id))
-        if row is not None:
-            return CrossReceipt.from_bytes(row)
+        receipt = self._store.receipt(checked_id(tx_id))
+        if receipt is not None:
+            return receipt
         failure = self._store.failure(tx_id)
         if failure is not None:
             raise AbortedError(tx_id, *failure)
@@ -605,7 +610,7 @@ class World:
     def pending(self) -> list[bytes]:
         """The ids of transactions that are not ended in every city, ascending."""
         self._check_open()
-        return [begun.transaction.tx_id for begun in self._store.begun()]
+        return sorted([*(begun.tx_id for begun in self._store.begun()), *self._store.damaged()])
 
     def resume(self, *, deadline_s: float = _DEADLINE_S) -> WorldRecovery:
         """Drives on what is not ended, cities that come or go among it: after a crash, or when a city is back.
@@ -615,19 +620,28 @@ class World:
         """
         self._check_open()
         check_deadline(deadline_s)
+        return self._resumed(deadline_s, math.inf)
+
+    def _resumed(self, deadline_s: float, until: float) -> WorldRecovery:
+        """Drives on what is not ended; what is wrong with one transaction leaves the others as they are.
+
+        Args:
+            deadline_s: When to give up each of them for now, seconds.
+            until: When to give up all of them for now, on the monotonic clock.
+        """
         resharded = self._in_order(deadline_s)
         committed: list[bytes] = []
         aborted: dict[bytes, CityChainError] = {}
-        pending: dict[bytes, CityChainError] = {}
+        pending: dict[bytes, CityChainError] = dict(self._store.damaged())
         for begun in list(self._store.begun()):
-            tx_id = begun.transaction.tx_id
+            deadline = min(until, self._place.clock.monotonic() + deadline_s)
             try:
-                self._crossings.drive(begun, self._place.clock.monotonic() + deadline_s)
-                committed.append(tx_id)
+                self._crossings.drive(begun, deadline, patient=False)
+                committed.append(begun.tx_id)
             except AbortedError as error:
-                aborted[tx_id] = error
-            except (UnavailableError, DeadlineError) as error:
-                pending[tx_id] = error
+                aborted[begun.tx_id] = error
+            except CityChainError as error:
+                pending[begun.tx_id] = error
         return WorldRecovery(committed, aborted, pending, resharded)
 
     def watch(self, on_step: Callable[[Step], None] | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from city_chain.errors import CityChainError, StorageError, UnavailableError
+from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
 from city_chain.levels.city import City
 from city_chain.levels.embedded import Parts
 from city_chain.levels.opening import opened
@@ -57,13 +57,18 @@ class Cities:
             return True
 
     def _opened(self, member: Member, *, create: bool) -> City:
-        wanted = Settings(**member.settings)
+        try:
+            wanted = Settings(**member.settings)
+        except (InputError, TypeError) as error:
+            raise StorageError(f"the settings of city {member.name!r} are damaged: {error}") from error
         place = self._place
 
         def founding(storage: Storage, entropy: Entropy) -> Founding:
             there = load(storage)
             if there is None and not create:
                 raise StorageError(f"city {member.name!r} of the world is gone from its storage")
+            if there is not None and there.settings.name != member.name:
+                raise StorageError(f"the storage of city {member.name!r} holds {there.settings.name!r}")
             return there or found(storage, wanted, entropy)
 
         storage = place.storage_of(member.name) if place.folder is None else None

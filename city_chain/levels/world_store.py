@@ -10,7 +10,7 @@ key             value
 ``e`` epoch     a layout that was in force
 ``t`` number    the trust in a city that has left
 ``p`` tx_id     message ``crossing``: home, transaction, manifest — begun, not ended
-``d`` tx_id     message ``crossed``: the receipt of one that is committed
+``d`` tx_id     message ``crossing_receipt``: that of one that is committed
 ``f`` tx_id     message ``failed``: the city that refused one that is aborted, and why
 ==============  ====================================================================
 
@@ -21,13 +21,16 @@ of what is not ended.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from city_chain import records
-from city_chain.errors import CityChainError, StorageError
+from city_chain.algorithms import sc
+from city_chain.errors import CityChainError, InputError, StorageError
+from city_chain.levels.cross_receipt import CrossReceipt
 from city_chain.levels.world_roll import Roll
 from city_chain.ports import Storage
 from city_chain.stages import messages
@@ -74,6 +77,12 @@ class Begun:
         """The transaction's id."""
         return self.transaction.tx_id
 
+    @property
+    def head(self) -> bytes:
+        """What the sender has signed, encoded; empty where that was begun when cities did not ask for it."""
+        head = self.transaction.head()
+        return b"" if head is None else head.to_bytes()
+
 
 class WorldStore:
     """A world's rows.
@@ -84,7 +93,8 @@ class WorldStore:
     Example:
         >>> from city_chain.adapters.storage.memory import MemoryStorage
         >>> store = WorldStore(MemoryStorage())
-        >>> store.found(WorldFounding(bytes(32), ("north",), {"north": {}}, {}))
+        >>> terms = {"failure_max": None, "faulty_share": 0.2}
+        >>> store.found(WorldFounding(bytes(32), ("north",), {"north": {}}, terms))
         >>> store.founding().cities
         ('north',)
     """
@@ -110,10 +120,12 @@ class WorldStore:
                 )
             chain = bytes.fromhex(kept["chain"])
             cities = tuple(map(str, kept["cities"]))
-            if len(chain) != 32 or set(cities) != set(kept["settings"]):
+            settings, terms = dict(kept["settings"]), dict(kept["terms"])
+            whole = len(chain) == 32 and len(cities) == len(set(cities)) and set(cities) == set(settings)
+            if not whole or not _are_terms(terms):
                 raise StorageError("the world is damaged: its row does not hold together")
-            return WorldFounding(chain, cities, dict(kept["settings"]), dict(kept["terms"]))
-        except (ValueError, KeyError, TypeError) as error:
+            return WorldFounding(chain, cities, settings, terms)
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise StorageError(f"the world is damaged: {error}") from error
 
     def found(self, founding: WorldFounding, roll: Roll | None = None) -> None:
@@ -185,13 +197,20 @@ class WorldStore:
         self._storage.put_many({b"p" + begun.transaction.tx_id: messages.message("crossing", parts)})
 
     def begun(self) -> Iterator[Begun]:
-        """The crossings that are not ended, ascending by id.
-
-        Raises:
-            StorageError: A row is damaged.
-        """
+        """The crossings that are not ended, ascending by id, without those whose rows are `damaged`."""
         for key, row in self._storage.scan(b"p"):
-            yield _begun(key[1:], row)
+            with suppress(StorageError):
+                yield _begun(key[1:], row)
+
+    def damaged(self) -> dict[bytes, StorageError]:
+        """The ids of crossings that are not ended and whose rows are damaged, with what is wrong."""
+        wrong: dict[bytes, StorageError] = {}
+        for key, row in self._storage.scan(b"p"):
+            try:
+                _begun(key[1:], row)
+            except StorageError as error:
+                wrong[key[1:]] = error
+        return wrong
 
     def forget(self, tx_id: bytes) -> None:
         """A crossing for which nothing is left to do."""
@@ -206,9 +225,17 @@ class WorldStore:
         row = messages.message("failed", [city.encode(), why.encode(errors="replace")[:2000]])
         self._storage.put_many({b"f" + tx_id: row})
 
-    def receipt(self, tx_id: bytes) -> bytes | None:
-        """The receipt of a crossing that is committed."""
-        return self._storage.get_many([b"d" + tx_id])[0]
+    def receipt(self, tx_id: bytes) -> CrossReceipt | None:
+        """The receipt of a crossing that is committed.
+
+        Raises:
+            StorageError: The row is damaged.
+        """
+        (row,) = self._storage.get_many([b"d" + tx_id])
+        try:
+            return None if row is None else CrossReceipt.from_bytes(row)
+        except InputError as error:
+            raise StorageError(f"world: the receipt of crossing {tx_id.hex()} cannot be read: {error}") from error
 
     def failure(self, tx_id: bytes) -> tuple[str, str] | None:
         """The city that refused a crossing, and why.
@@ -226,6 +253,11 @@ class WorldStore:
             raise StorageError(f"world: the end of crossing {tx_id.hex()} cannot be read: {error}") from error
 
 
+def _are_terms(terms: Mapping[str, Any]) -> bool:
+    share, most = terms.get("faulty_share"), terms.get("failure_max")
+    return isinstance(share, int | float) and (most is None or isinstance(most, int | float))
+
+
 def _number(number: int) -> bytes:
     return number.to_bytes(2, "big")
 
@@ -234,8 +266,10 @@ def _begun(tx_id: bytes, row: bytes) -> Begun:
     try:
         home, transaction, manifest = messages.answer(row, "crossing", 3)
         begun = Begun(home.decode(), records.Transaction.from_bytes(transaction), manifest)
+        body = sc.Manifest.from_bytes(manifest).body
     except (CityChainError, UnicodeDecodeError) as error:
         raise StorageError(f"world: crossing {tx_id.hex()} cannot be read, the row is damaged: {error}") from error
-    if begun.transaction.tx_id != tx_id:
-        raise StorageError(f"world: the row of crossing {tx_id.hex()} is of {begun.transaction.tx_id.hex()}")
+    for named in (begun.tx_id, body):
+        if named != tx_id:
+            raise StorageError(f"world: the row of crossing {tx_id.hex()} is of {named.hex()}")
     return begun

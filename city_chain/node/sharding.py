@@ -122,7 +122,8 @@ class Shard:
         self._ledger = ledger
         self._lock = threading.RLock()
         self._unsaved = 0
-        self.witness: Callable[[int], list[tuple[bytes, int]] | None] = lambda _: None
+        self.witness: Callable[[int], list[list[tuple[bytes, int]]] | None] = lambda _: None
+        self.changing: Callable[[], sc.Layout | None] = lambda: None
         self._height, self._participant = self._kept()
         self._catch_up()
 
@@ -202,27 +203,33 @@ class Shard:
 
     # --- ruling ------------------------------------------------------------------------------------------------------
 
-    def rule(self, command: bytes, hlc: int) -> records.Ruling | None:
+    def rule(self, command: bytes, hlc: int, warrant: bytes = b"") -> records.Ruling | None:
         """What the city says to a command in a batch with that stamp; None if it says nothing and nothing changes.
 
         The stamp of a batch that was committed meanwhile may be later; then it is ruled as of that one.
 
+        Args:
+            command: The command, encoded.
+            hlc: The stamp.
+            warrant: The head of the transaction that it is about, encoded; what locks a key needs it.
+
         Raises:
             InputError: It is no command.
             ProtocolError: It cannot be ruled about now.
-            VerificationError: A certificate in it is wrong.
+            VerificationError: A certificate in it is wrong, or the transaction's sender has not signed its manifest.
         """
         read = sc.Command.from_bytes(command)
         with self._lock:
             self._catch_up()
             trial = self._trial(max(hlc, self._ledger.tip.hlc))
+            self._check_signed(trial, read, warrant)
             self._check_layout(trial, read)
             statement, before = trial.evaluate(read), trial.snapshot()
             if statement is None:
                 _apply(trial, read)
                 if trial.snapshot() == before:
                     return None
-        return records.Ruling(_subject(read), command=command, statement=_said(statement))
+        return records.Ruling(_subject(read), command=command, statement=_said(statement), warrant=warrant)
 
     def check(self, rulings: Sequence[records.Ruling], hlc: int) -> list[CityChainError | None]:
         """What is wrong with each ruling of a batch with that stamp, taken in their order; None where nothing is."""
@@ -233,6 +240,7 @@ class Shard:
             for ruling in rulings:
                 try:
                     command = sc.Command.from_bytes(ruling.command)
+                    self._check_signed(trial, command, ruling.warrant)
                     self._check_layout(trial, command)
                     if (_subject(command), _said(trial.evaluate(command))) != (ruling.subject, ruling.statement):
                         raise VerificationError("ruling: the city says something else to that command now")
@@ -243,22 +251,55 @@ class Shard:
         return verdicts
 
     def _check_layout(self, trial: sc.Participant, command: sc.Command) -> None:
-        """A layout that comes next must seat the delegates that the cities' own handovers have put in office.
+        """A layout that comes next must seat delegates that the cities' own handovers have put in office since.
+
+        It must change something, so that there are no more epochs than handovers; and cities come and go as the world
+        has written it down, and not otherwise.
 
         Raises:
-            VerificationError: It seats others.
+            VerificationError: It seats others, nobody else, or has other cities.
             UnavailableError: A city whose delegates change cannot be asked.
         """
         following = command.layout
         if following is None:
             return
-        for shard in following.shards:
-            members, known = following.members(shard), self.witness(shard)
-            kept = shard in trial.layouts[-1].shards and members == trial.layouts[-1].members(shard)
-            if known is None and not kept:
+        now = trial.layouts[-1]
+        seated = {shard: now.members(shard) for shard in now.shards}
+        changed = [shard for shard in following.shards if following.members(shard) != seated.get(shard)]
+        if now.shards != following.shards and following != self.changing():
+            raise VerificationError("layout: cities come or go, and the world has not written that down")
+        if not changed and now.shards == following.shards:
+            raise VerificationError("layout: nobody else is in office, and no city comes or goes")
+        for shard in changed:
+            known = self.witness(shard)
+            if known is None:
                 raise UnavailableError(f"layout: the delegates of shard {shard} cannot be looked up", 1, 0)
-            if known is not None and members != known and not kept:
+            before = seated.get(shard)
+            since = known[known.index(before) + 1 :] if before in known else known
+            if following.members(shard) not in since:
                 raise VerificationError(f"layout: shard {shard} has other delegates in office")
+
+    def _check_signed(self, trial: sc.Participant, command: sc.Command, warrant: bytes) -> None:
+        """What locks a key, or commits, must be what the sender of the transaction has signed.
+
+        Raises:
+            VerificationError: The sender has signed something else, or nothing shows it.
+        """
+        manifest = command.manifest if command.kind == "prepare" else None
+        if manifest is None:
+            if warrant:
+                raise VerificationError(f"ruling: a warrant stands with {command.kind!r}, which needs none")
+            return
+        if warrant:
+            try:
+                records.TransactionHead.from_bytes(warrant).verify_crossing(manifest)
+            except InputError as error:
+                raise VerificationError(f"ruling: its warrant is no head of a transaction: {error}") from error
+            return
+        after = self._restored([trial.snapshot()])
+        _apply(after, command)  # what was said before is said again to anybody
+        if after.snapshot() != trial.snapshot():
+            raise VerificationError(f"ruling: nothing shows that the sender of {manifest.body.hex()} has signed it")
 
     def _trial(self, hlc: int) -> sc.Participant:
         """A copy of the state, at the time of a stamp.
@@ -271,13 +312,21 @@ class Shard:
         return trial
 
     def find(self, command: bytes) -> records.Ruling | None:
-        """What was ruled about a command already; None if nothing was.
+        """What was ruled about a command already; None if nothing was, or in an epoch that is not known here any more.
 
         Raises:
             InputError: It is no command.
         """
         rulings = self._ledger.rulings(_subject(sc.Command.from_bytes(command)))
-        return next((made for made in rulings if made.command == command), None)
+        return next((made for made in rulings if made.command == command and self._is_understood(made)), None)
+
+    def _is_understood(self, made: records.Ruling) -> bool:
+        """Whether what was said can still be certified: a statement of an epoch that is gone is made anew."""
+        try:
+            epoch = sc.Statement.from_bytes(made.statement).epoch
+        except InputError:  # it says nothing, or no statement about a transaction
+            return True
+        return any(layout.epoch == epoch for layout in self.layouts)
 
     def certificate(self, ruling: records.Ruling, signatures: Mapping[bytes, bytes]) -> bytes:
         """The certificate of what was ruled, as its committee's signatures make it: a handover's or a statement's.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def test_a_city_with_outputs_only_is_asked_too() -> None:
         world.watch(hold)
         world.send(b"again", {NORTH: [A]}, writes={SOUTH: [B]})
         assert blocked.is_set()
-        without = CrossReceipt(receipt.home, receipt.receipt, receipt.manifest, receipt.certificates[:1])
+        without = replace(receipt, certificates=receipt.certificates[:1])
         with pytest.raises(VerificationError, match="have spoken"):
             without.verify(world.trust)
 
@@ -113,13 +114,14 @@ def test_a_receipt_that_was_tampered_with_is_refused() -> None:
     with world_of() as world:
         first, second = world.send(b"one", BOTH), world.send(b"two", BOTH)
         wrong = [
-            CrossReceipt(first.home, second.receipt, first.manifest, first.certificates),
-            CrossReceipt(first.home, first.receipt, second.manifest, first.certificates),
-            CrossReceipt(first.home, first.receipt, first.manifest, second.certificates),
-            CrossReceipt(first.home, first.receipt, first.manifest, first.certificates[::-1]),
-            CrossReceipt(first.home, first.receipt, first.manifest, [first.certificates[0]] * 2),
-            CrossReceipt(SOUTH, first.receipt, first.manifest, first.certificates),
-            CrossReceipt("nowhere", first.receipt, first.manifest, first.certificates),
+            replace(first, receipt=second.receipt),
+            replace(first, manifest=second.manifest),
+            replace(first, head=second.head),
+            replace(first, certificates=second.certificates),
+            replace(first, certificates=first.certificates[::-1]),
+            replace(first, certificates=[first.certificates[0]] * 2),
+            replace(first, home=SOUTH),
+            replace(first, home="nowhere"),
         ]
         for receipt in wrong:
             with pytest.raises(VerificationError):
@@ -277,11 +279,15 @@ def test_the_word_of_an_aborted_attempt_is_refused_in_the_next() -> None:
         assert ended.statement.verdict == "abort"
         seen = versions(world, BOTH)
         keys = [world._digest(A, NORTH), world._digest(B, SOUTH)]
-        fresh = world._crossings.begin(lambda: world.city(NORTH).transaction(b"next"), NORTH, keys, [], 60)
+
+        def following(terms: bytes) -> records.Transaction:
+            return world.city(NORTH).transaction(b"next", touched=keys, terms=terms)
+
+        fresh = world._crossings.begin(following, NORTH, keys, [], 60)
         manifest = sc.Manifest.from_bytes(fresh.manifest)
         command = sc.Command.prepare(manifest, [word])
         with pytest.raises(CityChainError, match="another transaction"):
-            rule(world.city(SOUTH), command.to_bytes(), time.monotonic() + 5)
+            rule(world.city(SOUTH), command.to_bytes(), time.monotonic() + 5, warrant=fresh.head)
         coordinator = sc.Coordinator(manifest, [word, ended], world._layouts.understood())
         assert coordinator.outcome is None, "old words tell nothing about another attempt"
         assert versions(world, BOTH) == seen

@@ -24,6 +24,7 @@ from city_chain.levels.crossing import Step
 from city_chain.levels.rulings import certify, need_shard, rule
 from city_chain.levels.world import World
 from tests.e2e.worlds import NORTH, SOUTH, WEST, A, B, CutError, Ground, cut_at, is_free, versions, world_of
+from tests.signed import signed
 
 pytestmark = pytest.mark.e2e
 
@@ -329,8 +330,10 @@ def test_what_cannot_be_ended_holds_it_up_and_nothing_changes() -> None:
         layout = world._layouts.layout()
         digests = [world._digest(key, None) for key in (first, second)]
         inputs = [(layout.shard_of(digest), digest, 0) for digest in digests]
-        manifest = sc.Manifest(world.chain, 0, bytes(32), time.time_ns() // 1_000_000 + 60_000, inputs)
-        rule(world.city(NORTH), sc.Command.prepare(manifest).to_bytes(), time.monotonic() + 5)
+        expiry = time.time_ns() // 1_000_000 + 60_000
+        manifest, warrant = signed(lambda body: sc.Manifest(world.chain, 0, body, expiry, inputs))
+        command = sc.Command.prepare(manifest).to_bytes()
+        rule(world.city(NORTH), command, time.monotonic() + 5, warrant=warrant)
         assert world.locked_by(first) == manifest.txid
         before = [state(world, name) for name in world.names]
         with pytest.raises(UnavailableError, match="locked that would move"):

@@ -74,7 +74,7 @@ def test_facades_are_documented_and_say_what_is_public():
 
 def test_classes_and_functions_show_their_signatures():
     assert str(inspect.signature(records.Transaction)) == (
-        "(identity, *, network, sequence, hlc, payload, place=None, touched=())"
+        "(identity, *, network, sequence, hlc, payload, place=None, touched=(), terms=None)"
     )
     assert str(inspect.signature(dpos.Proposal)) == "(identity, slot, reports=())"
     assert str(inspect.signature(poh.write_quorum)) == "(k, n)"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from city_chain import abba, hs, proofs, records
+from city_chain import abba, hs, proofs, records, sc
 from city_chain.algorithms.tes import kem
 from city_chain.errors import InputError, ProtocolError, UnavailableError, VerificationError
 from city_chain.proofs import dpos, poh
@@ -158,8 +158,16 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("Draw.select_many", city.draw.select_many, city.candidates, city.sender.id, [0], 4)
     add("Selection.verify", manifest.selection.verify, city.epoch, city.candidates, city.sender.id, 0)
     make = {"network": network, "sequence": 0, "hlc": 0, "payload": b"", "place": ("r", 0, 0), "touched": [b"k"]}
-    add("Transaction", r.Transaction, city.sender, **make)
+    add("Transaction", r.Transaction, city.sender, **make, terms=bytes(32))
     add("Transaction.verify", transaction.verify)
+    crossing = r.Transaction(city.sender, **make, terms=bytes(32))
+    add("Transaction.head", crossing.head)
+    draft = sc.Manifest(bytes(32), 0, bytes(32), 5, [(0, bytes(32), 0)])
+    made = r.Transaction(city.sender, **{**make, "touched": [bytes(32)]}, terms=draft.terms)
+    crossed = sc.Manifest(bytes(32), 0, made.tx_id, 5, [(0, bytes(32), 0)])
+    add("TransactionHead.verify_crossing", made.head().verify_crossing, crossed)
+    add("TransactionHead.from_bytes", r.TransactionHead.from_bytes, made.head().to_bytes())
+    add("TransactionHead.to_bytes", made.head().to_bytes)
     add("verify_transactions", r.verify_transactions, [transaction])
     make = {"length": 9, "k": 2, "n": 4, "quorum": 3, "fragment_hashes": city.hashes, "selection": city.selection()}
     add("Manifest", r.Manifest, city.sender, transaction=transaction, code=1, **make)
@@ -172,7 +180,7 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("Entry.transaction", r.Entry.transaction, manifest)
     add("Entry.repair", r.Entry.repair, moved.repair)
     ruling = r.Ruling(bytes(32), command=b"c", statement=b"s")
-    add("Ruling", r.Ruling, bytes(32), command=b"c", statement=b"s")
+    add("Ruling", r.Ruling, bytes(32), command=b"c", statement=b"s", warrant=b"w")
     add("Entry.sharding", r.Entry.sharding, ruling)
     add("Ruling.from_bytes", r.Ruling.from_bytes, ruling.to_bytes())
     add("Ruling.to_bytes", ruling.to_bytes)
@@ -383,7 +391,7 @@ NOT_CONSTRUCTED = {
     "KeyFile",
 }
 NOT_CONSTRUCTED |= {"HoldRequest", "Report", "Selection", "Session", "Countersignature"}
-NOT_CONSTRUCTED |= {"CityKeys", "Dealing", "Dealings", "KeyShares", "Sealed"}
+NOT_CONSTRUCTED |= {"CityKeys", "Dealing", "Dealings", "KeyShares", "Sealed", "TransactionHead"}
 
 
 PROOFS = [importlib.import_module(f"{proofs.__name__}.{found.name}") for found in pkgutil.iter_modules(proofs.__path__)]

@@ -14,6 +14,7 @@ from city_chain.errors import InputError, ProtocolError, StorageError, Unavailab
 from city_chain.levels.rulings import certify, rule
 from city_chain.node.sharding import SILENT, Membership, Shard, key_digest
 from city_chain.stages import messages
+from tests.signed import signed
 
 pytestmark = pytest.mark.unit
 
@@ -27,6 +28,7 @@ class Alone:
         self.city = City.local(nodes=4, validators=validators, k=2, n=4)
         self.layout = sc.Layout(CHAIN, 0, [(0, self.city.epoch.validators.items)])
         self.shard = self.city._city.join(Membership(CHAIN, 0, self.layout.to_bytes()))
+        self.warrants: dict[bytes, bytes] = {}
 
     def deadline(self) -> float:
         return self.city._city.clock.monotonic() + 5
@@ -34,11 +36,20 @@ class Alone:
     def manifest(self, *keys: bytes, body: int = 0, expires_ms: int = 60_000) -> sc.Manifest:
         expiry = self.city._city.clock.now_ms() + expires_ms
         inputs = [(0, key, self.shard.version(key)) for key in keys]
-        return sc.Manifest(CHAIN, 0, bytes([body]) * 32, expiry, inputs)
+        manifest, warrant = signed(lambda of: sc.Manifest(CHAIN, 0, of, expiry, inputs), body)
+        self.warrants[manifest.txid] = warrant
+        return manifest
+
+    def rule(self, manifest: sc.Manifest, hlc: int) -> records.Ruling:
+        command = sc.Command.prepare(manifest)
+        ruling = self.shard.rule(command.to_bytes(), hlc, self.warrants[manifest.txid])
+        assert ruling is not None
+        return ruling
 
     def prepare(self, *keys: bytes, body: int = 0, **more: Any) -> records.Ruling:
-        command = sc.Command.prepare(self.manifest(*keys, body=body, **more))
-        ruling = rule(self.city, command.to_bytes(), self.deadline())
+        manifest = self.manifest(*keys, body=body, **more)
+        command, warrant = sc.Command.prepare(manifest), self.warrants[manifest.txid]
+        ruling = rule(self.city, command.to_bytes(), self.deadline(), warrant=warrant)
         assert ruling is not None
         return ruling
 
@@ -74,10 +85,7 @@ def test_too_few_delegates_certify_nothing(alone: Alone) -> None:
 
 def test_two_rulings_of_one_batch_are_judged_in_their_order(alone: Alone) -> None:
     hlc = alone.city._city.clock.now_ms() << 16
-    first = alone.shard.rule(sc.Command.prepare(alone.manifest(A, body=1)).to_bytes(), hlc)
-    second = alone.shard.rule(sc.Command.prepare(alone.manifest(A, body=2)).to_bytes(), hlc)
-    assert first is not None
-    assert second is not None
+    first, second = alone.rule(alone.manifest(A, body=1), hlc), alone.rule(alone.manifest(A, body=2), hlc)
     good, late = alone.shard.check([first, second], hlc)
     assert good is None
     assert isinstance(late, VerificationError)
@@ -90,27 +98,66 @@ def test_a_stamp_that_was_overtaken_is_no_obstacle(alone: Alone) -> None:
     """Whoever reads the clock and then waits for another's batch rules as of that batch."""
     earlier = alone.city._city.clock.now_ms() << 16
     alone.prepare(A)
-    command = sc.Command.prepare(alone.manifest(B, body=2)).to_bytes()
-    ruling = alone.shard.rule(command, earlier - (1000 << 16))
-    assert ruling is not None
-    assert rule(alone.city, command, alone.deadline()).statement == ruling.statement
+    ruling = alone.rule(alone.manifest(B, body=2), earlier - (1000 << 16))
+    later = rule(alone.city, ruling.command, alone.deadline(), warrant=ruling.warrant)
+    assert later is not None
+    assert later.statement == ruling.statement
 
 
 def test_a_ruling_that_says_otherwise_is_refused(alone: Alone) -> None:
     hlc = alone.city._city.clock.now_ms() << 16
-    good = alone.shard.rule(sc.Command.prepare(alone.manifest(A)).to_bytes(), hlc)
-    other = alone.shard.rule(sc.Command.prepare(alone.manifest(B)).to_bytes(), hlc)
-    assert good is not None
-    assert other is not None
+    good, other = alone.rule(alone.manifest(A), hlc), alone.rule(alone.manifest(B), hlc)
+    assert alone.shard.check([good], hlc) == [None]
+
+    def made(of: records.Ruling, command: bytes, statement: bytes, warrant: bytes) -> records.Ruling:
+        return records.Ruling(of.subject, command=command, statement=statement, warrant=warrant)
+
     wrong = [
-        records.Ruling(good.subject, command=good.command, statement=other.statement),
-        records.Ruling(other.subject, command=good.command, statement=good.statement),
-        records.Ruling(good.subject, command=good.command, statement=SILENT),
-        records.Ruling(good.subject, command=b"?", statement=good.statement),
+        made(good, good.command, other.statement, good.warrant),
+        made(other, good.command, good.statement, good.warrant),
+        made(good, good.command, SILENT, good.warrant),
+        made(good, b"?", good.statement, good.warrant),
+        made(good, good.command, good.statement, other.warrant),
+        made(good, good.command, good.statement, good.warrant[:-1]),
+        made(good, good.command, good.statement, b""),
     ]
     for ruling in wrong:
         (verdict,) = alone.shard.check([ruling], hlc)
         assert isinstance(verdict, VerificationError | InputError), verdict
+
+
+def test_what_the_sender_has_not_signed_is_refused(alone: Alone) -> None:
+    """One transaction has one manifest: whoever carries it has no word in what it touches, when, or how often."""
+    manifest = alone.manifest(A)
+    warrant, hlc = alone.warrants[manifest.txid], alone.city._city.clock.now_ms() << 16
+
+    def other(*, body: bytes = manifest.body, expiry: int = manifest.expiry, key: bytes = A, version: int = 0) -> bytes:
+        forged = sc.Manifest(CHAIN, 0, body, expiry, [(0, key, version)])
+        return sc.Command.prepare(forged).to_bytes()
+
+    for forged, words in [
+        (other(body=bytes(32)), "another transaction"),
+        (other(key=B), "other keys"),
+        (other(version=1), "other terms"),
+        (other(expiry=manifest.expiry + 1), "other terms"),
+    ]:
+        with pytest.raises(VerificationError, match=words):
+            rule(alone.city, forged, alone.deadline(), warrant=warrant)
+        with pytest.raises(VerificationError, match="nothing shows"):
+            rule(alone.city, forged, alone.deadline())
+    broken = bytes([*warrant[:-1], warrant[-1] ^ 1])
+    command = sc.Command.prepare(manifest).to_bytes()
+    with pytest.raises(VerificationError, match="signature"):
+        rule(alone.city, command, alone.deadline(), warrant=broken)
+    with pytest.raises(VerificationError, match="no head"):
+        alone.shard.rule(command, hlc, warrant[1:])
+    with pytest.raises(VerificationError, match="needs none"):
+        alone.shard.rule(sc.Command.boundary(alone.layout, bytes(32)).to_bytes(), hlc, warrant)
+    assert (alone.city.height, alone.shard.version(A)) == (0, 0)
+    assert rule(alone.city, command, alone.deadline(), warrant=warrant) is not None
+    again = rule(alone.city, command, alone.deadline(), again=True)
+    assert again is not None, "what was said is said again to anybody"
+    assert (alone.shard.version(A), again.warrant) == (1, b"")
 
 
 def test_the_state_is_made_again_from_the_ledger(alone: Alone) -> None:

@@ -14,6 +14,7 @@ from city_chain.levels.world_store import VERSION, WorldFounding, WorldStore
 
 pytestmark = pytest.mark.unit
 
+TERMS = {"failure_max": None, "faulty_share": 0.2}
 FOUNDED = Roll.founded(["a", "b"], {"a": {"nodes": 4}, "b": {}})
 
 
@@ -66,7 +67,7 @@ def test_a_roll_comes_back_and_damage_to_it_is_named() -> None:
 def test_a_change_is_written_down_at_once_and_taken_back_at_once() -> None:
     storage = MemoryStorage()
     store = WorldStore(storage)
-    founding = WorldFounding(bytes(32), ("a", "b"), {"a": {"nodes": 4}, "b": {}}, {})
+    founding = WorldFounding(bytes(32), ("a", "b"), {"a": {"nodes": 4}, "b": {}}, TERMS)
     store.found(founding)
     assert (store.roll(), store.following(), store.kept()) == (None, None, {})
     store.found(founding, FOUNDED)

@@ -9,12 +9,21 @@ import pytest
 
 from city_chain import records
 from city_chain.adapters.storage.memory import MemoryStorage
+from city_chain.algorithms import sc
 from city_chain.errors import StorageError
 from city_chain.levels.world_store import VERSION, Begun, WorldFounding, WorldStore
+from city_chain.stages import messages
 
 pytestmark = pytest.mark.unit
 
-FOUNDING = WorldFounding(bytes(32), ("a", "b"), {"a": {"nodes": 4}, "b": {}}, {"failure_max": None})
+FOUNDING = WorldFounding(
+    bytes(32), ("a", "b"), {"a": {"nodes": 4}, "b": {}}, {"failure_max": None, "faulty_share": 0.2}
+)
+
+
+def begun_at(at: int) -> Begun:
+    made = transaction(at)
+    return Begun("a", made, sc.Manifest(bytes(32), 0, made.tx_id, 5, [(0, bytes(32), 0)]).to_bytes())
 
 
 def transaction(at: int) -> records.Transaction:
@@ -24,21 +33,21 @@ def transaction(at: int) -> records.Transaction:
 
 def test_what_is_begun_stays_until_it_is_forgotten() -> None:
     store = WorldStore(MemoryStorage())
-    begun = [Begun("a", transaction(at), b"manifest") for at in range(3)]
+    begun = [begun_at(at) for at in range(3)]
     for one in begun:
         store.begin(one)
     assert list(store.begun()) == sorted(begun, key=lambda one: one.tx_id)
-    store.end(begun[0].tx_id, b"receipt")
+    store.end(begun[0].tx_id, b"?")
     store.fail(begun[1].tx_id, "b", "why" * 2000)
     assert len(list(store.begun())) == 3, "cities may still have to be told"
-    assert store.receipt(begun[0].tx_id) == b"receipt"
+    with pytest.raises(StorageError, match="receipt of crossing"):
+        store.receipt(begun[0].tx_id)
     failure = store.failure(begun[1].tx_id)
     assert failure is not None
     assert (failure[0], len(failure[1])) == ("b", 2000)
     for one in begun:
         store.forget(one.tx_id)
     assert list(store.begun()) == []
-    assert store.receipt(begun[0].tx_id) == b"receipt"
     assert (store.receipt(bytes(32)), store.failure(bytes(32))) == (None, None)
 
 
@@ -57,6 +66,8 @@ def test_a_founding_comes_back_and_damage_to_it_is_named() -> None:
         ({**good, "chain": 5}, "damaged"),
         ({**good, "cities": ["a"]}, "hold together"),
         ({**good, "settings": 5}, "damaged"),
+        ({**good, "cities": ["a", "b", "b"]}, "hold together"),
+        ({**good, "terms": {}}, "hold together"),
         ({}, "damaged"),
         ([], "damaged"),
     ]
@@ -69,15 +80,23 @@ def test_a_founding_comes_back_and_damage_to_it_is_named() -> None:
 def test_rows_of_crossings_that_are_damaged_are_named() -> None:
     storage = MemoryStorage()
     store = WorldStore(storage)
-    store.begin(Begun("a", transaction(0), b"manifest"))
-    ((key, row),) = storage.scan(b"p")
-    for damaged in (b"?", row[:-1], row.replace(b"crossing", b"crossinx")):
+    store.begin(begun_at(0))
+    store.begin(begun_at(1))
+    (key, row), (_, other) = storage.scan(b"p")
+    _, _, manifest = messages.answer(other, "crossing", 3)
+    home, transaction_, _ = messages.answer(row, "crossing", 3)
+    mixed = messages.message("crossing", [home, transaction_, manifest])
+    for damaged, words in [
+        (b"?", "cannot be read"),
+        (row[:-1], "cannot be read"),
+        (row.replace(b"crossing", b"crossinx"), "cannot be read"),
+        (other, "is of"),
+        (mixed, "is of"),
+    ]:
         storage.put_many({key: damaged})
-        with pytest.raises(StorageError, match="cannot be read"):
-            list(store.begun())
-    storage.put_many({b"p" + bytes(32): row}, delete=[key])
-    with pytest.raises(StorageError, match="is of"):
-        list(store.begun())
+        ((tx_id, error),) = store.damaged().items()
+        assert (tx_id, words in str(error)) == (key[1:], True), error
+        assert len(list(store.begun())) == 1, "the other is whole"
     storage.put_many({b"f" + bytes(32): b"?"})
     with pytest.raises(StorageError, match="the end of crossing"):
         store.failure(bytes(32))

@@ -21,7 +21,7 @@ use city_chain_native::records::repair::{Repair, RepairCertificate};
 use city_chain_native::records::sealed::Sealed;
 use city_chain_native::records::selection::{CandidateList, Selection};
 use city_chain_native::records::sharding::Ruling;
-use city_chain_native::records::transaction::Transaction;
+use city_chain_native::records::transaction::{Transaction, TransactionHead};
 
 /// One record that there is.
 #[derive(Clone, Copy)]
@@ -55,8 +55,9 @@ impl Known {
 }
 
 /// Every record there is.
-pub const RECORDS: [Known; 39] = [
-    Known::of::<Transaction>("transaction"),
+pub const RECORDS: [Known; 40] = [
+    Known::since::<Transaction>(1, "transaction"),
+    Known::of::<TransactionHead>("transaction_head"),
     Known::of::<CandidateList>("candidate_list"),
     Known::of::<Manifest>("manifest"),
     Known::of::<HoldRequest>("hold_request"),
@@ -83,7 +84,7 @@ pub const RECORDS: [Known; 39] = [
     Known::of::<CountersignedReceipt>("countersigned_receipt"),
     Known::of::<Repair>("repair"),
     Known::of::<RepairCertificate>("repair_certificate"),
-    Known::of::<Ruling>("ruling"),
+    Known::since::<Ruling>(1, "ruling"),
     Known::of::<Message>("message"),
     Known::of::<RepairRequest>("repair_request"),
     Known::of::<NodeRecord>("node_record"),

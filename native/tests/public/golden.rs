@@ -85,6 +85,9 @@ fn made() -> Vec<(&'static str, Vec<u8>)> {
         ("repair_certificate", encode(&repair)),
         ("entry.sharding", encode(&Entry::sharding(&ruling()).unwrap())),
         ("ruling", encode(&ruling())),
+        ("ruling.warrant", encode(&ruling().with_warrant(encode(&crossing(&city).head().unwrap())).unwrap())),
+        ("transaction.crossing", encode(&crossing(&city))),
+        ("transaction_head", encode(&crossing(&city).head().unwrap())),
     ];
     samples.extend(filters());
     samples.extend(voting(&city, city.slot(&batch.header, 0)));
@@ -140,6 +143,11 @@ fn sealed_by(city: &City, manifest: &Manifest, cipher: Cipher) -> Manifest {
 
 fn bare_transaction(city: &City) -> Transaction {
     Transaction::new(&city.sender, city.epoch.network, 7, hlc(7), vec![], None, vec![]).unwrap()
+}
+
+/// A transaction of several cities.
+fn crossing(city: &City) -> Transaction {
+    city.transaction(3).with_terms(&city.sender, [8; 32]).unwrap()
 }
 
 /// One of three acks that one signature serves.
@@ -239,6 +247,7 @@ fn digests() -> Vec<(&'static str, [u8; 32])> {
         ("slot.proposal_message", dpos::proposal_message(&slot)),
         ("repair.hash", repair.digest().unwrap()),
         ("ruling.hash", ruling().digest().unwrap()),
+        ("transaction.crossing.id", crossing(&city).digest().unwrap()),
     ]
 }
 

@@ -16,7 +16,7 @@ use city_chain_native::records::receipt::{EPOCHS_MAX, Receipt, Trust, TrustedEpo
 use city_chain_native::records::repair::{Move, RepairCertificate};
 use city_chain_native::records::selection::{CANDIDATES_MAX, Candidate, CandidateList};
 use city_chain_native::records::sharding::{COMMAND_MAX, Ruling, STATEMENT_MAX};
-use city_chain_native::records::transaction::{PAYLOAD_MAX, TOUCHED_MAX, Transaction};
+use city_chain_native::records::transaction::{HEAD_LEN_MAX, PAYLOAD_MAX, TOUCHED_MAX, Transaction};
 
 use crate::builders::{City, Dispersal, identity};
 
@@ -107,7 +107,11 @@ fn the_largest_receipt_fits() {
 #[test]
 fn the_largest_ruling_fits_and_an_empty_one_is_refused() {
     let largest = (vec![1; COMMAND_MAX], vec![2; STATEMENT_MAX]);
-    fits(&Ruling::new([0; 32], largest.0.clone(), largest.1.clone()).unwrap());
+    let ruling = Ruling::new([0; 32], largest.0.clone(), largest.1.clone()).unwrap();
+    fits(&ruling);
+    fits(&ruling.clone().with_warrant(vec![3; HEAD_LEN_MAX]).unwrap());
+    let message = ruling.with_warrant(vec![3; HEAD_LEN_MAX + 1]).unwrap_err().to_string();
+    assert!(message.contains("warrant: length 8193"), "{message}");
     let wrong = [
         (vec![1; COMMAND_MAX + 1], vec![2], "length 1048577"),
         (vec![1], vec![2; STATEMENT_MAX + 1], "length 4097"),
@@ -196,7 +200,11 @@ fn the_largest_transaction_fits() {
         let touched = touched(count).into_iter().chain((long > 0).then(|| vec![1; long])).collect();
         Transaction::new(&sender, [0; 32], 0, 0, vec![1; payload], place.clone(), touched)
     };
-    fits(&make(PAYLOAD_MAX, TOUCHED_MAX as u8, 0).unwrap());
+    let largest = make(PAYLOAD_MAX, TOUCHED_MAX as u8, 0).unwrap();
+    fits(&largest);
+    let crossing = largest.with_terms(&sender, [0; 32]).unwrap();
+    fits(&crossing);
+    fits(&crossing.head().unwrap());
     for (payload, count, long, why) in [
         (PAYLOAD_MAX + 1, 0, 0, "payload: length 67108865"),
         (0, TOUCHED_MAX as u8 + 1, 0, "touched: length 65"),

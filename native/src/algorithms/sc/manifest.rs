@@ -13,6 +13,7 @@ pub const LISTED_MAX: usize = 16;
 pub const KEYS_LISTED_MAX: usize = 64;
 
 const CONTEXT_TXID: &str = "city-chain v1 sc transaction";
+const CONTEXT_TERMS: &str = "city-chain v1 sc terms";
 const CONTEXT_SESSION: &str = "city-chain v1 sc session";
 
 /// A key that a transaction reads and writes, at the version that it saw.
@@ -119,6 +120,11 @@ impl Manifest {
     /// The transaction's id.
     pub fn txid(&self) -> Result<Digest> {
         Ok(hash::digest(CONTEXT_TXID, &wire::encode(self)?))
+    }
+
+    /// The digest of everything but the body: what the body can name, so that it has this one manifest and no other.
+    pub fn terms(&self) -> Result<Digest> {
+        Ok(hash::digest(CONTEXT_TERMS, &wire::encode(&Self { body: Digest::default(), ..self.clone() })?))
     }
 
     /// The digest of the versions of the inputs.

@@ -11,6 +11,7 @@ use crate::python::call::{long, short, sized};
 use crate::python::identity::Identity;
 use crate::python::int::Int;
 use crate::python::record::{MANY_MAX, Wrapper, check_tuple, each, items, record, verdicts};
+use crate::python::sc::Manifest as Crossing;
 use crate::python::text::Str;
 use crate::records::bursts;
 use crate::records::signed::{self, Signed};
@@ -30,6 +31,8 @@ record! {
     ///     payload: The content, at most 64 MiB.
     ///     place: (region, latitude, longitude) in 1e-7 degrees: where the sender says it is, proven by nothing.
     ///     touched: Keys of the ledger that it touches, at most 64 of at most 64 bytes; sorted, doubles dropped.
+    ///     terms: Of a transaction of several cities: the digest of what it does to their keys (`sc.Manifest.terms`), 32
+    ///         bytes. Such a one is known by the digest of its `head`.
     ///
     /// Raises:
     ///     InputError: A wrong length, too much of something, a place that is not on earth.
@@ -55,8 +58,67 @@ record! {
             |core| core.place.as_ref().map(|place| (place.region.to_string(), place.lat_e7, place.lon_e7));
         /// Keys of the ledger that it touches, ascending.
         touched: Vec<&[u8]> = |core| core.touched.iter().map(|key| &**key).collect();
+        /// Of a transaction of several cities: the digest of what it does to their keys, 32 bytes; None of any other.
+        terms: Option<Digest> = |core| core.terms;
         /// The sender's signature, 64 bytes.
         signature: [u8; 64] = |core| core.signature;
+    }
+}
+
+record! {
+    /// A transaction of several cities without its payload: what shows to who does not hold it what the sender has signed.
+    ///
+    /// Made by `Transaction.head`; it has the transaction's id and signature.
+    ///
+    /// Example:
+    ///     >>> from city_chain.algorithms import sc
+    ///     >>> from city_chain.records import Transaction, TransactionHead
+    ///     >>> def manifest(body: bytes) -> sc.Manifest:
+    ///     ...     return sc.Manifest(bytes(32), 0, body, 100, [(0, b"k" * 32, 3)])
+    ///     >>> transaction = Transaction(identity, network=epoch.network, sequence=0, hlc=1, payload=b"hello",
+    ///     ...                           touched=[b"k" * 32], terms=manifest(bytes(32)).terms)
+    ///     >>> head = TransactionHead.from_bytes(transaction.head().to_bytes())
+    ///     >>> head.verify_crossing(manifest(transaction.tx_id))
+    TransactionHead(model::TransactionHead) in "city_chain.records", id = Signed::digest;
+    properties {
+        /// The network's id, 32 bytes.
+        network: Digest = |core| core.network;
+        /// The sender's public signing key, 32 bytes.
+        sender: Digest = |core| core.sender;
+        /// The sender's running number.
+        sequence: u64 = |core| core.sequence;
+        /// The sender's hybrid logical clock.
+        hlc: u64 = |core| core.hlc;
+        /// Keys that the transaction touches, ascending.
+        touched: Vec<&[u8]> = |core| core.touched.iter().map(|key| &**key).collect();
+        /// The digest of what it does to them, 32 bytes.
+        terms: Digest = |core| core.terms;
+        /// The hash of the payload, 32 bytes.
+        payload_hash: Digest = |core| core.payload_hash;
+        /// The sender's signature, 64 bytes.
+        signature: [u8; 64] = |core| core.signature;
+    }
+}
+
+#[pymethods]
+impl TransactionHead {
+    /// The transaction's id, 32 bytes.
+    #[getter]
+    fn tx_id(&self, py: Python<'_>) -> PyResult<Digest> {
+        short(py, || self.id())
+    }
+
+    /// Checks that the sender has signed exactly what a manifest of several cities says.
+    ///
+    /// Args:
+    ///     manifest: The manifest.
+    ///
+    /// Raises:
+    ///     VerificationError: It is of another transaction, has other keys, versions or another expiry, or the signature is
+    ///         not the sender's.
+    fn verify_crossing(&self, py: Python<'_>, manifest: &Crossing) -> PyResult<()> {
+        let manifest = manifest.shared();
+        long(py, || self.core.verify_crossing(&manifest))
     }
 }
 
@@ -64,8 +126,8 @@ record! {
 impl Transaction {
     #[new]
     #[pyo3(
-        signature = (identity, *, network, sequence, hlc, payload, place = None, touched = None),
-        text_signature = "(identity, *, network, sequence, hlc, payload, place=None, touched=())"
+        signature = (identity, *, network, sequence, hlc, payload, place = None, touched = None, terms = None),
+        text_signature = "(identity, *, network, sequence, hlc, payload, place=None, touched=(), terms=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn new(
@@ -77,8 +139,10 @@ impl Transaction {
         payload: Input<'_>,
         place: Option<&Bound<'_, PyAny>>,
         touched: Option<&Bound<'_, PyAny>>,
+        terms: Option<Input<'_>>,
     ) -> PyResult<Self> {
         let network = network.digest(py, "transaction: network")?;
+        let terms = terms.map(|terms| terms.digest(py, "transaction: terms")).transpose()?;
         let place = place.map(read_place).transpose()?;
         let touched = match touched {
             Some(keys) => items(keys, "transaction: touched", model::TOUCHED_MAX, |key| {
@@ -94,7 +158,12 @@ impl Transaction {
                 }
                 None => None,
             };
-            Self::wrap(model::Transaction::new(identity, network, sequence.0, hlc.0, payload.to_vec(), place, touched)?)
+            let payload = payload.to_vec();
+            let made = model::Transaction::new(identity, network, sequence.0, hlc.0, payload, place, touched)?;
+            Self::wrap(match terms {
+                Some(terms) => made.with_terms(identity, terms)?,
+                None => made,
+            })
         })
     }
 
@@ -146,6 +215,11 @@ impl Transaction {
         &self.core.payload
     }
 
+    /// What stands for a transaction of several cities where its payload is not held; None of any other.
+    fn head(&self, py: Python<'_>) -> PyResult<Option<TransactionHead>> {
+        sized(py, self.core.payload.len(), || self.core.head().map(TransactionHead::wrap).transpose())
+    }
+
     /// Checks the sender's signature.
     ///
     /// Raises:
@@ -186,5 +260,6 @@ fn verify_transactions(py: Python<'_>, transactions: &Bound<'_, PyAny>) -> PyRes
 /// Adds this file's functions and classes to the extension.
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Transaction>()?;
+    module.add_class::<TransactionHead>()?;
     module.add_function(wrap_pyfunction!(verify_transactions, module)?)
 }

@@ -199,6 +199,12 @@ impl Manifest {
         short(py, || Self::wrap(model::Manifest::new(chain, layout.0, body, expiry.0, inputs, outputs)?))
     }
 
+    /// The digest of everything but the body, 32 bytes: what the sender of the body signs.
+    #[getter]
+    fn terms(&self, py: Python<'_>) -> PyResult<Digest> {
+        short(py, || self.core().terms())
+    }
+
     /// The transaction's id, 32 bytes.
     #[getter]
     fn txid(&self, py: Python<'_>) -> PyResult<Digest> {
