@@ -282,7 +282,6 @@ class City:
         self._sends.pipeline = sending
 
     # --- sending -----------------------------------------------------------------------------------------------------
-
     def transaction(
         self,
         payload: Buffer,
@@ -298,7 +297,7 @@ class City:
             payload: Any bytes, at most 64 MiB.
             place: Where the sender says it is: region, latitude and longitude in 1e-7 degrees.
             touched: Keys of the ledger that it touches, at most 64 of at most 64 bytes.
-            terms: What it does to them in all cities of a world, 32 bytes (`sc.Manifest.terms`); `World.send` says so.
+            terms: What it does to them in the cities of a world (`sc.Manifest.terms`); `World.send` gives it.
             seal: To whom the payload is sealed, see `send`.
 
         Raises:

@@ -296,5 +296,5 @@ const PINNED: [&str; 6] = [
     "315 10832d909f27ffd3",
     "488 ec1857c9fca0ccc7",
     "390 46baef8be08ed960",
-    "477 ec91bef145e7f386",
+    "477 ee47281bdc3c3798",
 ];
