@@ -320,7 +320,7 @@ impl State {
         {
             return Ok(Change::Say(statement));
         }
-        if ended.is_some() {
+        if ended.is_some() && !self.open.contains_key(&txid) {
             return Ok(Change::Nothing);
         }
         certificate::ended(manifest, certificate, &self.known())?;
