@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,44 @@ def test_a_receipt_proves_what_its_sender_has_signed() -> None:
     broken = bytes([*receipt.head[:-1], receipt.head[-1] ^ 1])
     with pytest.raises(VerificationError, match="signature"):
         CrossReceipt(receipt.home, receipt.receipt, receipt.manifest, receipt.certificates, broken).verify(trust)
+
+
+def parts_of(certificate: bytes) -> tuple[bytes, list[bytes]]:
+    """A certificate's bytes before its signatures, and each of these with the position of its signer: 66 bytes."""
+    count = len(sc.Certificate.from_bytes(certificate).signers)
+    begins = len(certificate) - 66 * count
+    assert int.from_bytes(certificate[begins - 4 : begins], "little") == count
+    return certificate[: begins - 4], [certificate[at : at + 66] for at in range(begins, len(certificate), 66)]
+
+
+def test_a_receipt_needs_every_signature_of_a_quorum_of_every_city() -> None:
+    with world_of() as world:
+        receipt, trust = world.send(b"one", BOTH), world.trust
+    receipt.verify(trust)
+    assert len(receipt.certificates) == 2
+    for place, certificate in enumerate(receipt.certificates):
+        head, signatures = parts_of(certificate)
+        assert len(signatures) >= 3
+
+        def verify(
+            signatures: list[bytes], head: bytes = head, before: int = place, certificates: Any = receipt.certificates
+        ) -> None:
+            spoilt = head + len(signatures).to_bytes(4, "little") + b"".join(signatures)
+            wrong = replace(receipt, certificates=[*certificates[:before], spoilt, *certificates[before + 1 :]])
+            CrossReceipt.from_bytes(wrong.to_bytes()).verify(trust)
+
+        verify(signatures)
+        for at, signature in enumerate(signatures):
+            for byte in (2, 33, 34, 65):  # of its two halves the first and the last
+                flipped = bytes([*signature[:byte], signature[byte] ^ 1, *signature[byte + 1 :]])
+                with pytest.raises(VerificationError, match="signature of member"):
+                    verify([*signatures[:at], flipped, *signatures[at + 1 :]])
+        for few in (signatures[:2], signatures[-2:], []):
+            with pytest.raises(VerificationError, match=f"a weight of {len(few)} signed, 3 are needed"):
+                verify(few)
+        stranger = (3).to_bytes(2, "little") + signatures[0][2:]
+        with pytest.raises(VerificationError, match="signature of member 3 is wrong"):
+            verify([*signatures[:2], stranger])
 
 
 @pytest.mark.parametrize("steps", [3, 5])
