@@ -104,7 +104,7 @@ def check(file: Path, trust: Trust) -> Verdict:
 
 def _is_crossing(data: bytes) -> bool:
     try:
-        return Message.from_bytes(data).kind == "crossed"
+        return Message.from_bytes(data).kind in ("crossed", "crossing_receipt")
     except CityChainError:
         return False
 

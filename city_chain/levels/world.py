@@ -274,8 +274,8 @@ class World:
             >>> with World.local(["north", "south"], nodes=8, k=2, n=4) as world:
             ...     print(world.health())
             city   running  height  delegates  unsafe  keys  locked
-            north  yes      0       4          2^-inf  0     0
-            south  yes      0       4          2^-inf  0     0
+            north  yes      0       4          never   0     0
+            south  yes      0       4          never   0     0
             0 not ended
         """
         self._check_open()
@@ -303,11 +303,13 @@ class World:
 
         Args:
             validators: How many delegates each city has from now on; None: as many as before.
-            moves_max: How many of a city's delegates may be new at most; None: any.
+            moves_max: How many of a city's delegates may be new at most; None: any. With 0 and as many as
+                before every city begins an epoch with the delegates that it has, and the world none: its epochs are
+                about who speaks for the cities.
             deadline_s: How long to wait for each city, seconds.
 
         Returns:
-            The number of the world's epoch.
+            The number of the world's epoch; that of before if no city's delegates change.
 
         Raises:
             InputError: A city has not so many nodes, they are too few for `failure_max`, or `moves_max` is too small.
@@ -573,6 +575,9 @@ class World:
         inputs, outputs = self._digests(touches), self._digests(writes)
         if not inputs and not outputs:
             raise InputError("a transaction of several cities touches one key at least")
+        for what, digests in (("touches", inputs), ("writes", outputs)):
+            if len(set(digests)) < len(digests):
+                raise InputError(f"{what} names a key twice; name each key once")
         where = home or self._layouts.city_of((inputs or outputs)[0])
         self._check_name(where)
         city, touched = self._cities.running(where), sorted({*inputs, *outputs})

@@ -73,7 +73,10 @@ class Cities:
 
         storage = place.storage_of(member.name) if place.folder is None else None
         given = Parts(storage, None, None, place.clock, place.entropy)
-        return opened(place.file_of(member.number), given, founding, City, create=create)
+        file = place.file_of(member.number)
+        if file is not None and not create and not file.exists():
+            raise StorageError(f"{file}, the file of city {member.name!r}, is gone; put it back, then World.start")
+        return opened(file, given, founding, City, create=create)
 
     def get(self, name: str) -> City | None:
         """A city, if it is open."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,8 @@ class CityState:
         running: Whether it is open here.
         height: How many batches it has committed; 0 if it does not run.
         delegates: How many delegates it has.
-        failure_log2: log2 of the chance that a third of its delegates or more are faulty, of the nodes that may be.
+        failure_log2: log2 of the chance that more than a third of its delegates are faulty, of the nodes that may be;
+            minus infinity where that cannot be. 0 if it does not run.
         locked: How many transactions that are not ended have keys locked there.
         why: Why it does not run; None if it does, or was stopped.
         keys: How many keys it has whose versions are kept apart.
@@ -78,22 +80,22 @@ class WorldHealth:
             [
                 c.name,
                 "yes" if c.running else "no",
-                c.height,
-                c.delegates,
-                f"2^{c.failure_log2:.1f}",
-                c.keys,
-                c.locked,
+                *((c.height, c.delegates, _chance(c.failure_log2), c.keys, c.locked) if c.running else "-----"),
             ]
             for c in self.cities
         ]
 
     def table(self) -> str:
-        """The cities, how many transactions are not ended, and who is on the way or has left."""
+        """The cities, how many transactions are not ended, why cities do not run, who is on the way or has left."""
         return "\n".join([table(*self._cells()), *self._notes()])
 
     def _notes(self) -> list[str]:
         some = (("on the way in", self.joining), ("on the way out", self.leaving), ("left", self.left))
-        return [f"{len(self.pending)} not ended", *(f"{what}: {', '.join(names)}" for what, names in some if names)]
+        return [
+            f"{len(self.pending)} not ended",
+            *(f"{c.name} does not run: {c.why or 'it was stopped'}" for c in self.cities if not c.running),
+            *(f"{what}: {', '.join(names)}" for what, names in some if names),
+        ]
 
     __str__ = table
 
@@ -116,3 +118,8 @@ class WorldRecovery:
     aborted: Mapping[bytes, CityChainError] = field(default_factory=dict)
     pending: Mapping[bytes, CityChainError] = field(default_factory=dict)
     resharded: Resharded | None = None
+
+
+def _chance(log2: float) -> str:
+    """A chance by its binary logarithm."""
+    return "never" if math.isinf(log2) else f"2^{log2:.1f}"

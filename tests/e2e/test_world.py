@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from city_chain.levels.cross_receipt import AbortedError, CrossReceipt, WorldTru
 from city_chain.levels.crossing import Step
 from city_chain.levels.rulings import certify, rule
 from city_chain.levels.world import World
-from tests.e2e.worlds import NORTH, SOUTH, WEST, A, B, C, CutError, Ground, cut_at, is_free, versions, world_of
+from tests.e2e.worlds import NORTH, SMALL, SOUTH, WEST, A, B, C, CutError, Ground, cut_at, is_free, versions, world_of
 
 pytestmark = pytest.mark.e2e
 
@@ -52,9 +53,46 @@ def test_a_crossing_s_receipt_wants_the_trust_in_its_world(tmp_path: Path, capsy
         with pytest.raises(TypeError, match="trust must be a world's"):
             receipt.verify(trust)
     (tmp_path / "anchor").write_bytes(trust.to_bytes())
-    (tmp_path / "crossing").write_bytes(receipt.to_bytes())
-    assert main(["verify", str(tmp_path / "crossing"), "--trust", str(tmp_path / "anchor")]) == 1
-    assert "the receipt of a crossing; a world's trust checks it" in capsys.readouterr().out
+    for one in (receipt, replace(receipt, head=b"")):  # of version 2, and of version 1
+        (tmp_path / "crossing").write_bytes(one.to_bytes())
+        assert main(["verify", str(tmp_path / "crossing"), "--trust", str(tmp_path / "anchor")]) == 1
+        assert "the receipt of a crossing; a world's trust checks it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("touches", [[A, B, A], {NORTH: [A, A], SOUTH: [B]}])
+def test_a_key_that_is_named_twice_is_said_in_plain_words(touches: Any) -> None:
+    with world_of() as world:
+        with pytest.raises(InputError, match="touches names a key twice; name each key once"):
+            world.send(b"x", touches)
+        with pytest.raises(InputError, match="writes names a key twice"):
+            world.send(b"x", BOTH, writes=touches)
+        assert world.pending() == []
+        world.send(b"both", BOTH, writes=[C]).verify(world.trust)
+
+
+def test_health_says_never_and_why_a_city_does_not_run(tmp_path: Path) -> None:
+    earth = tmp_path / "earth"
+    with World.local([NORTH, SOUTH], path=earth, **SMALL) as world:
+        world.stop(SOUTH)
+        said = str(world.health())
+        assert "inf" not in said
+        assert [line.split() for line in said.splitlines()[1:3]] == [
+            [NORTH, "yes", "0", "4", "never", "0", "0"],
+            [SOUTH, "no", "-", "-", "-", "-", "-"],
+        ]
+        assert "south does not run: it was stopped" in said
+    kept = (earth / "city-1.db").rename(tmp_path / "kept")
+    with World.open(earth) as world:
+        said = str(world.health())
+        assert f"south does not run: {earth / 'city-1.db'}, the file of city 'south', is gone; put it back" in said
+        assert "City.local" not in said
+        with pytest.raises(StorageError, match="is gone; put it back"):
+            world.start(SOUTH)
+        kept.rename(earth / "city-1.db")
+        world.start(SOUTH)
+        assert world.health().cities[1].running
+    with world_of(nodes=12, faulty_share=0.3) as world:
+        assert "2^-" in str(world.health())
 
 
 def test_keys_alone_say_which_cities_are_asked() -> None:

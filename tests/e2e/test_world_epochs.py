@@ -86,6 +86,17 @@ def test_a_layout_that_seats_strangers_is_refused() -> None:
         assert world.city(NORTH).height == 0
 
 
+def test_an_election_that_moves_nobody_begins_no_epoch_of_the_world() -> None:
+    with world_of(**LARGER) as world:
+        seated = {name: world.city(name).epoch.validators.items for name in world.names}
+        assert world.elect(moves_max=0) == 0
+        for name in world.names:
+            assert world.city(name).epoch.number == 1
+            assert sorted(world.city(name).epoch.validators.items) == sorted(seated[name])
+        assert world.elect(moves_max=1) == 1
+        assert world.city(NORTH).epoch.number == 2
+
+
 def test_elections_that_cannot_be_are_refused() -> None:
     with world_of(**LARGER) as world:
         with pytest.raises(InputError, match="must be new"):
