@@ -166,7 +166,7 @@ class Validator:
         for _ in range(_STEPS_MAX):
             moved = self._drain(now)
             moved = self._judge(shelf, now, resting) or moved
-            if self._propose(shelf, now, push=push):
+            if self._propose(shelf, now, push=push, resting=resting):
                 moved, push = True, False
             if not moved:
                 return
@@ -324,7 +324,7 @@ class Validator:
         committed = self._ledger.batch(tip.height) if payload == tip.digest else None
         return True if committed is not None and committed.batch.header.previous == anchor else None
 
-    def _propose(self, shelf: Shelf, now: int, *, push: bool) -> bool:
+    def _propose(self, shelf: Shelf, now: int, *, push: bool, resting: bool) -> bool:
         """Leads: with a batch that was offered, or on with what is not committed yet."""
         if self._need is None:
             return False
@@ -335,7 +335,8 @@ class Validator:
         anchor = self._anchor(parent)
         if anchor is None:
             return False
-        offered = shelf.bodies.offered() if anchor == self._ledger.tip.digest else []
+        # Whoever leads votes for what it proposes: who has handed over proposes no batch either.
+        offered = shelf.bodies.offered() if anchor == self._ledger.tip.digest and not resting else []
         if offered:
             payload = offered[0]
             shelf.bodies.hold(LED, payload)
