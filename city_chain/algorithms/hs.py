@@ -160,7 +160,7 @@ def aggregate_key(seed: Buffer) -> AggregateKey:
         ...     persist, *_ = effects(machine)
         ...     machine.durable(persist.number)
         ...     proofs += [effect.extra for effect in effects(machine) if effect.kind == "commit"]
-        >>> verify_commit(proofs[0], [(me.id, 1)], bytes(32), 0, keys) == payload_digest(b"two")
+        >>> verify_commit(proofs[0], [(me.id, 1)], bytes(32), 0, keys) == payload_digest(b"one")
         True
     """
     return AggregateKey._make(_native.hs_aggregate_key(seed))

@@ -108,7 +108,7 @@ fn read_body<R: Record>(version: u16, body: &[u8]) -> Result<R> {
     };
     let record = read.map_err(wrong)?;
     if !rest.is_empty() {
-        return Err(Error::input(format!("{}: {} bytes are left over", R::NAME, rest.len())));
+        return Err(Error::input(format!("{}: not well-formed: {} bytes are left over", R::NAME, rest.len())));
     }
     Ok(record)
 }
