@@ -1,7 +1,7 @@
 """Everything that ``city-chain inspect`` can read: the table of tags, and how each thing is shown.
 
-A record begins with four letters, its tag. A class of `city_chain.records`, `city_chain.proofs` or `city_chain.cbf`
-that has an encoding and is missing here fails a test.
+A record begins with four letters, its tag. A class of `city_chain.records`, `city_chain.proofs`, `city_chain.cbf` or
+`city_chain.algorithms.sc` that has an encoding and is missing here fails a test.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from city_chain import records
-from city_chain.algorithms import cbf, tnh
+from city_chain.algorithms import cbf, sc, tnh
 from city_chain.algorithms.ec.layout import CODES, HEADER_LEN, Header
 from city_chain.cli.commits import certificate_words
 from city_chain.cli.console import text
+from city_chain.cli.kept import CommitProof, kept
 from city_chain.errors import CityChainError, InputError
 from city_chain.proofs import dpos, poh
 
@@ -39,9 +40,11 @@ RECORDS: dict[bytes, tuple[str, type[Any]]] = {
     b"CCel": ("election", records.Election),
     b"CCen": ("entry", records.Entry),
     b"CCep": ("epoch", records.Epoch),
+    b"CChc": ("commit proof", CommitProof),
     b"CCho": ("handover", records.Handover),
     b"CChr": ("hold request", poh.HoldRequest),
     b"CCkf": ("secret key file", records.KeyFile),
+    b"CCly": ("shard layout", sc.Layout),
     b"CCmf": ("manifest", records.Manifest),
     b"CCms": ("message", records.Message),
     b"CCno": ("node record", records.NodeRecord),
@@ -55,7 +58,14 @@ RECORDS: dict[bytes, tuple[str, type[Any]]] = {
     b"CCrt": ("report", dpos.Report),
     b"CCru": ("ruling", records.Ruling),
     b"CCse": ("selection", records.Selection),
+    b"CCsh": ("shard handover", sc.Handover),
     b"CCsl": ("sealed payload", records.Sealed),
+    b"CCsm": ("shard manifest", sc.Manifest),
+    b"CCso": ("shard command", sc.Command),
+    b"CCsp": ("shard part", sc.Part),
+    b"CCss": ("shard statement", sc.Statement),
+    b"CCsv": ("shard certificate", sc.Certificate),
+    b"CCth": ("transaction head", records.TransactionHead),
     b"CCtr": ("trust anchor", records.Trust),
     b"CCtx": ("transaction", records.Transaction),
     b"CCvo": ("vote", dpos.Vote),
@@ -90,6 +100,8 @@ _ORDER = (
     "sequence",
     "index",
 )
+_PROPERTIES = {"getset_descriptor", "member_descriptor"}  # of a class of the extension, and of a dataclass with slots
+_SECRET = {records.KeyFile, records.Message}  # what may have a secret in it, and is not shown where it cannot be read
 _NESTED_MAX = 6
 _BYTES_MAX = 4096
 
@@ -133,6 +145,9 @@ def recognise(data: bytes) -> Thing:
             record = kind.from_bytes(data)
         except CityChainError as error:
             raise InputError(f"starts as a {what} ({tag.decode()}), but is damaged: {error}") from None
+        more = kept(record) if isinstance(record, records.Message) else None
+        if more is not None:
+            return Thing(more[0], tag.decode(), _version(data), more[1], {})
         return Thing(what, tag.decode(), _version(data), fields(record), _summary(record))
     if tag in UNREAD and len(data) >= _ENVELOPE_LEN:
         return Thing(UNREAD[tag], tag.decode(), _version(data), {}, {})
@@ -213,7 +228,7 @@ def fields(record: object) -> dict[str, Any]:
         ['kind', 'parts']
     """
     kind = type(record)
-    names = [name for name, member in vars(kind).items() if type(member).__name__ == "getset_descriptor"]
+    names = [name for name, member in vars(kind).items() if type(member).__name__ in _PROPERTIES]
     found: dict[str, Any] = {}
     for name in names:
         if not name.startswith("_") and name not in _TWICE.get(kind, ()):
@@ -261,12 +276,14 @@ def shown(value: Any, name: str = "", depth: int = 0) -> Any:
 
 
 def _bytes(value: bytes, name: str, depth: int) -> Any:
-    if value[:4] in RECORDS and depth < _NESTED_MAX:
+    if value[:4] in RECORDS:
         what, kind = RECORDS[value[:4]]
+        if depth >= _NESTED_MAX:
+            return {"what": what, "bytes": len(value)}
         try:
-            return shown(kind.from_bytes(value), name, depth)
+            return _record(kind.from_bytes(value), name, depth)
         except CityChainError:
-            if kind is records.KeyFile:
+            if kind in _SECRET:
                 return {"what": what, "damaged": True, "bytes": len(value)}
     words = records.key_words(value)
     if words is not None and "secret" in words:
@@ -276,10 +293,17 @@ def _bytes(value: bytes, name: str, depth: int) -> Any:
     return {"bytes": len(value), "starts": value[:32].hex()}
 
 
+def _record(record: object, name: str, depth: int) -> Any:
+    more = kept(record) if isinstance(record, records.Message) else None
+    if more is None:
+        return shown(record, name, depth)
+    return {"what": more[0], **{key: shown(one, key, depth + 1) for key, one in more[1].items()}}
+
+
 def _number(value: int, name: str) -> Any:
     if name == "hlc":
         return {"raw": value, "utc": _utc(tnh.ms(value)), "counter": tnh.counter(value)}
-    if name.endswith("_ms"):
+    if name.endswith("_ms") or name == "expiry":
         return {"raw": value, "utc": _utc(value)}
     return value
 

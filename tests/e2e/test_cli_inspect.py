@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from city_chain import cbf, ec, records
+from city_chain import City, cbf, ec, records
+from city_chain.algorithms import sc
 from city_chain.cli import known
+from city_chain.levels.node_file import NodeFile
 from city_chain.proofs import dpos, poh
 from city_chain.records import KeyFile, Message, PublicKeyFile, Receipt, Transaction, Trust
+from tests.e2e.worlds import NORTH, SOUTH, A, B, world_of
 
 pytestmark = pytest.mark.e2e
 
@@ -36,7 +39,7 @@ def encoded() -> list[type]:
     """Every class of the facades that has an encoding."""
     found = {
         thing
-        for facade in (records, poh, dpos, cbf)
+        for facade in (records, poh, dpos, cbf, sc)
         for thing in (getattr(facade, name) for name in facade.__all__)
         if inspect.isclass(thing) and hasattr(thing, "from_bytes")
     }
@@ -177,6 +180,101 @@ def test_records_in_records_end_somewhere(cli: Any) -> None:
     shown = cli.good("inspect", "--json", "deep")
     assert 3 < shown.count('"message"') < 10
     cli.good("inspect", "deep")
+
+
+def test_no_secret_is_shown_however_deep_it_lies(cli: Any) -> None:
+    data = secret = KeyFile.generate("x-wing", None).to_bytes()
+    for depth in range(9):
+        (cli.folder / "deep").write_bytes(data)
+        said = cli.good("inspect", "--json", "deep") + cli.good("inspect", "deep")
+        assert secret[-32:].hex()[:32] not in said, depth
+        data = Message("hold", [data]).to_bytes()
+
+
+def test_a_crossing_s_receipt_and_the_trust_in_its_world(cli: Any) -> None:
+    with world_of() as world:
+        receipt, trust = world.send(b"x", {NORTH: [A], SOUTH: [B]}), world.trust
+    (cli.folder / "crossing").write_bytes(receipt.to_bytes())
+    (cli.folder / "trust").write_bytes(trust.to_bytes())
+    (cli.folder / "inside").write_bytes(Message("hold", [receipt.to_bytes()]).to_bytes())
+    crossing, world_trust, inside = objects(cli.good("inspect", "--json", "crossing", "trust", "inside"))
+    assert (crossing["what"], crossing["tag"]) == ("receipt of a crossing", "CCms")
+    found = crossing["fields"]
+    assert (found["tx_id"], found["home"]) == (receipt.tx_id.hex(), NORTH)
+    assert (found["manifest"]["what"], found["manifest"]["shards"]) == ("shard manifest", [0, 1])
+    assert found["manifest"]["body"] == receipt.tx_id.hex()
+    assert found["manifest"]["expiry"]["utc"].endswith("Z")
+    assert (found["head"]["what"], found["head"]["tx_id"]) == ("transaction head", receipt.tx_id.hex())
+    assert [word["what"] for word in found["certificates"]] == ["shard certificate"] * 2
+    assert [word["statement"]["verdict"] for word in found["certificates"]] == ["prepared"] * 2
+    assert (found["receipt"]["what"], found["receipt"]["tx_id"]) == ("receipt", receipt.tx_id.hex())
+    assert world_trust["what"] == "trust in a world"
+    assert (world_trust["fields"]["chain"], world_trust["fields"]["names"]) == (trust.chain.hex(), [NORTH, SOUTH])
+    assert [home["what"] for home in world_trust["fields"]["homes"]] == ["trust anchor"] * 2
+    assert [layout["what"] for layout in world_trust["fields"]["layouts"]] == ["shard layout"]
+    assert inside["what"] == "message"
+    assert inside["fields"]["parts"] == [{"what": "receipt of a crossing", **found}]
+    (cli.folder / "manifest").write_bytes(receipt.manifest)
+    (cli.folder / "word").write_bytes(receipt.certificates[0])
+    said = cli.good("inspect", "crossing", "trust", "manifest", "word")
+    for words in ("receipt of a crossing (CCms", "shard manifest (CCsm", "shard certificate (CCsv", "prepared"):
+        assert words in said
+    (cli.folder / "damaged").write_bytes(Message("crossed", [b"north", b"?"]).to_bytes())
+    assert "starts as a receipt of a crossing, but is damaged" in cli.bad("inspect", "damaged")
+
+
+def test_the_proof_of_a_commit(cli: Any) -> None:
+    with City.local(nodes=4, validators=4, k=2, n=4, engine="hotstuff") as city:
+        receipt = city.send(b"x")
+    proof = receipt.certificate.proof
+    assert proof is not None
+    (cli.folder / "proof").write_bytes(proof)
+    (cli.folder / "receipt").write_bytes(receipt.to_bytes())
+    bare, inside = objects(cli.good("inspect", "--json", "proof", "receipt"))
+    assert (bare["what"], bare["tag"]) == ("commit proof", "CChc")
+    assert bare["fields"]["round"] > 0
+    assert len(bare["fields"]["block"]) == len(bare["fields"]["next_genesis"]) == 64
+    assert inside["fields"]["certificate"]["proof"] == {"what": "commit proof", **bare["fields"]}
+    (cli.folder / "cut").write_bytes(proof[:-1])
+    assert "starts as a commit proof (CChc), but is damaged" in cli.bad("inspect", "cut")
+
+
+def test_a_node_file_without_its_secrets(cli: Any) -> None:
+    with City.local(nodes=6, validators=4, k=2, n=4) as city:
+        city.send(b"x")
+        node = next(node.id for node in city.nodes() if node.delegate)
+        city.move_out(node, cli.folder / "node.secret")
+    data = (cli.folder / "node.secret").read_bytes()
+    file = NodeFile.from_bytes(data)
+    secrets = [file.seed, *(row for row in file.rows.values() if len(row) >= 32)]
+    assert len(secrets) > 2
+    damaged = bytearray(data)
+    damaged[-1] ^= 1  # its digest
+    other = bytearray(data)
+    other[data.index(b"node")] ^= 2  # its kind
+    whole = {"node.secret": data, "inside": Message("hold", [data]).to_bytes()}
+    spoilt = {"damaged": bytes(damaged), "other": bytes(other), "cut": data[:-1]}
+    nested = {f"{name} inside": Message("hold", [one]).to_bytes() for name, one in spoilt.items()}
+    said = ""
+    for name, one in (whole | spoilt | nested).items():
+        (cli.folder / name).write_bytes(one)
+        for options in ([], ["--json"]):
+            done = cli("inspect", *options, name)
+            assert done.returncode == (name in spoilt), name
+            said += (done.stdout + done.stderr).decode().lower()
+    for secret in secrets:
+        for at in (0, len(secret) // 2):
+            assert secret[at : at + 16].hex() not in said
+    (found,) = objects(cli.good("inspect", "--json", "node.secret"))
+    assert (found["what"], found["fields"]["node"], found["fields"]["index"]) == ("node file", node.hex(), file.index)
+    assert (found["fields"]["nodes"], found["fields"]["rows"], found["fields"]["first"]["what"]) == (
+        6,
+        len(file.rows),
+        "epoch",
+    )
+    assert "starts as a node file, but is damaged" in cli.bad("inspect", "damaged")
+    (held,) = objects(cli.good("inspect", "--json", "damaged inside"))
+    assert held["fields"]["parts"] == [{"what": "message", "damaged": True, "bytes": len(data)}]
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
