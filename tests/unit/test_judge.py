@@ -456,3 +456,50 @@ def test_a_certificate_of_other_votes_is_not_appended(court: Court, receipt: rec
         assert state() == before
     court.ledger.append(case.batch, records.CommitCertificate.dpos(right), case.evidence)[0].verify(court.city.trust)
     assert court.ledger.tip.height == tip.height + 1
+
+
+def certified(court: Court, case: Case, *, by_all: bool = True) -> list[bytes]:
+    """What others give to learn a batch from: with the votes of all delegates, or of two as if there were no others."""
+    header, validators = case.batch.header, court.epoch.validators
+    nodes = [court.inside.node(node.id) for node in court.city.nodes() if node.delegate]
+    slot = dpos.Slot(court.epoch.network, validators.epoch, header.height, 0, header.previous, case.batch.digest)
+    if not by_all:
+        nodes = nodes[:2]
+        validators = dpos.ValidatorSet(validators.epoch, [(node._identity.id, 1) for node in nodes])
+    votes, _ = dpos.collect(validators, slot, [dpos.Vote(node._identity, slot) for node in nodes])
+    batch, *evidence = case.parts()
+    return [batch, records.CommitCertificate.dpos(votes).to_bytes(), *evidence]
+
+
+def test_what_a_quorum_has_certified_is_learned_if_it_is_right_too(court: Court, receipt: records.Receipt) -> None:
+    tip = court.ledger.tip
+    elsewhere = court.batch([court.available()], unit="elsewhere")
+    ahead = court.batch([court.available()], hlc=(court.inside.clock.now_ms() + 10**7) << 16)
+    foreign = court.batch([court.available(identity=STRANGER, sequence=0)])
+    for case, kind, words in [
+        (elsewhere, ProtocolError, "of 'elsewhere'"),
+        (ahead, ProtocolError, "in the future"),
+        (foreign, VerificationError, "may not send here"),
+    ]:
+        with pytest.raises(kind, match=words):
+            court.judge.learn(certified(court, case))
+        assert court.ledger.tip == tip
+    court.judge.learn(certified(court, court.batch([court.available()])))
+    assert court.ledger.tip.height == tip.height + 1
+
+
+def test_what_no_quorum_has_certified_is_not_looked_at(
+    court: Court, receipt: records.Receipt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is asked to teach may send anything: without a quorum's votes it costs no look at its evidence."""
+    case, tip = court.batch([court.available()]), court.ledger.tip
+    looked: list[Case] = []
+    monkeypatch.setattr(Judge, "check", lambda judge, case: looked.append(case))
+    with pytest.raises(CityChainError):
+        court.judge.learn(certified(court, case, by_all=False))
+    other = certified(court, court.batch([court.available(sequence=101)]))
+    with pytest.raises(VerificationError):
+        court.judge.learn([case.parts()[0], other[1], *case.parts()[1:]])
+    assert (looked, court.ledger.tip) == ([], tip)
+    court.judge.learn(certified(court, case))
+    assert ([seen.batch.digest for seen in looked], court.ledger.tip.height) == ([case.batch.digest], tip.height + 1)
