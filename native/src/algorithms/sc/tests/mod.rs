@@ -14,6 +14,7 @@ mod commit;
 mod committees;
 mod drawn;
 mod hostile;
+mod refusals;
 mod reshard;
 
 pub(super) const CHAIN: Digest = [7; 32];

@@ -6,7 +6,7 @@ fn prepare(manifest: &Manifest) -> Command {
 
 impl Shards {
     /// The next epoch's layout; shards that it adds begin to wait.
-    fn next_layout(&mut self, numbers: &[u16]) -> Layout {
+    pub(super) fn next_layout(&mut self, numbers: &[u16]) -> Layout {
         let next = self.layout.next(committees(numbers)).unwrap();
         for shard in numbers.iter().filter(|shard| !self.layout.has(**shard)) {
             let machine = Participant::join(*shard, Config::default(), self.layout.clone(), next.clone()).unwrap();
@@ -16,12 +16,12 @@ impl Shards {
         next
     }
 
-    fn boundary(&mut self, shard: u16, layout: &Layout) -> Result<()> {
+    pub(super) fn boundary(&mut self, shard: u16, layout: &Layout) -> Result<()> {
         self.at(shard).order(&Command::Boundary { layout: layout.clone(), application: [3; 32] }).map(drop)
     }
 
     /// Brings every part to where it belongs, and the word of it back.
-    fn carry_parts(&mut self) {
+    pub(super) fn carry_parts(&mut self) {
         let parts: Vec<(Part, HandoverCertificate)> = self
             .shards
             .values()
