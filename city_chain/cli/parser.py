@@ -197,7 +197,7 @@ def _verify(commands: Commands) -> argparse.ArgumentParser:
         "verify receipts/3f9a….receipt --trust trust.anchor",
     )
     parser.add_argument("receipts", metavar="RECEIPT", nargs="+", help="a receipt, or a folder of *.receipt files")
-    parser.add_argument("--trust", metavar="FILE", help="the trust anchor")
+    parser.add_argument("--trust", metavar="FILE", help="the trust anchor; for receipts of crossings a world's trust")
     return parser
 
 

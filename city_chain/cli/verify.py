@@ -1,11 +1,11 @@
-"""``city-chain verify RECEIPT…``: checks receipts with nothing but the trust anchor."""
+"""``city-chain verify RECEIPT…``: checks receipts with nothing but the trust anchor, or the trust in a world."""
 
 from __future__ import annotations
 
 import argparse
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from city_chain.cli.console import Console, text
 from city_chain.cli.place import ANCHOR, ANCHOR_BYTES_MAX, SUFFIX, Place, bounded
 from city_chain.cli.reasons import why
 from city_chain.errors import CityChainError, InputError, StorageError, VerificationError
+from city_chain.levels.cross_receipt import CrossReceipt, WorldTrust
 from city_chain.records import Message, Receipt, Trust
 
 __all__ = ["Verdict", "run"]
 
 _RECEIPT_BYTES_MAX = 16 << 20
+_WORLD_TRUST_BYTES_MAX = 64 << 20  # it has the layouts of all epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,15 @@ class Verdict:
 
     Args:
         file: The file.
-        receipt: The receipt, if it is right.
+        receipt: The receipt, if it is right; of a crossing that of its home city.
         error: What is wrong with it otherwise.
+        crossing: The receipt of a crossing, if it is one and right.
     """
 
     file: Path
     receipt: Receipt | None
     error: str | None
+    crossing: CrossReceipt | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The verdict for programs."""
@@ -47,21 +51,28 @@ class Verdict:
             "network": self.receipt.manifest.network.hex(),
             "height": self.receipt.header.height,
             **certificate_fields(self.receipt.certificate, self.receipt.epoch),
+            **({} if self.crossing is None else {"home": text(self.crossing.home), "cities": self._cities}),
         }
 
     def __str__(self) -> str:
         if self.receipt is None:
             return f"WRONG  {text(self.file)}: {self.error}"
+        home = "" if self.crossing is None else f" of {text(self.crossing.home)}, done in {self._cities} cities"
         return (
-            f"ok  {text(self.file)}: transaction {self.receipt.tx_id.hex()}, batch {self.receipt.header.height}; "
+            f"ok  {text(self.file)}: transaction {self.receipt.tx_id.hex()}{home}, batch {self.receipt.header.height}; "
             f"{certificate_words(self.receipt.certificate, self.receipt.epoch)}"
         )
+
+    @property
+    def _cities(self) -> int:
+        """How many cities have done a crossing."""
+        return 0 if self.crossing is None else len(self.crossing.certificates)
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Checks every receipt; 1 if any is wrong."""
     files = list(_files(args.receipts))
-    anchors: dict[Path, Trust] = {}
+    anchors: dict[Path, Trust | WorldTrust] = {}
     wrong = 0
     with console.progress("verifying", len(files)) as progress:
         for at, (file, of_folder) in enumerate(files, 1):
@@ -80,13 +91,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 1 if wrong else 0
 
 
-def check(file: Path, trust: Trust) -> Verdict:
+def check(file: Path, trust: Trust | WorldTrust) -> Verdict:
     """Reads one receipt and verifies every signature, proof and path in it."""
     try:
         data = bounded(file, _RECEIPT_BYTES_MAX)
-        if _is_crossing(data):
+        is_crossing = _kind(data) in ("crossed", "crossing_receipt")
+        if isinstance(trust, WorldTrust):
+            if not is_crossing:
+                raise InputError("is no receipt of a crossing; the trust in a world checks no other: name an anchor")
+            crossing = CrossReceipt.from_bytes(data)
+            crossing.verify(trust)
+            return Verdict(file, crossing.receipt, None, crossing)
+        if is_crossing:
             raise InputError(
-                "is the receipt of a crossing; a world's trust checks it: CrossReceipt.verify(World.trust)"
+                "is the receipt of a crossing; a world's trust checks it: --trust with a file of World.trust.to_bytes()"
             )
         receipt = Receipt.from_bytes(data)
         if receipt.manifest.network != trust.network:
@@ -102,11 +120,12 @@ def check(file: Path, trust: Trust) -> Verdict:
     return Verdict(file, receipt, None)
 
 
-def _is_crossing(data: bytes) -> bool:
+def _kind(data: bytes) -> str | None:
+    """The kind of a message; None for anything else."""
     try:
-        return Message.from_bytes(data).kind in ("crossed", "crossing_receipt")
+        return Message.from_bytes(data).kind
     except CityChainError:
-        return False
+        return None
 
 
 def _files(names: Sequence[str]) -> Iterator[tuple[Path, bool]]:
@@ -142,12 +161,17 @@ def _anchor(args: argparse.Namespace, receipt: Path, *, of_folder: bool) -> Path
     )
 
 
-def _trust(path: Path) -> Trust:
+def _trust(path: Path) -> Trust | WorldTrust:
     try:
-        return Trust.from_bytes(bounded(path, ANCHOR_BYTES_MAX))
+        data = bounded(path, _WORLD_TRUST_BYTES_MAX)
+        if _kind(data) == "worldtrust":
+            return WorldTrust.from_bytes(data)
+        if len(data) > ANCHOR_BYTES_MAX:
+            raise InputError(f"has more than {ANCHOR_BYTES_MAX} bytes, which is the most it may have")
+        return Trust.from_bytes(data)
     except InputError as error:
         raise InputError(f"{text(path)} is no trust anchor: {error}") from None
 
 
-def _list(paths: dict[Path, Trust]) -> str:
+def _list(paths: Iterable[Path]) -> str:
     return ", ".join(map(text, paths))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,51 @@ def test_a_crossing_s_receipt_wants_the_trust_in_its_world(tmp_path: Path, capsy
         (tmp_path / "crossing").write_bytes(one.to_bytes())
         assert main(["verify", str(tmp_path / "crossing"), "--trust", str(tmp_path / "anchor")]) == 1
         assert "the receipt of a crossing; a world's trust checks it" in capsys.readouterr().out
+
+
+def test_the_shell_verifies_a_crossing_with_the_trust_in_its_world(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crossing, plain, trust = (tmp_path / name for name in ("crossing", "plain", "trust"))
+    with world_of() as world, world_of() as stranger:
+        receipt, other = world.send(b"one", BOTH), world.send(b"two", BOTH)
+        plain.write_bytes(world.city(NORTH).send(b"plain").to_bytes())
+        trust.write_bytes(world.trust.to_bytes())
+        elsewhere = stranger.trust.to_bytes()
+    crossing.write_bytes(receipt.to_bytes())
+
+    def verified(*options: str) -> tuple[int, str]:
+        status = main(["verify", *options, "--trust", str(trust)])
+        return status, capsys.readouterr().out
+
+    status, said = verified(str(crossing))
+    assert status == 0
+    assert f"transaction {receipt.tx_id.hex()} of north, done in 2 cities" in said
+    status, said = verified("--json", str(crossing))
+    shown = json.loads(said)
+    assert (shown["ok"], shown["tx_id"], shown["home"], shown["cities"]) == (True, receipt.tx_id.hex(), NORTH, 2)
+    status, said = verified(str(crossing), str(plain))
+    assert (status, said.count("WRONG"), said.count("ok  ")) == (1, 1, 1)
+    assert "is no receipt of a crossing" in said
+    wrong = (
+        replace(receipt, certificates=other.certificates),
+        replace(receipt, head=other.head),
+        replace(receipt, home=SOUTH),
+        replace(receipt, manifest=b"?"),
+        replace(receipt, head=b""),
+    )
+    for one in wrong:
+        crossing.write_bytes(one.to_bytes())
+        status, said = verified(str(crossing))
+        assert (status, said[:5]) == (1, "WRONG")
+    crossing.write_bytes(receipt.to_bytes())
+    whole = trust.read_bytes()
+    trust.write_bytes(elsewhere)
+    assert verified(str(crossing))[0] == 1
+    for damaged in (whole[:-1], whole + b"?", crossing.read_bytes(), bytes((1 << 20) + 1)):
+        trust.write_bytes(damaged)
+        assert main(["verify", str(crossing), "--trust", str(trust)]) == 1
+        assert "is no trust anchor" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("touches", [[A, B, A], {NORTH: [A, A], SOUTH: [B]}])
