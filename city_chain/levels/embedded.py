@@ -313,6 +313,8 @@ class Embedded:
             running += [(node, STAKE) for node in set(away) - set(self._elsewhere.silent(away))]
             guilty = {node for node, _ in self.misbehaviour()}
             running = [(node, stake) for node, stake in running if node not in guilty]
+            if len(running) < validators:
+                raise UnavailableError("nodes that run and may be delegates", validators, len(running))
             return [key for key, _ in dpos.elect(self.epoch.number + 1, running, [], validators).items]
         named = list(validators)
         for node in named:
