@@ -11,6 +11,7 @@ from city_chain import City, records
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.errors import ProtocolError, StorageError, UnavailableError, VerificationError
 from city_chain.levels.embedded import HOSTED, node_space
+from city_chain.node import ENGINES
 from city_chain.node.keeper import Keeper
 from city_chain.stages import messages
 from tests.e2e.towns import SETTINGS, THRESHOLD, Town, capsule_of
@@ -197,3 +198,22 @@ def test_what_was_sealed_in_any_epoch_opens_in_every_later_one(tmp_path: Path) -
         rows = share_rows(city._city.storage)  # type: ignore[arg-type]
         assert len(rows) == 7
         assert all(key.endswith(city.epoch.root) for key in rows)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_who_has_handed_over_votes_for_no_more_batches(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four, one that rests is not needed; two leave no quorum, whoever leads, until they are back."""
+    resting: set[Keeper] = set()
+    monkeypatch.setattr(Keeper, "is_resting", lambda keeper, number, tip: keeper in resting)
+    with City.local(nodes=4, validators=4, k=2, n=4, engine=engine) as city:
+        first, second, *_ = (node.keeper for node in city._city._nodes.values())
+        resting.add(first)
+        city.send(b"three vote")
+        height = city._city.ledger.tip.height
+        resting.add(second)
+        with pytest.raises(UnavailableError):
+            city.send(b"two vote", deadline_s=1)
+        assert city._city.ledger.tip.height == height
+        resting.clear()
+        city.send(b"all vote")
+        assert city._city.ledger.tip.height > height

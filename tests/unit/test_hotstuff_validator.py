@@ -1,4 +1,4 @@
-"""The HotStuff delegate of a city: how long it waits for leaders, when it rests, what it reads out of certificates."""
+"""The HotStuff delegate of a city: how long it waits for leaders, and what it reads out of certificates."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import pytest
 
 from city_chain import City, records
 from city_chain.algorithms import hs
-from city_chain.errors import UnavailableError
-from city_chain.node.keeper import Keeper
 from city_chain.node.validator import PACE_MIN_US, TIMEOUT_US, Validator
 
 pytestmark = pytest.mark.unit
@@ -61,21 +59,3 @@ def test_the_proof_in_a_certificate_is_found() -> None:
         members = city.epoch.validators.items
         payload = hs.verify_commit(proof, members, city.network, city.epoch.number)
     assert payload == hs.payload_digest(certificate.batch)
-
-
-def test_who_has_handed_over_votes_for_no_more_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of four, one that rests is not needed; two leave no quorum, until they are back."""
-    resting: set[Keeper] = set()
-    monkeypatch.setattr(Keeper, "is_resting", lambda keeper, number, tip: keeper in resting)
-    with City.local(nodes=4, validators=4, k=2, n=4, engine="hotstuff") as city:
-        first, second, *_ = (node.keeper for node in city._city._nodes.values())
-        resting.add(first)
-        city.send(b"three vote")
-        height = city._city.ledger.tip.height
-        resting.add(second)
-        with pytest.raises(UnavailableError):
-            city.send(b"two vote", deadline_s=1)
-        assert city._city.ledger.tip.height == height
-        resting.clear()
-        city.send(b"all vote")
-        assert city._city.ledger.tip.height > height
