@@ -403,9 +403,9 @@ def _inspect(commands: Commands) -> argparse.ArgumentParser:
         commands,
         "inspect",
         "show what a file is and what it says",
-        "Any record, receipt, trust anchor, key file or fragment file. Times are shown as numbers and in UTC. Nothing "
-        "is verified (city-chain verify does that), and no secret is shown. Exit status 1 if a file is unknown or "
-        "damaged.",
+        "Any record, receipt, trust anchor, key file, node file or fragment file. Times are shown as numbers and in "
+        "UTC. Nothing is verified (city-chain verify does that), and no secret is shown. Exit status 1 if a file is "
+        "unknown or damaged.",
         "inspect town/receipts/3f9a….receipt alice.pub",
         "inspect --json town/trust.anchor",
     )
