@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -305,3 +306,37 @@ def test_a_body_that_came_twice_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UnavailableError, match="no answer"):
         made.decide(None, wire.time.now + 1)
     assert sorted(place for _, place, message in wire.asked if message.kind == "body") == [0, 1, 3]
+
+
+def test_letters_of_one_sender_have_bounded_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A liar that has megabytes carried to everybody costs nobody more than a few of them, and no other's letters."""
+    rubbish = [place_of(EVERYBODY) + bytes(2 << 20)] * 8
+    honest = place_of(EVERYBODY) + b"hello"
+    heard: list[list[bytes]] = []
+
+    said_by: Counter[int] = Counter()
+
+    def answer(place: int, message: records.Message) -> bytes:
+        said_by[place] += 1
+        heard.append([letter for letter in message.parts[1:] if place == 2])
+        first = {0: [honest], 3: rubbish}.get(place, []) if said_by[place] <= 2 else []
+        return said(0, 50_000, 1, first)
+
+    made, wire, _ = engine(answer)
+    move_time(monkeypatch, wire)
+    with pytest.raises(UnavailableError):
+        made.decide(None, wire.time.now + 1)
+    most = max(sum(map(len, letters)) for letters in heard)
+    assert 2 << 20 <= most <= (4 << 20) + 100
+    assert any(place_of(0) + b"hello" in letters for letters in heard)
+
+
+def test_a_letter_that_no_machine_says_is_refused_with_all_that_came_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    fat = [place_of(EVERYBODY) + b"before", place_of(EVERYBODY) + bytes(5 << 20)]
+    made, wire, _ = engine(lambda place, message: said(0, 50_000, 1, fat if place == 3 else []))
+    move_time(monkeypatch, wire)
+    with pytest.raises(UnavailableError, match="5242882 bytes to be carried"):
+        made.decide(None, wire.time.now + 1)
+    assert not any(message.parts[1:] for _, place, message in wire.asked)
+    asked = [place for _, place, _ in wire.asked]
+    assert asked.count(3) < asked.count(2), "it is left alone, longer each time"

@@ -32,6 +32,9 @@ _REFUSED_REST_S = 0.02
 """For how long who answered wrongly is left alone at first; each time in a row twice as long, up to `_REST_MAX_S`."""
 _LETTERS_MAX = 256
 """How many messages of one sender wait for one delegate; the newest count."""
+_LETTERS_BYTES_MAX = 4 << 20
+"""How many bytes of one sender wait for one delegate, and how long one message may be: more than any machine says to so
+many as there are in a city."""
 _MISSING_MAX = 256
 _REQUESTS_MAX = 16_384
 _TROUBLE_MAX = 16
@@ -61,8 +64,11 @@ class _Desk:
     is_taught: bool = False
 
     def put(self, sender: int, message: bytes) -> None:
-        """A message to be carried; of each sender only the newest are kept."""
-        self.inbox.setdefault(sender, deque(maxlen=_LETTERS_MAX)).append(place_of(sender) + message)
+        """A message to be carried; of each sender only the newest are kept, by number and by bytes."""
+        kept = self.inbox.setdefault(sender, deque(maxlen=_LETTERS_MAX))
+        kept.append(place_of(sender) + message)
+        while len(kept) > 1 and sum(map(len, kept)) > _LETTERS_BYTES_MAX:
+            kept.popleft()
 
     def letters(self) -> list[bytes]:
         """All that is to be carried, each sender's in order."""
@@ -260,6 +266,9 @@ class _Carrier:
     def _said(self, desk: _Desk, parts: Sequence[bytes], now: float) -> None:
         if len(parts) < 3:
             raise ProtocolError(f"an answer 'said' with {len(parts)} parts where 3 at least were due")
+        longest = max(map(len, parts))
+        if longest > _LETTERS_BYTES_MAX:
+            raise ProtocolError(f"a message of {longest} bytes to be carried, at most {_LETTERS_BYTES_MAX} are")
         height, rest_us, accepted = map(messages.integer_of, parts[:3])
         desk.height, desk.has_accepted = height, accepted != 0
         desk.due = now + min(max(rest_us / 1e6, _REST_MIN_S), _REST_MAX_S)
