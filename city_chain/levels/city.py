@@ -609,12 +609,12 @@ class City:
             StorageError: The file cannot be written.
         """
         self._check_open()
-        where = checked_path(path)
         with self._gate.alone():
             try:
-                return self._city.move_out(node, where)
+                return self._city.move_out(node, checked_path(path))
             finally:
-                self._enter_next()  # it may be out even where that failed
+                if self._city.is_outdated:  # it may be out even where that failed
+                    self._enter_next()
 
     def stop_node(self, node: bytes) -> None:
         """Stops a node for good, as a crash would: it answers nothing, and nobody is told. `start_node` brings it back.

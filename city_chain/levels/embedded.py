@@ -127,6 +127,9 @@ class Embedded:
         parts: Its adapters, all given.
     """
 
+    is_outdated = False
+    """Whether a node was marked as one that runs elsewhere, so that the insides must be made anew."""
+
     def __init__(self, founding: Founding, parts: Parts) -> None:
         if parts.presence is None or parts.transport is None or parts.clock is None:
             raise InputError("presence, transport and clock are needed")
@@ -542,6 +545,7 @@ class Embedded:
                 rows = None if moved is None else rows_of(NamespacedStorage(self._hosted, moved.space))
                 file = file_of(self._founding, self.storage, index, rows, self.keys)
                 publish = secret_beside(path, file.to_bytes())
+                self.is_outdated = True
                 mark_moved(self._own, index, node)
             except CityChainError:
                 if moved is not None and node not in self._stopped:

@@ -457,7 +457,7 @@ def test_what_cannot_be_sent_is_refused_before_anything_begins() -> None:
         for touches, more, words in [
             ((), {}, "touches one key"),
             (many, {}, "64"),
-            ({NORTH: [A, A]}, {}, "distinct"),
+            ({NORTH: [A, A]}, {}, "names a key twice"),
             ({"east": [A]}, {}, "no city"),
             ([b""], {}, "0 bytes"),
             ([A], {"expires_s": 0}, "expires_s"),
