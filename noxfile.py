@@ -56,6 +56,7 @@ RUST_TESTS = ("cargo", "test", "--workspace", "--locked", "--quiet", "--features
 RUST_TESTS += tuple(f"--config={setting}" for setting in _PROFILE)
 HOSTILE_TARGETS = ("hotstuff", "abba", "sharding")
 HOSTILE_INPUTS = 1_000_000
+PROGRAMS = ("chrony", "libfaketime", "linuxptp")
 ELSEWHERE = ("--ignore=tests/test_wheel.py",)  # the task `wheel` builds what these look at
 # Tests in several processes, where who is done takes over tests of another. `-- -n 0` runs them in one, in order.
 ON_EVERY_CORE = ("--numprocesses=auto", "--dist=worksteal")
@@ -208,7 +209,36 @@ def python_tests(session: nox.Session, *options: str) -> None:
 
 def end_to_end_tests(session: nox.Session, *options: str) -> None:
     """Whole pipelines, processes and files. Half of their time they wait: for disks, deadlines, other processes."""
-    session.run("pytest", "-m", "e2e", *TWICE_ON_EVERY_CORE, *options)
+    programs = fetched_programs()
+    environment = {} if programs is None else {"CITY_CHAIN_PROGRAMS": programs}
+    session.run("pytest", "-m", "e2e", *TWICE_ON_EVERY_CORE, *options, env=environment)
+
+
+def fetched_programs() -> str | None:
+    """Daemons that tests start: Debian's packages, unpacked and not installed; None where they are not to be had."""
+    place = ROOT / ".nox" / "programs"
+    if os.environ.get("CITY_CHAIN_PROGRAMS") or not (shutil.which("apt-get") and shutil.which("dpkg")):
+        return os.environ.get("CITY_CHAIN_PROGRAMS")
+    if not place.exists():
+        folder = place.with_name("programs.part")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        download = ["apt-get", "-qq", "download", *PROGRAMS]
+        if not (ran(download, folder) or (ran(["apt-get", "-qq", "update"], folder) and ran(download, folder))):
+            say(f"{', '.join(PROGRAMS)} cannot be downloaded: tests that need them are skipped")
+            return None
+        if not all(ran(["dpkg", "-x", package.name, "."], folder) for package in folder.glob("*.deb")):
+            return None
+        folder.rename(place)
+    return str(place)
+
+
+def ran(command: list[str], folder: Path) -> bool:
+    """Whether a command ends well within two minutes."""
+    try:
+        return subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=120).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def import_smoke(session: nox.Session) -> None:

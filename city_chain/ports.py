@@ -13,10 +13,11 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
     "Clock",
+    "ClockStatus",
     "DeferringStorage",
     "Entropy",
     "Gather",
@@ -28,6 +29,7 @@ __all__ = [
     "Request",
     "Response",
     "Storage",
+    "TimeInterval",
     "Transport",
 ]
 
@@ -46,6 +48,33 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds on a clock that never goes back; only differences mean anything."""
         ...
+
+
+type ClockStatus = Literal["synchronised", "unsynchronised", "unknown"]
+"""What is known of a clock. Only the first is good: unsynchronised is known to be bad, unknown is not known at all."""
+
+
+class TimeInterval(NamedTuple):
+    """Two instants between which the true time lies (TrueTime: Corbett et al., Spanner, OSDI 2012).
+
+    Args:
+        earliest_ns: The true time is this or later, nanoseconds since the Unix epoch.
+        latest_ns: The true time is this or earlier.
+        status: Whether that is known; the instants of a clock that is not synchronised bind nobody.
+
+    Example:
+        >>> TimeInterval(10, 30, "synchronised").width_ns
+        20
+    """
+
+    earliest_ns: int
+    latest_ns: int
+    status: ClockStatus
+
+    @property
+    def width_ns(self) -> int:
+        """How far the two are apart, nanoseconds."""
+        return self.latest_ns - self.earliest_ns
 
 
 @runtime_checkable

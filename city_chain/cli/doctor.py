@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import shutil
@@ -11,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from city_chain.cli.console import Console, size, text
@@ -28,12 +29,14 @@ _FLAGS = ("ssse3", "sse4_1", "avx2", "avx512f", "gfni", "sha_ni", "asimd", "sve"
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 _PROBES = 9
+_OFF_NS = 500_000_000
+"""How far a clock may be off before stamps of others are refused: what `tnh.Hlc` allows by default, nanoseconds."""
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Shows what was found; 1 if something is wrong."""
     wrong: list[str] = []
-    found = examine(Path(args.city or "."), wrong)
+    found = examine(Path(args.city or "."), wrong, args.ntp or ())
     if args.json:
         console.json({**found, "wrong": wrong})
     else:
@@ -46,12 +49,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 1 if wrong else 0
 
 
-def examine(folder: Path, wrong: list[str]) -> dict[str, Section]:
+def examine(folder: Path, wrong: list[str], servers: Sequence[str] = ()) -> dict[str, Section]:
     """Looks at everything.
 
     Args:
         folder: Where a city may be.
         wrong: Is given a line for everything that is wrong.
+        servers: NTP servers to compare the clock with, such as ``time.example`` or ``192.0.2.1:123``.
 
     Returns:
         Section → name → value; None where it is unknown.
@@ -68,7 +72,7 @@ def examine(folder: Path, wrong: list[str]) -> dict[str, Section]:
         "machine": _machine(),
         "storage": _storage(folder if there else Path(tempfile.gettempdir()), wrong),
         "city": _city(database, wrong) if there else {"folder": text(folder.absolute()), "found": False},
-        "clock": _clock(wrong),
+        "clock": _clock(wrong) | _kept() | (_network_time(servers, wrong) if servers else {}),
     }
 
 
@@ -201,8 +205,54 @@ def _clock(wrong: list[str]) -> Section:
         "wall_resolution_s": time.get_clock_info("time").resolution,
         "steady_resolution_s": time.get_clock_info("monotonic").resolution,
         "apart_after_50_ms_ms": round(drift_ms, 3),
-        "synchronised": None,  # no portable way to ask
     }
+
+
+def _kept() -> Section:
+    """Whether a daemon keeps the clock, by what the kernel and a PTP daemon say.
+
+    Where nobody does, nothing is wrong yet: the nodes of one machine agree all the same.
+    """
+    found: Section = {"kernel_says": None, "kernel_max_error_ms": None, "hardware_clocks": None, "ptp_offset_ns": None}
+    try:
+        from city_chain.adapters.kernel_clock import hardware_clocks, kernel_state  # noqa: PLC0415
+        from city_chain.adapters.ptp import ptp_state  # noqa: PLC0415
+    except ImportError:
+        return found
+    state = kernel_state()
+    found["kernel_says"] = None if state.status == "unknown" else state.status
+    found["kernel_max_error_ms"] = None if state.max_error_ns is None else round(state.max_error_ns / 1e6, 3)
+    clocks = hardware_clocks()
+    found["hardware_clocks"] = [
+        f"{clock.device}: {f'{clock.offset_ns:+d} ns of the system' if not clock.reason else clock.reason}"
+        for clock in clocks
+    ]
+    with contextlib.suppress(CityChainError, OSError):  # there is none, or it may not be asked: unknown
+        found["ptp_offset_ns"] = ptp_state(timeout_s=0.5).offset_ns
+    return found
+
+
+def _network_time(servers: Sequence[str], wrong: list[str]) -> Section:
+    """What several NTP servers say of the clock."""
+    from city_chain.node.ntp_clock import NtpClock  # noqa: PLC0415 — needed only here
+
+    clock = NtpClock(servers)
+    found: Section = {"network_says": None, "network_offset_ms": None, "network_uncertainty_ms": None}
+    try:
+        now_ns, interval = time.time_ns(), clock.poll()
+        half_ns = interval.width_ns // 2
+        found["network_says"] = interval.status
+        found["network_offset_ms"] = offset_ms = round((interval.earliest_ns + half_ns - now_ns) / 1e6, 3)
+        found["network_uncertainty_ms"] = round(half_ns / 1e6, 3)
+        if not interval.earliest_ns - _OFF_NS <= now_ns <= interval.latest_ns + _OFF_NS:
+            wrong.append(f"the clock is {-offset_ms:+g} ms off, by the word of the time servers")
+    except CityChainError as error:
+        wrong.append(why(error))
+    found["time_servers"] = [
+        f"{server.name}: {server.verdict}" + (f" ({server.reason})" if server.reason else "")
+        for server in clock.servers()
+    ]
+    return found
 
 
 def _median_ms(call: Callable[[], object]) -> float:

@@ -324,14 +324,18 @@ def _elect(commands: Commands) -> argparse.ArgumentParser:
 
 
 def _doctor(commands: Commands) -> argparse.ArgumentParser:
-    return _command(
+    parser = _command(
         commands,
         "doctor",
         "what this machine and this city stand on",
-        "Versions, CPU features, whether storage is durable, free space, the clock. What cannot be found out is "
-        "called unknown.",
+        "Versions, CPU features, whether storage is durable, free space, and the clock: who keeps it, by the kernel's "
+        "and a PTP daemon's word, and with --ntp how far several time servers say that it is off. What cannot be found "
+        "out is called unknown.",
         "--city town doctor",
+        "doctor --ntp time1.example --ntp time2.example --ntp 192.0.2.1:123",
     )
+    parser.add_argument("--ntp", metavar="HOST[:PORT]", action="append", help="ask this time server too (repeatable)")
+    return parser
 
 
 def _demo(commands: Commands) -> argparse.ArgumentParser:

@@ -11,6 +11,7 @@ import array
 import importlib
 import inspect
 import pkgutil
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,6 +167,22 @@ def handled(call: Callable[..., object], *args: object) -> None:
         raise
 
 
+NTP_SENT = 1_800_000_000 * 10**9
+NTP_ANSWER = struct.pack(
+    ">BBbbII4sQ8sQQ", 0x24, 1, 0, -24, 0, 6, b"TEST", 0, b"12345678", *[4_008_988_800 << 32 | 1 << 25] * 2
+)
+
+
+def asked() -> tnh.NtpClient:
+    """A client that waits for an answer."""
+    client = tnh.NtpClient()
+    client.request(b"12345678")
+    return client
+
+
+NTP_SAMPLE = asked().on_packet(NTP_ANSWER, NTP_SENT, NTP_SENT + 20_000_000)
+assert isinstance(NTP_SAMPLE, tnh.NtpSample)
+
 CASES = [
     Case(ec.encode, (b"payload", 2, 2), {"fragment_hash": "blake3", "code": None}),
     Case(ec.decode, (FRAGMENTS, 2, 2, 7), {"code": "gf8"}),
@@ -267,6 +284,10 @@ CASES = [
     Case(lambda *args: tnh.Hlc().now_packed(*args), (1, 2)),
     Case(lambda *args: tnh.Hlc().update(*args), (1, 2)),
     Case(lambda *args: tnh.Hlc().upper_bound(*args), (1, 2)),
+    Case(tnh.intersect, ([(0, 1)],), {"total": 1}),
+    Case(lambda *args: tnh.NtpClient().request(*args), (b"12345678",)),
+    Case(lambda *args: asked().on_packet(*args), (NTP_ANSWER, NTP_SENT, NTP_SENT + 20_000_000)),
+    Case(NTP_SAMPLE.uncertainty_ns, (1,)),
     Case(tnh.pack, (1, 2)),
     Case(tnh.ms, (1,)),
     Case(tnh.counter, (1,)),

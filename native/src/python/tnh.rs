@@ -6,11 +6,15 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyRange};
 
+use super::buffer::Input;
 use super::call::{LONG_MIN, long, short};
 use super::error::input;
 use super::int::Int;
 use super::output::Output;
 use crate::algorithms::tnh;
+use crate::algorithms::tnh::agreement::{self, Reading};
+use crate::algorithms::tnh::ntp::{self, Answer};
+use crate::error::Error;
 
 /// The most stamps that one call writes out: 128 MiB of them.
 const PACKED_MAX: usize = 1 << 24;
@@ -189,9 +193,212 @@ fn hlc_counter(stamp: Int<u64>) -> u64 {
     tnh::counter(stamp.0)
 }
 
+/// What a server's answer says about the local clock.
+///
+/// It is made by ``NtpClient.on_packet``. All times are nanoseconds; ``received_ns`` is on the local clock. ``stratum`` is
+/// how many servers stand between this one and a reference clock (1 to 15), ``leap`` 0, or 1 or 2 before a minute of 61 or
+/// 59 seconds, ``reference`` the four bytes that name what the server follows.
+///
+/// Example:
+///     >>> from city_chain.algorithms import tnh
+///     >>> tnh.NtpSample.__name__
+///     'NtpSample'
+#[pyclass(frozen, eq, get_all, name = "NtpSample", module = "city_chain.algorithms.tnh")]
+#[derive(PartialEq)]
+struct NtpSample {
+    /// What to add to the local clock to have the server's, nanoseconds.
+    offset_ns: i64,
+    /// The round trip without the server's own time, nanoseconds.
+    delay_ns: u64,
+    /// The server's round trip to its reference, nanoseconds.
+    root_delay_ns: u64,
+    /// How far the server may be from its reference, nanoseconds.
+    root_dispersion_ns: u64,
+    /// When the answer came, on the local clock, nanoseconds.
+    received_ns: u64,
+    /// How many servers stand between this one and a reference clock, 1 to 15.
+    stratum: u8,
+    /// 0; 1 or 2 before a minute of 61 or 59 seconds.
+    leap: u8,
+    /// What the server follows, 4 bytes.
+    reference: [u8; 4],
+}
+
+impl From<ntp::Sample> for NtpSample {
+    fn from(of: ntp::Sample) -> Self {
+        Self {
+            offset_ns: of.offset_ns,
+            delay_ns: of.delay_ns,
+            root_delay_ns: of.root_delay_ns,
+            root_dispersion_ns: of.root_dispersion_ns,
+            received_ns: of.received_ns,
+            stratum: of.stratum,
+            leap: of.leap,
+            reference: of.reference,
+        }
+    }
+}
+
+#[pymethods]
+impl NtpSample {
+    /// How far the true offset may be from ``offset_ns``: half of both round trips, the server's dispersion, and a drift of
+    /// 15 ppm since the answer came.
+    ///
+    /// Args:
+    ///     now_ns: The instant on the local clock, nanoseconds, 0 to 2**64 - 1.
+    ///
+    /// Returns:
+    ///     Nanoseconds.
+    ///
+    /// Raises:
+    ///     InputError: The instant is out of range.
+    fn uncertainty_ns(&self, now_ns: Int<u64>) -> u64 {
+        let sample = ntp::Sample {
+            offset_ns: self.offset_ns,
+            delay_ns: self.delay_ns,
+            root_delay_ns: self.root_delay_ns,
+            root_dispersion_ns: self.root_dispersion_ns,
+            received_ns: self.received_ns,
+            stratum: self.stratum,
+            leap: self.leap,
+            reference: self.reference,
+        };
+        sample.uncertainty_ns(now_ns.0)
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "NtpSample(offset_ns={}, delay_ns={}, root_delay_ns={}, root_dispersion_ns={}, received_ns={}, stratum={}, \
+             leap={}, reference=0x{})",
+            self.offset_ns,
+            self.delay_ns,
+            self.root_delay_ns,
+            self.root_dispersion_ns,
+            self.received_ns,
+            self.stratum,
+            self.leap,
+            crate::crypto::hash::hex(&self.reference)
+        )
+    }
+}
+
+/// The client of one NTP server, without sockets: it makes requests and reads answers (RFC 5905, version 4).
+///
+/// A request carries nothing but 64 random bits; a packet that does not echo those of the outstanding request is refused
+/// before anything else in it is looked at, and the outstanding request stays.
+///
+/// Example:
+///     >>> client = NtpClient()
+///     >>> request = client.request()
+///     >>> len(request), request[0] >> 3 & 7, client.waits
+///     (48, 4, True)
+#[pyclass(frozen, name = "NtpClient", module = "city_chain.algorithms.tnh")]
+#[derive(Default)]
+struct NtpClient(Mutex<ntp::Client>);
+
+#[pymethods]
+impl NtpClient {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next request; one that has no answer yet is given up.
+    ///
+    /// Args:
+    ///     nonce: 8 bytes that nobody can predict; None: from the operating system.
+    ///
+    /// Returns:
+    ///     48 bytes to send to UDP port 123 of the server.
+    ///
+    /// Raises:
+    ///     InputError: The nonce has another length, is zero, or was that of the request before.
+    ///     UnavailableError: The operating system has no random bytes.
+    #[pyo3(signature = (nonce = None), text_signature = "($self, nonce=None)")]
+    fn request<'py>(&self, py: Python<'py>, nonce: Option<Input<'py>>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut bytes = [0; 8];
+        if let Some(nonce) = nonce {
+            if nonce.len() != bytes.len() {
+                return Err(input(py, format!("ntp: a nonce of {} bytes, not {}", nonce.len(), bytes.len())));
+            }
+            bytes.copy_from_slice(&nonce);
+        } else {
+            let filled = getrandom::fill(&mut bytes);
+            short(py, || {
+                filled.map_err(|error| Error::unavailable(format!("random bytes of the system ({error})"), 8, 0))
+            })?;
+        }
+        Ok(PyBytes::new(py, &short(py, || self.lock(py).request(bytes))?))
+    }
+
+    /// Reads a packet.
+    ///
+    /// Args:
+    ///     packet: What came, hostile until accepted.
+    ///     sent_ns: When the request left, on the local clock, nanoseconds since 1970.
+    ///     received_ns: When the packet came, on the same clock.
+    ///
+    /// Returns:
+    ///     The measurement; or, when the server asks to be left alone (a kiss of death), its reason, such as ``"RATE"``.
+    ///
+    /// Raises:
+    ///     ProtocolError: The packet answers no outstanding request, or says nothing that can be used.
+    ///     InputError: The instants are out of range or out of order.
+    fn on_packet(
+        &self,
+        py: Python<'_>,
+        packet: Input<'_>,
+        sent_ns: Int<u64>,
+        received_ns: Int<u64>,
+    ) -> PyResult<Py<PyAny>> {
+        match short(py, || self.lock(py).on_packet(&packet, sent_ns.0, received_ns.0))? {
+            Answer::Sample(sample) => Ok(Bound::new(py, NtpSample::from(sample))?.into_any().unbind()),
+            Answer::Kiss(code) => {
+                let letter = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
+                let code: String = code.iter().map(letter).collect();
+                Ok(code.into_pyobject(py)?.into_any().unbind())
+            }
+        }
+    }
+
+    /// Whether a request waits for its answer.
+    #[getter]
+    fn waits(&self, py: Python<'_>) -> bool {
+        self.lock(py).waits()
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        format!("NtpClient(waits={})", if self.lock(py).waits() { "True" } else { "False" })
+    }
+}
+
+impl NtpClient {
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, ntp::Client> {
+        self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See `city_chain.tnh.intersect`: earliest, latest, the places that can be right, those that are wrong.
+#[pyfunction]
+fn tnh_intersect(
+    py: Python<'_>,
+    readings: Vec<(Int<i64>, Int<u64>)>,
+    total: Int<usize>,
+) -> PyResult<(i64, i64, Vec<usize>, Vec<usize>)> {
+    let readings: Vec<Reading> = readings
+        .into_iter()
+        .map(|(offset, uncertainty)| Reading { offset_ns: offset.0, uncertainty_ns: uncertainty.0 })
+        .collect();
+    let found = short(py, || agreement::intersect(&readings, total.0))?;
+    Ok((found.earliest_ns, found.latest_ns, found.right, found.wrong))
+}
+
 /// Adds this file's functions and classes to the extension.
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Hlc>()?;
+    module.add_class::<NtpClient>()?;
+    module.add_class::<NtpSample>()?;
+    module.add_function(wrap_pyfunction!(tnh_intersect, module)?)?;
     module.add_function(wrap_pyfunction!(hlc_pack, module)?)?;
     module.add_function(wrap_pyfunction!(hlc_ms, module)?)?;
     module.add_function(wrap_pyfunction!(hlc_counter, module)?)
