@@ -12,7 +12,8 @@ from city_chain.adapters.transport.inprocess import InProcessTransport
 from city_chain.ports import Handler, Request
 from city_chain.stages import messages
 
-SETTINGS: dict[str, Any] = {"nodes": 10, "validators": 4, "k": 2, "n": 5, "districts": 2}
+# Six holders: whichever four nodes are stopped, k of them stay.
+SETTINGS: dict[str, Any] = {"nodes": 10, "validators": 4, "k": 2, "n": 6, "districts": 2}
 THRESHOLD = 3  # of 4 delegates
 
 type Change = Callable[[str, records.Message, bytes], bytes]
