@@ -4,6 +4,7 @@ pub mod abba;
 pub mod cbf;
 pub mod ec;
 pub mod hs;
+pub mod hvp;
 pub mod rvh;
 pub mod sc;
 pub mod tes;
