@@ -23,6 +23,7 @@ __all__ = [
     "Gather",
     "Handler",
     "Presence",
+    "PresenceDelta",
     "PresenceEntry",
     "PresencePage",
     "Put",
@@ -260,6 +261,38 @@ class PresencePage(NamedTuple):
     cookie: bytes | None
 
 
+class PresenceDelta(NamedTuple):
+    """What is new in a region since a reader's cookie.
+
+    Args:
+        entries: Came or changed, as they are now.
+        removed: Nodes that are not in the region any more. The reader may not have had them.
+        cookie: For the next call.
+        anew: The reader is to forget what it has of the region first: it has nothing yet, or what it has is too old.
+        more: The next call has more already; until it is False, what the reader has may be of no one moment.
+
+    Example:
+        >>> copy = {b"old": PresenceEntry(b"old", "tokyo", 1, b"signed")}
+        >>> PresenceDelta([PresenceEntry(b"new", "tokyo", 1, b"signed")], [b"old"], b"cookie", False, False).apply(copy)
+        >>> list(copy)
+        [b'new']
+    """
+
+    entries: list[PresenceEntry]
+    removed: list[bytes]
+    cookie: bytes
+    anew: bool
+    more: bool
+
+    def apply(self, copy: dict[bytes, PresenceEntry]) -> None:
+        """Brings what a reader has of the region up to date: entries by node."""
+        if self.anew:
+            copy.clear()
+        for node in self.removed:
+            copy.pop(node, None)
+        copy.update((entry.node, entry) for entry in self.entries)
+
+
 @runtime_checkable
 class Presence(Protocol):
     """The list of nodes that are logged in, by region, with leases.
@@ -286,11 +319,12 @@ class Presence(Protocol):
         Raises:
             InputError: A field is too long, the sequence is not higher than any seen before, the revision is another,
                 or the region is full.
+            VerificationError: The owner of the presence wants records checked, and this one is wrong.
         """
         ...
 
     def renew(self, now: float, node: bytes, *, ttl: float) -> float:
-        """Extends a live entry's lease and returns what was granted.
+        """Extends a live entry's lease and returns what was granted. At the instant of its deadline it is too late.
 
         Raises:
             UnavailableError: There is no live entry of that node.
@@ -306,7 +340,23 @@ class Presence(Protocol):
         ...
 
     def list(self, now: float, region: str, *, limit: int = 1000, cookie: bytes | None = None) -> PresencePage:
-        """The live entries of `region`, by ascending node id."""
+        """The live entries of `region`, by ascending node id; a page may be short, or empty, and yet have a cookie."""
+        ...
+
+    def find(self, now: float, node: bytes) -> PresenceEntry | None:
+        """The live entry of a node, in whatever region; None if it is not logged in."""
+        ...
+
+    def changes(self, now: float, region: str, *, limit: int = 1000, cookie: bytes | None = None) -> PresenceDelta:
+        """What came to, changed in and left `region` since `cookie` was given (None: all that is there).
+
+        Whoever applies one answer after the other (`PresenceDelta.apply`), until none says `more`, has what `list`
+        gives at `now`. How far back a presence knows is bounded: a cookie that is older, of a presence that was opened
+        anew, or of another region or presence, makes the reader start anew.
+
+        Raises:
+            InputError: The cookie is none of `changes`.
+        """
         ...
 
     def revision(self) -> int:

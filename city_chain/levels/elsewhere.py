@@ -38,7 +38,6 @@ _LISTS_AT_ONCE = 64
 _LISTEN_EVERY_S = 10.0
 _SOON_S = 0.1
 _LATER_S = 1.0
-_PAGE = 2048  # a city has no more nodes
 
 
 @dataclass(eq=False, slots=True)
@@ -299,7 +298,7 @@ class Elsewhere:
         entry = PresenceEntry(away.node, record.region, record.sequence, record.to_bytes())
         known = away.met is not None and away.met.record.sequence == record.sequence
         try:
-            if known or entry in self._presence.list(now, record.region, limit=_PAGE).entries:  # of the epoch before
+            if known or entry == self._presence.find(now, away.node):  # of the epoch before
                 with contextlib.suppress(UnavailableError):
                     self._presence.renew(now, away.node, ttl=_LEASE_S)
                     return

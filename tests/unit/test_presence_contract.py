@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +101,28 @@ def test_renewal_extends_and_never_shortens(presence: LeaseTable) -> None:
     assert presence.expire(110.0, 10) == 1
     with pytest.raises(UnavailableError, match="register"):
         presence.renew(0.0, b"nobody", ttl=1.0)
+
+
+def test_renewal_at_the_instant_of_the_deadline_is_too_late(presence: LeaseTable) -> None:
+    for name in (b"a", b"b"):
+        presence.register(0.1, entry(name, 1), ttl=30.2)
+    deadline = 0.1 + 30.2
+    assert presence.renew(math.nextafter(deadline, 0.0), b"a", ttl=30.0) == 30.0  # the last instant before it
+    assert nodes(presence, deadline) == [b"a"]
+    assert presence.find(deadline, b"b") is None
+    with pytest.raises(UnavailableError, match="not logged in"):
+        presence.renew(deadline, b"b", ttl=30.0)
+    assert presence.expire(deadline, 10) == 1
+
+
+def test_find(presence: LeaseTable) -> None:
+    assert presence.find(0.0, b"a") is None
+    presence.register(0.0, entry(b"a", 1, "osaka"), ttl=30.0)
+    presence.register(0.0, entry(b"b", 1), ttl=30.0)
+    presence.remove(0.0, b"b", 1)
+    assert presence.find(29.9, b"a") == entry(b"a", 1, "osaka")
+    assert presence.find(29.9, b"b") is None
+    assert presence.find(30.0, b"a") is None
 
 
 # --- sequences and tombstones ----------------------------------------------------------------------------------------
@@ -298,12 +321,26 @@ def test_expire_does_no_more_than_asked(presence: LeaseTable) -> None:
         presence.register(1000.0, entry(b"%d" % number, 1), ttl=10.0)
 
 
+def test_a_lower_limit_evicts_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "presence.db"
+    with SqlitePresence(path, LIMITS) as presence:
+        for number in range(4):
+            presence.register(0.0, entry(b"%d" % number, 1), ttl=30.0 + number)
+    with SqlitePresence(path, LIMITS._replace(region_entries_max=2, rows_max=3)) as presence:
+        assert len(nodes(presence, 0.0)) == 4
+        for region in ("tokyo", "osaka"):
+            with pytest.raises(InputError, match="full"):
+                presence.register(30.0, entry(b"new", 1, region), ttl=30.0)
+        presence.register(30.0, entry(b"3", 2), ttl=30.0)  # who is in may come anew
+        assert nodes(presence, 30.0) == [b"1", b"2", b"3"]
+
+
 def test_the_queue_does_not_grow_with_use() -> None:
     with MemoryPresence() as presence:
         for turn in range(1, 2000):
             presence.register(float(turn), entry(b"a", turn), ttl=30.0)
             presence.renew(float(turn), b"a", ttl=60.0)
-        assert len(presence._queue) < 100
+        assert [len(presence._first), len(presence._tombs), len(presence._regions["tokyo"].due)] == [1, 0, 1]
         assert presence.expire(1999.0 + 60.0, 10) == 1
 
 
@@ -448,6 +485,8 @@ def test_wrong_types(presence: LeaseTable, wrong: object) -> None:
         lambda: presence.remove(0.0, b"a", wrong),  # type: ignore[arg-type]
         lambda: presence.list(0.0, "tokyo", limit=wrong),  # type: ignore[arg-type]
         lambda: presence.expire(0.0, wrong),  # type: ignore[arg-type]
+        lambda: presence.find(0.0, wrong),  # type: ignore[arg-type]
+        lambda: presence.changes(0.0, "tokyo", limit=wrong),  # type: ignore[arg-type]
     ]
     if not isinstance(wrong, float):
         calls += [
@@ -458,16 +497,20 @@ def test_wrong_types(presence: LeaseTable, wrong: object) -> None:
             lambda: presence.remove(wrong, b"a", 1),  # type: ignore[arg-type]
             lambda: presence.list(wrong, "tokyo"),  # type: ignore[arg-type]
             lambda: presence.expire(wrong, 1),  # type: ignore[arg-type]
+            lambda: presence.find(wrong, b"a"),  # type: ignore[arg-type]
+            lambda: presence.changes(wrong, "tokyo"),  # type: ignore[arg-type]
         ]
     if not isinstance(wrong, str):
         calls += [
             lambda: presence.register(0.0, fine._replace(region=wrong), ttl=1.0),  # type: ignore[arg-type]
             lambda: presence.list(0.0, wrong),  # type: ignore[arg-type]
+            lambda: presence.changes(0.0, wrong),  # type: ignore[arg-type]
         ]
     if wrong is not None:
         calls += [
             lambda: presence.register(0.0, fine, ttl=1.0, if_revision=wrong),  # type: ignore[arg-type]
             lambda: presence.list(0.0, "tokyo", cookie=wrong),  # type: ignore[arg-type]
+            lambda: presence.changes(0.0, "tokyo", cookie=wrong),  # type: ignore[arg-type]
         ]
     for call in calls:
         with pytest.raises(TypeError):
@@ -484,6 +527,8 @@ def test_wrong_values(presence: LeaseTable) -> None:
             lambda number=number: presence.register(0.0, fine, ttl=number),
             lambda number=number: presence.list(number, "tokyo"),
             lambda number=number: presence.expire(number, 1),
+            lambda number=number: presence.find(number, b"a"),
+            lambda number=number: presence.changes(number, "tokyo"),
         ):
             with pytest.raises(InputError):
                 call()
@@ -493,6 +538,8 @@ def test_wrong_values(presence: LeaseTable) -> None:
     for limit in (0, -1, 10_001, 10**30):
         with pytest.raises(InputError):
             presence.list(0.0, "tokyo", limit=limit)
+        with pytest.raises(InputError):
+            presence.changes(0.0, "tokyo", limit=limit)
     for limit in (-1, 1_000_001, 10**30):
         with pytest.raises(InputError):
             presence.expire(0.0, limit)
@@ -528,6 +575,8 @@ def test_closed(presence: LeaseTable) -> None:
         lambda: presence.renew(0.0, b"a", ttl=30.0),
         lambda: presence.remove(0.0, b"a", 1),
         lambda: presence.list(0.0, "tokyo"),
+        lambda: presence.find(0.0, b"a"),
+        lambda: presence.changes(0.0, "tokyo"),
         presence.revision,
         lambda: presence.expire(0.0, 1),
     ):

@@ -20,7 +20,7 @@ from city_chain.ports import PresenceEntry
 
 pytestmark = pytest.mark.unit
 
-LIMITS = Limits(ttl_s_max=60.0, drift_s=5.0, region_entries_max=4, rows_max=12)
+LIMITS = Limits(ttl_s_max=60.0, drift_s=5.0, region_entries_max=4, rows_max=12, history_max=9)
 KEEP_S = LIMITS.ttl_s_max + LIMITS.drift_s
 
 ADAPTERS: dict[str, Callable[[Path, Limits], LeaseTable]] = {
@@ -41,6 +41,24 @@ class Known(NamedTuple):
     forget: float
 
 
+class Reader:
+    """Follows a region by its cookies."""
+
+    def __init__(self, region: str, limit: int) -> None:
+        self.region, self.limit = region, limit
+        self.cookie: bytes | None = None
+        self.copy: dict[bytes, PresenceEntry] = {}
+
+    def follow(self, presence: LeaseTable, now: float) -> bool:
+        """Asks once; whether there is more."""
+        delta = presence.changes(now, self.region, limit=self.limit, cookie=self.cookie)
+        assert len(delta.entries) + len(delta.removed) <= self.limit
+        assert not {entry.node for entry in delta.entries} & set(delta.removed)
+        delta.apply(self.copy)
+        self.cookie = delta.cookie
+        return delta.more
+
+
 NODES = st.sampled_from([bytes([number]) for number in range(97, 111)])
 REGIONS = st.sampled_from(["tokyo", "osaka"])
 TTLS = st.sampled_from([1.0, 10.0, 60.0, 100.0])
@@ -58,6 +76,7 @@ class Model(RuleBasedStateMachine):
         self.now = 0.0
         self.known: dict[bytes, Known] = {}
         self.revision = 0
+        self.readers = [Reader(region, limit) for region in ("tokyo", "osaka") for limit in (1, 3, 100)]
 
     def live(self, region: str | None = None) -> dict[bytes, Known]:
         return {
@@ -147,6 +166,29 @@ class Model(RuleBasedStateMachine):
             self.forget()
             assert set(self.presence._rows) == set(self.known)  # nothing is kept for longer than it counts
 
+    @rule(which=st.integers(0, 5))
+    def follow_once(self, which: int) -> None:
+        """Leaves a reader anywhere, also in the middle of its first reading."""
+        self.readers[which].follow(self.presence, self.now)
+
+    @rule(which=st.integers(0, 5))
+    def follow(self, which: int) -> None:
+        reader = self.readers[which]
+        while reader.follow(self.presence, self.now):
+            pass
+        assert reader.copy == {
+            node: PresenceEntry(node, reader.region, known.sequence, known.record)
+            for node, known in self.live(reader.region).items()
+        }
+
+    @rule(node=NODES)
+    def find(self, node: bytes) -> None:
+        known = self.live().get(node)
+        found = self.presence.find(self.now, node)
+        assert found == (
+            None if known is None else PresenceEntry(node, known.region or "", known.sequence, known.record)
+        )
+
     @rule()
     def reopen(self) -> None:
         if self.adapter != "sqlite":
@@ -185,6 +227,14 @@ class Model(RuleBasedStateMachine):
             assert found == [
                 PresenceEntry(node, region, known.sequence, known.record) for node, known in self.live(region).items()
             ]
+
+    @invariant()
+    def in_one_region(self) -> None:
+        found = [node for held in self.presence._regions.values() for node in held.nodes.after(None)]
+        assert len(found) == len(set(found))
+        queued = [len(held.due) for held in self.presence._regions.values()]
+        assert sum(queued) + len(self.presence._tombs) == len(self.presence._rows)
+        assert len(self.presence._history._kept) <= 9
 
     def teardown(self) -> None:
         self.presence.close()

@@ -11,41 +11,49 @@ counted from the end of the entry: by then the signed record it guards against h
 the latest that any caller has named: time never goes back, also when two threads call in the wrong order.
 
 Every change is saved first and applied then (`save`), so a storage that fails leaves the table as it was.
+
+No call does work for more rows than it was asked about, however many leases have run out or were renewed before: what
+makes room for a new entry takes the one row that is in its way, and sweeping takes `limit` rows at most.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from threading import Lock
 from typing import NamedTuple, Self
 
+from city_chain.adapters.presence.arguments import (
+    NODE_BYTES_MAX,
+    RECORD_BYTES_MAX,
+    REGION_BYTES_MAX,
+    SEQUENCE_MAX,
+    Limits,
+    checked_entry,
+    checked_instant,
+    checked_int,
+    checked_limits,
+    checked_node,
+    checked_region,
+    checked_ttl,
+)
+from city_chain.adapters.presence.history import History, Place
+from city_chain.adapters.presence.ordered import Deadlines, SortedNodes
 from city_chain.errors import InputError, StorageError, UnavailableError
-from city_chain.ports import PresenceEntry, PresencePage
+from city_chain.ports import PresenceDelta, PresenceEntry, PresencePage
 
 __all__ = [
     "NODE_BYTES_MAX",
     "RECORD_BYTES_MAX",
     "REGION_BYTES_MAX",
     "SEQUENCE_MAX",
+    "Check",
     "LeaseTable",
     "Limits",
     "Row",
 ]
-
-NODE_BYTES_MAX = 64
-"""Longest node id, bytes."""
-
-REGION_BYTES_MAX = 256
-"""Longest region name, bytes of UTF-8."""
-
-RECORD_BYTES_MAX = 16 << 10
-"""Longest signed record, bytes: room for post-quantum keys and signatures."""
-
-SEQUENCE_MAX = (1 << 64) - 1
-"""Highest sequence number."""
 
 _PAGE_ENTRIES_MAX = 10_000
 """Most entries of one page."""
@@ -53,31 +61,8 @@ _PAGE_ENTRIES_MAX = 10_000
 _SWEEP_LIMIT_MAX = 1_000_000
 """Most rows that one call of `expire` may be asked to sweep."""
 
-_SECONDS_MAX = 1e12
-"""Latest instant and longest lease that make sense, seconds."""
-
-_SPARE_MIN = 64
-"""Outdated places in the queue are left alone until there are more of them than rows and this many."""
-
-
-class Limits(NamedTuple):
-    """What one presence grants and holds.
-
-    Args:
-        ttl_s_max: Longest lease granted, seconds.
-        drift_s: How far clocks may be apart; tombstones last this much longer, seconds.
-        region_entries_max: Most live entries of one region.
-        rows_max: Most rows in all: entries and tombstones.
-
-    Example:
-        >>> Limits().ttl_s_max
-        3600.0
-    """
-
-    ttl_s_max: float = 3600.0
-    drift_s: float = 5.0
-    region_entries_max: int = 100_000
-    rows_max: int = 1_000_000
+_HIDDEN_MAX = 1000
+"""Hidden entries that one page of a list passes over at most."""
 
 
 class Row(NamedTuple):
@@ -107,6 +92,19 @@ class Row(NamedTuple):
 Save = Callable[[Mapping[bytes, Row | None], int], None]
 """Keeps changed rows (None: gone) and the revision; raises `StorageError` and keeps nothing when it cannot."""
 
+Check = Callable[[PresenceEntry], object]
+"""Raises, `VerificationError` by custom, when an entry's record is not right; what it returns is not looked at."""
+
+
+class _Region:
+    """Who is listed in one region, hidden entries too, and whose lease runs out first."""
+
+    __slots__ = ("due", "nodes")
+
+    def __init__(self) -> None:
+        self.nodes = SortedNodes()
+        self.due = Deadlines[bytes]()
+
 
 class LeaseTable:
     """Keeps the contract of `ports.Presence` over a `save` function. Safe to use from several threads.
@@ -114,6 +112,8 @@ class LeaseTable:
     Args:
         limits: What to grant and to hold.
         save: Called with every change before it is made.
+        check: Called with every entry before it is taken in, after all cheaper checks and outside the lock; the entry
+            is refused with what it raises. None: records are not judged here.
 
     Raises:
         TypeError: `limits` is no `Limits`, or one of them is not a number.
@@ -127,17 +127,22 @@ class LeaseTable:
         ([b'node'], [])
     """
 
-    def __init__(self, limits: Limits, save: Save) -> None:
-        self._limits = _checked_limits(limits)
+    def __init__(self, limits: Limits, save: Save, check: Check | None = None) -> None:
+        self._limits = checked_limits(limits)
+        if check is not None and not callable(check):
+            raise TypeError(f"check must be callable or None, not {type(check).__name__}")
         self._keep_s = limits.ttl_s_max + limits.drift_s
         self._save = save
+        self._check = check
         self._lock = Lock()
         self._now = -math.inf
         self._rows: dict[bytes, Row] = {}
-        self._regions: dict[str, list[bytes]] = {}  # node ids in ascending order, hidden ones too
-        self._queue: list[tuple[float, bytes]] = []  # when to look at a row again
-        self._queued: dict[bytes, float] = {}  # which of its places in the queue counts
+        self._regions: dict[str, _Region] = {}  # none is empty
+        self._first = Deadlines[str]()  # each region by its earliest deadline
+        self._tombs = Deadlines[bytes]()
         self._revision = 0
+        self._history = History(limits.history_max)
+        self._mark = secrets.token_bytes(8)  # tells this opening from others in cookies
         self._closed = False
 
     def register(
@@ -155,23 +160,22 @@ class LeaseTable:
             TypeError: An argument has the wrong type.
             InputError: A field is too long, the sequence is not higher than any remembered, the revision is another,
                 or the region or the whole table is full.
+            VerificationError: The table's `check` refuses the record (or whatever else it raises).
             StorageError: The presence is closed, or cannot keep the change; nothing was changed.
         """
-        _checked_entry(entry)
-        lease_s = min(_checked_ttl(ttl), self._limits.ttl_s_max)
+        checked_entry(entry, self._limits.record_bytes_max)
+        lease_s = min(checked_ttl(ttl), self._limits.ttl_s_max)
         if if_revision is not None:
-            _checked_int("if_revision", if_revision, SEQUENCE_MAX)
+            checked_int("if_revision", if_revision, SEQUENCE_MAX)
+        if self._check is not None:
+            with self._lock:
+                self._begin(now)
+                self._refuse(entry, if_revision)
+            self._check(entry)
         with self._lock:
             self._begin(now)
-            row = self._rows.get(entry.node)
-            live = row is not None and self._is_live(row)
-            if if_revision is not None and if_revision != (row.revision if row is not None and live else 0):
-                has = f"has revision {row.revision}" if row is not None and live else "is absent (revision 0)"
-                raise InputError(f"the entry of node {entry.node.hex()} {has}, not the expected {if_revision}")
-            if row is not None and self._is_known(row) and entry.sequence <= row.sequence:
-                used = f"sequence {entry.sequence} of node {entry.node.hex()} was used before"
-                raise InputError(f"{used}; use {row.sequence + 1} or higher")
-            self._make_room(entry, there=live and row is not None and row.region == entry.region)
+            self._refuse(entry, if_revision)
+            self._make_room(entry)
             revision = self._revision + 1
             fresh = Row(entry.sequence, entry.region, entry.record, revision, lease_s, self._now + lease_s)
             self._change({entry.node: fresh}, revision)
@@ -186,8 +190,8 @@ class LeaseTable:
             UnavailableError: There is no live entry of that node.
             StorageError: The presence is closed, or cannot keep the change; nothing was changed.
         """
-        _checked_node(node)
-        lease_s = min(_checked_ttl(ttl), self._limits.ttl_s_max)
+        checked_node(node)
+        lease_s = min(checked_ttl(ttl), self._limits.ttl_s_max)
         with self._lock:
             self._begin(now)
             row = self._rows.get(node)
@@ -196,7 +200,8 @@ class LeaseTable:
             longer = row._replace(lease_s=max(row.lease_s, lease_s), deadline=max(row.deadline, self._now + lease_s))
             if longer.lease_s > row.lease_s:
                 self._save({node: longer}, self._revision)
-            self._rows[node] = longer  # its place in the queue moves when it comes up
+            self._rows[node] = longer
+            self._queue(node, longer)
             return lease_s
 
     def remove(self, now: float, node: bytes, sequence: int) -> None:
@@ -208,14 +213,15 @@ class LeaseTable:
                 full.
             StorageError: The presence is closed, or cannot keep the change; nothing was changed.
         """
-        _checked_node(node)
-        _checked_int("sequence", sequence, SEQUENCE_MAX)
+        checked_node(node)
+        checked_int("sequence", sequence, SEQUENCE_MAX)
         with self._lock:
             self._begin(now)
             row = self._rows.get(node)
             if row is not None and self._is_live(row) and sequence < row.sequence:
                 raise InputError(f"sequence {sequence} of node {node.hex()} is lower than its entry's, {row.sequence}")
             if row is None:
+                self._refuse_row()
                 self._make_room_for_row()
             elif self._is_known(row):
                 sequence = max(sequence, row.sequence)
@@ -233,29 +239,82 @@ class LeaseTable:
             cookie: What the page before gave; None for the first. Entries that come or go meanwhile do not make others
                 appear twice or be left out.
 
+        Returns:
+            At most `limit` entries. There may be fewer and yet a cookie, where many leases have run out.
+
         Raises:
             TypeError: An argument has the wrong type.
             InputError: An argument is out of range.
             StorageError: The presence is closed.
         """
-        _checked_region(region)
-        _checked_int("limit", limit, _PAGE_ENTRIES_MAX, least=1)
+        checked_region(region)
+        checked_int("limit", limit, _PAGE_ENTRIES_MAX, least=1)
         if cookie is not None:
-            _checked_node(cookie, "a cookie")
+            checked_node(cookie, "a cookie")
         with self._lock:
             self._begin(now)
-            nodes = self._regions.get(region, [])
-            place = 0 if cookie is None else bisect_right(nodes, cookie)
+            held = self._regions.get(region)
             entries: list[PresenceEntry] = []
-            while place < len(nodes):
-                node = nodes[place]
+            hidden = 0
+            for node in held.nodes.after(cookie) if held is not None else ():
                 row = self._rows[node]
                 if self._is_live(row):
                     if len(entries) == limit:
                         return PresencePage(entries, entries[-1].node)
                     entries.append(PresenceEntry(node, region, row.sequence, row.record))
-                place += 1
+                    continue
+                hidden += 1
+                if hidden == _HIDDEN_MAX:
+                    return PresencePage(entries, node)
             return PresencePage(entries, None)
+
+    def find(self, now: float, node: bytes) -> PresenceEntry | None:
+        """The live entry of a node, in whatever region; None if it is not logged in.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            InputError: An argument is out of range.
+            StorageError: The presence is closed.
+        """
+        checked_node(node)
+        with self._lock:
+            self._begin(now)
+            row = self._rows.get(node)
+            if row is None or row.region is None or not self._now < row.deadline:
+                return None
+            return PresenceEntry(node, row.region, row.sequence, row.record)
+
+    def changes(self, now: float, region: str, *, limit: int = 1000, cookie: bytes | None = None) -> PresenceDelta:
+        """What came to, changed in and left a region since a cookie was given; see `ports.Presence.changes`.
+
+        What has run out is swept first, `limit` rows at most, so that it counts as having left.
+
+        Args:
+            now: The present instant, seconds.
+            region: The region's name.
+            limit: Most entries and removed nodes of the answer, 1 to 10,000.
+            cookie: What the call before gave; None at the beginning.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            InputError: An argument is out of range, or the cookie is none of these.
+            StorageError: The presence is closed, or cannot keep that something is swept.
+        """
+        checked_region(region)
+        checked_int("limit", limit, _PAGE_ENTRIES_MAX, least=1)
+        if cookie is not None and not isinstance(cookie, bytes):
+            raise TypeError(f"a cookie must be bytes, not {type(cookie).__name__}")
+        place = None if cookie is None else Place.from_cookie(cookie, region)
+        with self._lock:
+            self._begin(now)
+            self._sweep(limit)
+            known = place is not None and place.presence == self._mark
+            if place is None or not known or not self._history.floor <= place.revision <= self._revision:
+                place = Place(self._mark, region, self._revision, b"")
+            anew = place.node == b""
+            if place.node is None:
+                return self._followed(place, limit)
+            return self._read(place, limit, anew)
 
     def revision(self) -> int:
         """Rises with every change of the list: register, remove, and `expire` when it sweeps an entry.
@@ -277,7 +336,7 @@ class LeaseTable:
             InputError: An argument is out of range.
             StorageError: The presence is closed, or cannot keep the change; nothing was changed.
         """
-        _checked_int("limit", limit, _SWEEP_LIMIT_MAX)
+        checked_int("limit", limit, _SWEEP_LIMIT_MAX)
         with self._lock:
             self._begin(now)
             return self._sweep(limit)
@@ -298,7 +357,7 @@ class LeaseTable:
     def _begin(self, now: float) -> None:
         """Notes the instant of a call."""
         self._check_open()
-        self._now = max(self._now, _checked_instant(now))
+        self._now = max(self._now, checked_instant(now))
 
     def _check_open(self) -> None:
         if self._closed:
@@ -314,154 +373,175 @@ class LeaseTable:
     def _tombstone(self, sequence: int, revision: int, since: float) -> Row:
         return Row(sequence, None, b"", revision, 0.0, since + self._keep_s)
 
-    def _make_room(self, entry: PresenceEntry, *, there: bool) -> None:
-        """Sweeps when the region or the table seems full; raises when it still is."""
-        most = self._limits.region_entries_max
-        if not there and len(self._regions.get(entry.region, [])) >= most:
-            self._sweep_all()
-            if len(self._regions.get(entry.region, [])) >= most:
+    def _refuse(self, entry: PresenceEntry, if_revision: int | None) -> None:
+        """Raises where an entry cannot be registered; changes nothing."""
+        row = self._rows.get(entry.node)
+        live = row is not None and self._is_live(row)
+        if if_revision is not None and if_revision != (row.revision if row is not None and live else 0):
+            has = f"has revision {row.revision}" if row is not None and live else "is absent (revision 0)"
+            raise InputError(f"the entry of node {entry.node.hex()} {has}, not the expected {if_revision}")
+        if row is not None and self._is_known(row) and entry.sequence <= row.sequence:
+            used = f"sequence {entry.sequence} of node {entry.node.hex()} was used before"
+            raise InputError(f"{used}; use {row.sequence + 1} or higher")
+        if self._is_full(entry):
+            held, most = self._regions[entry.region], self._limits.region_entries_max
+            if len(held.nodes) > most or not self._is_past(held.due.first):  # above it: opened with a lower limit
                 raise InputError(f"region {entry.region!r} is full: it has {most} live entries")
+        if row is None:
+            self._refuse_row()
+
+    def _refuse_row(self) -> None:
+        most = self._limits.rows_max
+        if len(self._rows) > most or (len(self._rows) == most and self._forgotten() is None):
+            raise InputError(f"the presence is full: it remembers {most} nodes")
+
+    def _is_full(self, entry: PresenceEntry) -> bool:
+        """Whether the entry's region, hidden entries counted, has no place for it."""
+        row = self._rows.get(entry.node)
+        if row is not None and row.region == entry.region:
+            return False  # it keeps the place it has
+        held = self._regions.get(entry.region)
+        return held is not None and len(held.nodes) >= self._limits.region_entries_max
+
+    def _make_room(self, entry: PresenceEntry) -> None:
+        """Sweeps the one entry and the one row that are in the way of an entry which is not refused."""
+        first = self._regions[entry.region].due.first if self._is_full(entry) else None
+        if first is not None:
+            self._retire([first[1]])
         if entry.node not in self._rows:
             self._make_room_for_row()
 
     def _make_room_for_row(self) -> None:
-        if len(self._rows) >= self._limits.rows_max:
-            self._sweep_all()
-            if len(self._rows) >= self._limits.rows_max:
-                raise InputError(f"the presence is full: it remembers {self._limits.rows_max} nodes")
+        forgotten = self._forgotten() if len(self._rows) >= self._limits.rows_max else None
+        if forgotten is not None:
+            self._retire([forgotten])
 
-    def _sweep_all(self) -> None:
-        while self._sweep(_SWEEP_LIMIT_MAX):
-            pass
+    def _forgotten(self) -> bytes | None:
+        """A node whose sequence no longer counts, if there is any: what goes first, is first to be looked at."""
+        tomb, region = self._tombs.first, self._first.first
+        if tomb is not None and self._is_past(tomb):
+            return tomb[1]
+        first = None if region is None else self._regions[region[1]].due.first
+        return first[1] if first is not None and not self._is_known(self._rows[first[1]]) else None
+
+    def _is_past(self, first: tuple[float, object] | None) -> bool:
+        return first is not None and first[0] <= self._now
+
+    def _is_due(self) -> bool:
+        """Whether there is anything to sweep."""
+        return self._is_past(self._first.first) or self._is_past(self._tombs.first)
 
     def _sweep(self, limit: int) -> int:
         """Turns hidden entries into tombstones and drops those past their time, at most `limit` in all."""
+        nodes: list[bytes] = []
+        while len(nodes) < limit and self._is_due():
+            tomb, region = self._tombs.first, self._first.first
+            if region is None or (tomb is not None and tomb[0] <= region[0]):
+                first = tomb
+            else:
+                first = self._regions[region[1]].due.first
+            if first is None:
+                break
+            nodes.append(first[1])
+            self._unqueue(first[1], self._rows[first[1]])
+        if nodes:
+            try:
+                self._retire(nodes)
+            except BaseException:
+                for node in nodes:
+                    self._queue(node, self._rows[node])
+                raise
+        return len(nodes)
+
+    def _retire(self, nodes: Iterable[bytes]) -> None:
+        """Makes rows that are past their deadline what they come to next: tombstones, or nothing."""
         changes: dict[bytes, Row | None] = {}
         revision = self._revision
-        while len(changes) < limit and self._queue and self._queue[0][0] <= self._now:
-            due, node = heapq.heappop(self._queue)
-            if self._queued.get(node) != due or node in changes:
-                continue  # an outdated place
+        for node in nodes:
             row = self._rows[node]
-            if row.deadline > self._now:
-                self._enqueue(node, row.deadline)  # it was renewed
-                continue
+            changes[node] = None
             if row.region is not None:
                 revision += 1
-            changes[node] = (
-                self._tombstone(row.sequence, revision, row.deadline)
-                if row.region is not None and self._is_known(row)
-                else None
-            )
-        if changes:
-            try:
-                self._change(changes, revision)
-            except BaseException:
-                for node in changes:
-                    self._enqueue(node, self._rows[node].deadline)
-                raise
-        return len(changes)
+                if self._is_known(row):
+                    changes[node] = self._tombstone(row.sequence, revision, row.deadline)
+        self._change(changes, revision)
+
+    def _followed(self, place: Place, limit: int) -> PresenceDelta:
+        """What changed since a place, of a reader who has the whole list."""
+        nodes, revision, more = self._history.since(place.region, place.revision, revision=self._revision, limit=limit)
+        entries, removed = [], []
+        for node in nodes:
+            row = self._rows.get(node)
+            if row is not None and row.region == place.region and self._is_live(row):
+                entries.append(PresenceEntry(node, place.region, row.sequence, row.record))
+            else:
+                removed.append(node)
+        cookie = place._replace(revision=revision).cookie
+        return PresenceDelta(entries, removed, cookie, False, more or self._is_due())
+
+    def _read(self, place: Place, limit: int, anew: bool) -> PresenceDelta:
+        """The next part of a whole list, for a reader who follows it afterwards from where the reading began."""
+        held = self._regions.get(place.region)
+        nodes = [] if held is None else list(islice(held.nodes.after(place.node), limit + 1))
+        rows = [(node, self._rows[node]) for node in nodes[:limit]]
+        entries = [
+            PresenceEntry(node, place.region, row.sequence, row.record) for node, row in rows if self._is_live(row)
+        ]
+        if len(nodes) > limit:
+            return PresenceDelta(entries, [], place._replace(node=nodes[limit - 1]).cookie, anew, True)
+        more = place.revision < self._revision or self._is_due()
+        return PresenceDelta(entries, [], place._replace(node=None).cookie, anew, more)
 
     def _change(self, changes: Mapping[bytes, Row | None], revision: int) -> None:
         """Saves the changes, then makes them. The only place that changes what is listed."""
         self._save(changes, revision)
-        self._revision = revision
         for node, row in changes.items():
+            before = self._rows.get(node)
+            regions = {of.region for of in (before, row) if of is not None and of.region is not None}
+            if regions:
+                self._revision += 1
+                self._history.note(self._revision, node, regions)
             self._place(node, row)
+        self._revision = revision
 
     def _place(self, node: bytes, row: Row | None) -> None:
         before = self._rows.get(node)
         was = before.region if before is not None else None
         becomes = row.region if row is not None else None
-        if was != becomes:
-            if was is not None:
-                nodes = self._regions[was]
-                del nodes[bisect_left(nodes, node)]
-                if not nodes:
-                    del self._regions[was]
-            if becomes is not None:
-                nodes = self._regions.setdefault(becomes, [])
-                nodes.insert(bisect_left(nodes, node), node)
+        if before is not None:
+            self._unqueue(node, before)
+        if was is not None and was != becomes:
+            held = self._regions[was]
+            held.nodes.discard(node)
+            if not held.nodes:
+                del self._regions[was]
         if row is None:
             self._rows.pop(node, None)
-            self._queued.pop(node, None)
+            return
+        self._rows[node] = row
+        if becomes is not None:
+            self._regions.setdefault(becomes, _Region()).nodes.add(node)
+        self._queue(node, row)
+
+    def _queue(self, node: bytes, row: Row) -> None:
+        """Notes when a row is to be looked at again."""
+        if row.region is None:
+            self._tombs.set(node, row.deadline)
+            return
+        due = self._regions[row.region].due
+        due.set(node, row.deadline)
+        self._order(row.region, due)
+
+    def _unqueue(self, node: bytes, row: Row) -> None:
+        if row.region is None:
+            self._tombs.drop(node)
+            return
+        due = self._regions[row.region].due
+        due.drop(node)
+        self._order(row.region, due)
+
+    def _order(self, region: str, due: Deadlines[bytes]) -> None:
+        if due.first is None:
+            self._first.drop(region)
         else:
-            self._rows[node] = row
-            self._enqueue(node, row.deadline)
-
-    def _enqueue(self, node: bytes, due: float) -> None:
-        self._queued[node] = due
-        heapq.heappush(self._queue, (due, node))
-        if len(self._queue) > 2 * len(self._queued) + _SPARE_MIN:
-            self._queue = [(due, node) for node, due in self._queued.items()]
-            heapq.heapify(self._queue)
-
-
-# --- arguments -------------------------------------------------------------------------------------------------------
-
-
-def _checked_limits(limits: Limits) -> Limits:
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
-    _checked_ttl(limits.ttl_s_max)
-    if _checked_instant(limits.drift_s) < 0:
-        raise InputError(f"drift_s must be 0 or more, not {limits.drift_s}")
-    _checked_int("region_entries_max", limits.region_entries_max, SEQUENCE_MAX, least=1)
-    _checked_int("rows_max", limits.rows_max, SEQUENCE_MAX, least=1)
-    return limits
-
-
-def _checked_entry(entry: PresenceEntry) -> None:
-    if not isinstance(entry, PresenceEntry):
-        raise TypeError(f"entry must be a ports.PresenceEntry, not {type(entry).__name__}")
-    _checked_node(entry.node)
-    _checked_region(entry.region)
-    _checked_int("sequence", entry.sequence, SEQUENCE_MAX)
-    if not isinstance(entry.record, bytes):
-        raise TypeError(f"a record must be bytes, not {type(entry.record).__name__}")
-    if len(entry.record) > RECORD_BYTES_MAX:
-        raise InputError(f"a record has at most {RECORD_BYTES_MAX} bytes, this one has {len(entry.record)}")
-
-
-def _checked_node(node: bytes, what: str = "a node id") -> bytes:
-    if not isinstance(node, bytes):
-        raise TypeError(f"{what} must be bytes, not {type(node).__name__}")
-    if not 0 < len(node) <= NODE_BYTES_MAX:
-        raise InputError(f"{what} has 1 to {NODE_BYTES_MAX} bytes, this one has {len(node)}")
-    return node
-
-
-def _checked_region(region: str) -> None:
-    if not isinstance(region, str):
-        raise TypeError(f"a region must be a str, not {type(region).__name__}")
-    if not 0 < len(region) <= REGION_BYTES_MAX:
-        raise InputError(f"a region has 1 to {REGION_BYTES_MAX} bytes of UTF-8, this one has {len(region)} characters")
-    try:
-        length = len(region.encode())
-    except UnicodeEncodeError as cause:
-        raise InputError(f"a region must be text that UTF-8 can write, not {region!r}") from cause
-    if length > REGION_BYTES_MAX:
-        raise InputError(f"a region has 1 to {REGION_BYTES_MAX} bytes of UTF-8, this one has {length}")
-
-
-def _checked_int(name: str, value: int, most: int, least: int = 0) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not least <= value <= most:
-        raise InputError(f"{name} must be {least} to {most}, not {value}")
-
-
-def _checked_instant(now: float) -> float:
-    if isinstance(now, bool) or not isinstance(now, int | float):
-        raise TypeError(f"an instant must be a number of seconds, not {type(now).__name__}")
-    if not abs(now) <= _SECONDS_MAX:
-        raise InputError(f"an instant must be within {_SECONDS_MAX:g} seconds of 0, not {now}")
-    return float(now)
-
-
-def _checked_ttl(ttl: float) -> float:
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
-        raise TypeError(f"ttl must be a number of seconds, not {type(ttl).__name__}")
-    if not 0 < ttl <= _SECONDS_MAX:
-        raise InputError(f"ttl must be above 0 and at most {_SECONDS_MAX:g} seconds, not {ttl}")
-    return float(ttl)
+            self._first.set(region, due.first[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from city_chain.adapters.presence.leases import LeaseTable, Limits
+from city_chain.adapters.presence.leases import Check, LeaseTable, Limits
 
 __all__ = ["Limits", "MemoryPresence"]
 
@@ -12,6 +12,7 @@ class MemoryPresence(LeaseTable):
 
     Args:
         limits: What to grant and to hold.
+        check: Raises where an entry's record is not right; None: records are not judged here.
 
     Raises:
         TypeError: `limits` is no `Limits`, or one of them is not a number.
@@ -27,5 +28,5 @@ class MemoryPresence(LeaseTable):
         PresencePage(entries=[], cookie=None)
     """
 
-    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 (immutable)
-        super().__init__(limits, lambda _rows, _revision: None)
+    def __init__(self, limits: Limits = Limits(), check: Check | None = None) -> None:  # noqa: B008 (immutable)
+        super().__init__(limits, lambda _rows, _revision: None, check)

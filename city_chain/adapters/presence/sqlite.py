@@ -22,6 +22,7 @@ from city_chain.adapters.presence.leases import (
     NODE_BYTES_MAX,
     RECORD_BYTES_MAX,
     REGION_BYTES_MAX,
+    Check,
     LeaseTable,
     Limits,
     Row,
@@ -47,6 +48,8 @@ class SqlitePresence(LeaseTable):
     Args:
         where: The path of a SQLite file, opened and closed with the presence, or an open storage to live in.
         limits: What to grant and to hold.
+        check: Raises where an entry's record is not right; None: records are not judged here. What a storage holds
+            already was taken in once, and is not checked again.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -65,8 +68,13 @@ class SqlitePresence(LeaseTable):
         ([b'n1'], [])
     """
 
-    def __init__(self, where: str | os.PathLike[str] | Storage, limits: Limits = Limits()) -> None:  # noqa: B008
-        super().__init__(limits, self._keep)
+    def __init__(
+        self,
+        where: str | os.PathLike[str] | Storage,
+        limits: Limits = Limits(),  # noqa: B008
+        check: Check | None = None,
+    ) -> None:
+        super().__init__(limits, self._keep, check)
         self._owned: SqliteStorage | None = None
         if isinstance(where, Storage):
             storage: Storage = where
