@@ -22,6 +22,7 @@ __all__ = [
     "Entropy",
     "Gather",
     "Handler",
+    "KeptClock",
     "Presence",
     "PresenceDelta",
     "PresenceEntry",
@@ -76,6 +77,15 @@ class TimeInterval(NamedTuple):
     def width_ns(self) -> int:
         """How far the two are apart, nanoseconds."""
         return self.latest_ns - self.earliest_ns
+
+
+@runtime_checkable
+class KeptClock(Clock, Protocol):
+    """A clock that says how wrong it can be. While it is not synchronised, `now_ms` raises `UnavailableError`."""
+
+    def interval(self) -> TimeInterval:
+        """Between which instants the true time lies."""
+        ...
 
 
 @runtime_checkable

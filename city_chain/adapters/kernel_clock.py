@@ -192,7 +192,9 @@ class KernelClock:
         state, now_ns = self._state(), time.time_ns()
         if state.max_error_ns is None:
             return TimeInterval(0, _LATEST_NS, state.status)
-        earliest, latest = max(0, now_ns - state.max_error_ns), min(_LATEST_NS, now_ns + state.max_error_ns)
+        # What is still to be corrected is no part of the error: timesyncd tells one of 0 and leaves the rest there.
+        error_ns = state.max_error_ns + abs(state.offset_ns or 0)
+        earliest, latest = max(0, now_ns - error_ns), min(_LATEST_NS, now_ns + error_ns)
         wide = latest - earliest > self._good_ns
         return TimeInterval(earliest, latest, "unsynchronised" if wide else state.status)
 
@@ -233,9 +235,9 @@ def _read(path: Path) -> HardwareClock:
         request = bytearray(_PTP_HEAD.pack(_SAMPLES) + bytes(_PTP_SAMPLES_MAX * 3 * _PTP_TIME.size))
         with open(path, "rb", buffering=0) as device:
             fcntl.ioctl(device, _PTP_SYS_OFFSET_EXTENDED, request)
-    except (OSError, ImportError) as error:
+        offset_ns, uncertainty_ns = nearest(bytes(request))
+    except (OSError, ImportError, InputError) as error:
         return HardwareClock(str(path), name, None, None, f"it cannot be read: {error}")
-    offset_ns, uncertainty_ns = nearest(bytes(request))
     return HardwareClock(str(path), name, offset_ns, uncertainty_ns, "")
 
 
@@ -250,7 +252,7 @@ def nearest(answer: bytes) -> tuple[int, int]:
         What to add to the system's clock to have the device's, and how far that may be off, nanoseconds.
 
     Raises:
-        InputError: It has no sample, or fewer bytes than it says.
+        InputError: It has no sample, or fewer bytes than it says; or the system's clock was set back in each.
 
     Example:
         >>> sample = b"".join(_PTP_TIME.pack(*time, 0) for time in ((5, 100), (42, 150), (5, 300)))
@@ -265,6 +267,9 @@ def nearest(answer: bytes) -> tuple[int, int]:
         at = _PTP_HEAD.size + sample * 3 * _PTP_TIME.size
         parts = (_PTP_TIME.unpack_from(answer, at + place * _PTP_TIME.size) for place in range(3))
         before, there, after = (seconds * 1_000_000_000 + ns for seconds, ns, _ in parts)
-        found.append((after - before, there - (before + after) // 2))
+        if before <= after:
+            found.append((after - before, there - (before + after) // 2))
+    if not found:
+        raise InputError("the system's clock was set back while a hardware clock was read")
     took_ns, offset_ns = min(found)
     return offset_ns, (took_ns + 1) // 2

@@ -94,8 +94,8 @@ def ptp_state(
         tempfile.TemporaryDirectory(prefix="city-chain-ptp-") as folder,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
     ):
-        sock.bind(str(Path(folder) / "socket"))
         try:
+            sock.bind(str(Path(folder) / "socket"))
             sock.connect(os.fspath(address))
         except OSError as error:
             message = f"ptp: nobody answers at {os.fspath(address)}: {error.strerror or error}"

@@ -239,7 +239,8 @@ def _network_time(servers: Sequence[str], wrong: list[str]) -> Section:
     clock = NtpClock(servers)
     found: Section = {"network_says": None, "network_offset_ms": None, "network_uncertainty_ms": None}
     try:
-        now_ns, interval = time.time_ns(), clock.poll()
+        clock.poll()  # may take as long as a server is silent: the two clocks are read after it
+        interval, now_ns = clock.interval(), time.time_ns()
         half_ns = interval.width_ns // 2
         found["network_says"] = interval.status
         found["network_offset_ms"] = offset_ms = round((interval.earliest_ns + half_ns - now_ns) / 1e6, 3)

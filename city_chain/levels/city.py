@@ -549,7 +549,7 @@ class City:
             if on_progress is not None:
                 on_progress(len(found) + len(errors))
         self._city.learn(until)
-        return Health(found, errors)
+        return Health(found, errors, self._city.clock_health())
 
     def repair(
         self,

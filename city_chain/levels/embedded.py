@@ -42,11 +42,12 @@ from city_chain.levels.keys import OVER, KeyMaker, handover_key
 from city_chain.levels.misbehaviour import Misbehaviour
 from city_chain.levels.moving import file_of, index_of, mark_moved, rows_of
 from city_chain.levels.node_file import secret_beside
-from city_chain.levels.reports import NodeInfo
+from city_chain.levels.reports import ClockHealth, NodeInfo
 from city_chain.levels.sent import SentIndex
 from city_chain.levels.settings import STAKE, Founding, domain_of, node_identity, sender_identity
 from city_chain.node import ENGINES, Host, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
+from city_chain.node.city_clock import state, sure
 from city_chain.node.node import OWN_DRIFT_MAX_MS
 from city_chain.node.sharding import Membership, Shard
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
@@ -215,13 +216,15 @@ class Embedded:
     def _make_sender(self, founding: Founding, entropy: Entropy) -> Sender:
         identity = sender_identity(founding.master)
         settings = founding.settings
+        stamps = self._bounds.hlc(OWN_DRIFT_MAX_MS)
+        self.stamp = stamps.now
         return Sender(
             identity=identity,
             draw=records.Draw(identity, founding.epoch),
             terms=Terms(settings.k, settings.n),
             clock=self.clock,
             entropy=entropy,
-            stamp=self._bounds.hlc(OWN_DRIFT_MAX_MS).now,
+            stamp=stamps.next,
             sessions=Sessions(founding.epoch.network, identity.id, self.clock),
             sent=self.sent,
         )
@@ -249,6 +252,18 @@ class Embedded:
         return nodes
 
     # --- a world -----------------------------------------------------------------------------------------------------
+
+    def check_clock(self) -> None:
+        """Refuses while the clock is lost.
+
+        Raises:
+            UnavailableError: It is not synchronised.
+        """
+        sure(self.clock).now_ms()
+
+    def clock_health(self) -> ClockHealth | None:
+        """What the clock says of itself."""
+        return ClockHealth.of(state(self.clock))
 
     def members(self) -> Members:
         """The nodes that are there."""
@@ -343,6 +358,7 @@ class Embedded:
             UnavailableError: Too few delegates took part, old or new, or a new one does not run.
             StorageError: The disk failed.
         """
+        self.check_clock()
         self._renew()
         away = self._elsewhere.silent(delegates)
         silent = [node.hex()[:16] for node in delegates if node in self._stopped or node in away]

@@ -41,6 +41,7 @@ from city_chain.levels.owner import Owner
 from city_chain.levels.settings import domain_of, follow
 from city_chain.node import Host, Joining, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
+from city_chain.node.city_clock import kept
 from city_chain.node.testifying import guilty
 from city_chain.ports import Clock, Request, Storage, Transport
 from city_chain.stages import messages
@@ -198,12 +199,13 @@ class NodeHost:
             InputError: A file is none, they are of several cities, or the storage is of other nodes.
             StorageError: The file cannot be opened or made, or another process has it open; a node's file cannot be
                 written.
-            UnavailableError: The address cannot be listened at.
+            UnavailableError: The address cannot be listened at, or the clock is not synchronised.
         """
         if isinstance(files, str | bytes | os.PathLike):
             raise TypeError(f"files must be a sequence of paths, not one {type(files).__name__}")
         if path is not None and storage is not None:
             raise InputError("a path and a storage were given; one of them is needed")
+        clock = kept(clock or SystemClock())
         found = {checked_path(file): _read(checked_path(file)) for file in files}
         read = list(found.values())
         if len({(file.first, file.sender, str(file.settings)) for file in read}) != 1:
@@ -214,7 +216,6 @@ class NodeHost:
         if path is not None:
             where = checked_path(path)
             owner = Owner(where) if where.parent.is_dir() else None
-        clock = clock or SystemClock()
         try:
             if path is not None:
                 storage = SqliteStorage(where, create=True)

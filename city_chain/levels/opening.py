@@ -18,6 +18,7 @@ from city_chain.levels.checks import checked_path
 from city_chain.levels.embedded import Parts
 from city_chain.levels.owner import Owner
 from city_chain.levels.settings import Founding
+from city_chain.node.city_clock import kept
 from city_chain.ports import Entropy, Storage
 
 __all__ = ["opened"]
@@ -43,6 +44,7 @@ def opened[T](
     Raises:
         InputError: A path and a storage were given.
         StorageError: There is no file, it cannot be opened or made, or another process has it open.
+        UnavailableError: The clock is not synchronised.
 
     Example:
         >>> from city_chain.levels.settings import Settings, found
@@ -54,6 +56,7 @@ def opened[T](
     """
     if path is not None and given.storage is not None:
         raise InputError("a path and a storage were given; one of them is needed")
+    clock = kept(given.clock or SystemClock())  # one that gives no time yet leaves no file behind
     owner = None
     storage = given.storage
     if path is not None:
@@ -67,7 +70,6 @@ def opened[T](
         storage = storage or MemoryStorage()
         entropy = given.entropy or OsEntropy()
         found = founding(NamespacedStorage(storage, b"c"), entropy)
-        clock = given.clock or SystemClock()
         transport = given.transport or (TcpTransport(clock) if found.elsewhere else InProcessTransport(clock))
         presence = given.presence or MemoryPresence()
         return make(found, Parts(storage, presence, transport, clock, entropy), owner)

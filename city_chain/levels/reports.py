@@ -11,10 +11,11 @@ from typing import Any
 from city_chain import records
 from city_chain.algorithms import ec
 from city_chain.errors import CityChainError
+from city_chain.ports import ClockStatus
 from city_chain.stages.fetcher import Search
 from city_chain.stages.model import Placement, Restored
 
-__all__ = ["Health", "NodeInfo", "Recovery", "RepairReport", "TransactionHealth"]
+__all__ = ["ClockHealth", "Health", "NodeInfo", "Recovery", "RepairReport", "TransactionHealth"]
 
 _ROWS_SHOWN = 20
 
@@ -84,16 +85,42 @@ class TransactionHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockHealth:
+    """What a city's clock says of itself.
+
+    Args:
+        status: ``synchronised``; or ``unsynchronised`` or ``unknown``, and then nothing is sent.
+        width_ms: Milliseconds from the earliest to the latest instant that it can be.
+        reason: Why it gives no time; empty where it does.
+
+    Example:
+        >>> ClockHealth.of(("unknown", 10**9, "ntp: no majority")).reason
+        'ntp: no majority'
+    """
+
+    status: ClockStatus
+    width_ms: float
+    reason: str
+
+    @classmethod
+    def of(cls, state: tuple[ClockStatus, int, str] | None) -> ClockHealth | None:
+        """What `city_clock.state` found; None of a clock that says nothing of itself."""
+        return None if state is None else cls(state[0], state[1] / 1e6, state[2])
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How much of every transaction is there.
 
     Args:
         transactions: What was found of each.
         errors: Transaction id → why nothing could be found out about it: its row in the ledger is damaged.
+        clock: What the city's clock says of itself; None where it says nothing, like the system's.
     """
 
     transactions: Sequence[TransactionHealth]
     errors: dict[bytes, CityChainError] = field(default_factory=dict)
+    clock: ClockHealth | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -138,7 +165,8 @@ class Health:
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
         unknown = f"; {len(self.errors)} more cannot be looked up" if self.errors else ""
         total = len(self.transactions)
-        return f"{total} transactions: {counts or 'none'}; redundancy {self.redundancy:.1%}{unknown}"
+        clock = f"; nothing is sent: {self.clock.reason}" if self.clock is not None and self.clock.reason else ""
+        return f"{total} transactions: {counts or 'none'}; redundancy {self.redundancy:.1%}{unknown}{clock}"
 
     def _repr_html_(self) -> str:
         columns, rows = self._cells()

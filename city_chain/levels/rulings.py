@@ -10,6 +10,7 @@ from city_chain import records
 from city_chain.errors import CityChainError, DeadlineError, InputError, UnavailableError, VerificationError
 from city_chain.levels.city import City
 from city_chain.levels.embedded import Embedded
+from city_chain.node.city_clock import sure
 from city_chain.node.sharding import Shard
 from city_chain.ports import Request
 from city_chain.stages import messages
@@ -60,7 +61,7 @@ def rule(
             ruling = None if again else shard.find(command)
             if ruling is not None:
                 return ruling
-            ruling = shard.rule(command, max(inside.clock.now_ms() << 16, inside.ledger.tip.hlc + 1), warrant)
+            ruling = shard.rule(command, max(sure(inside.clock).now_ms() << 16, inside.ledger.tip.hlc + 1), warrant)
             if ruling is None:
                 return None
             (outcome,) = inside.engine.commit([Evidence(records.Entry.sharding(ruling), ruling)], deadline).outcomes

@@ -110,7 +110,7 @@ class Sends:
             self._city.sender.identity,
             network=self._network,
             sequence=sequence,
-            hlc=self._city.sender.stamp(),
+            hlc=self._city.stamp(),
             payload=payload,
             place=place,
             touched=touched,
@@ -164,7 +164,7 @@ class Sends:
         burst.used += [(number, None) for number in numbers]
         try:
             payloads = self._sealed([item for _, item in raw], numbers, seal)
-            items = [(number, self._city.sender.stamp(), item) for number, item in zip(numbers, payloads, strict=True)]
+            items = [(number, self._city.stamp(), item) for number, item in zip(numbers, payloads, strict=True)]
             every = records.Transaction.many(self._city.sender.identity, self._network, items)
         except CityChainError:
             every = []  # one of them cannot be made: each is made for itself, and that one is refused
@@ -178,12 +178,17 @@ class Sends:
                 burst.used[place] = (number, made.tx_id)
 
     def _send_ready(self, ready: Mapping[bytes, records.Transaction], deadline: float) -> dict[bytes, Outcome]:
-        """Sends those that are not committed yet; one outcome by id."""
+        """Sends those that are not committed yet; one outcome by id.
+
+        Raises:
+            UnavailableError: The clock is lost, and one is not committed yet; nothing was sent.
+        """
         asked = [tx_id for tx_id in ready if self._city.sent.may_have(tx_id)]
         receipts = self._city.ledger.receipts(asked) if asked else []
         found: dict[bytes, Outcome] = {receipt.tx_id: receipt for receipt in receipts if receipt is not None}
         fresh = [transaction for tx_id, transaction in ready.items() if tx_id not in found]
         if fresh:
+            self._city.check_clock()  # nobody would stamp anything: it is not for the holders to say so
             found.update(self._run(self.pipeline, {"transactions": fresh}, fresh, deadline))
         return found
 

@@ -19,6 +19,7 @@ import zlib
 
 from city_chain.algorithms import tnh
 from city_chain.errors import StorageError
+from city_chain.node.city_clock import sure
 from city_chain.ports import Clock, Put, Storage
 
 __all__ = ["AHEAD_MS", "Bounds"]
@@ -40,7 +41,7 @@ class Bounds:
 
     Args:
         storage: Where the bound is kept.
-        clock: Physical time.
+        clock: Physical time (see `city_clock.kept`).
         floor: A stamp to begin after in any case, such as the ledger's last one.
         put: How the bound is written; the default, `storage.put_many`, waits for the disk. Where whatever carries a
             stamp is written to the same storage later, and in its order, `defer_many` is as good (see `node.Host`).
@@ -116,11 +117,12 @@ class Bounds:
 class _Stamps:
     """A hybrid logical clock under a bound. Safe to share between threads."""
 
-    __slots__ = ("_bounds", "_clock", "_hlc")
+    __slots__ = ("_bounds", "_clock", "_hlc", "_sure")
 
     def __init__(self, hlc: tnh.Hlc, clock: Clock, bounds: Bounds) -> None:
         self._hlc = hlc
         self._clock = clock
+        self._sure = sure(clock)
         self._bounds = bounds
 
     def now(self) -> int:
@@ -129,8 +131,20 @@ class _Stamps:
         Raises:
             StorageError: The bound had to be raised and could not be written; no stamp is given.
             ProtocolError: The clock's drift is used up.
+            UnavailableError: The clock is not synchronised.
         """
-        stamp = self._hlc.now(self._clock.now_ms())
+        return self._within(self._hlc.now(self._sure.now_ms()))
+
+    def next(self) -> int:
+        """The next stamp where it must be above the last one and promises nothing about time.
+
+        Raises:
+            StorageError: As `now`.
+            ProtocolError: As `now`.
+        """
+        return self._within(self._hlc.now(self._clock.now_ms()))
+
+    def _within(self, stamp: int) -> int:
         if stamp > self._bounds.bound:
             self._bounds.raise_above(stamp)
         return stamp

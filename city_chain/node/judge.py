@@ -14,6 +14,7 @@ from typing import Protocol
 
 from city_chain import records
 from city_chain.errors import CityChainError, ProtocolError, UnavailableError, VerificationError
+from city_chain.node.city_clock import sure
 from city_chain.node.ledger import Certificate, Ledger, SenderState
 from city_chain.node.roster import Roster
 from city_chain.ports import Clock
@@ -102,6 +103,7 @@ class Judge:
         self._unit = unit
         self._authorised = authorised
         self._clock = clock
+        self._sure = sure(clock)
         self.shard = shard
         self._found_right: dict[bytes, None] = {}
 
@@ -125,11 +127,15 @@ class Judge:
         certificate = records.CommitCertificate.from_bytes(parts[1])
         if case.batch.header.height == self._ledger.tip.height + 1:
             certificate.verify(self._ledger.epoch, case.batch.header)
-            self.check(case)
+            self.check(case, is_committed=True)
             self._ledger.append(case.batch, certificate, case.evidence)
 
-    def check(self, case: Case) -> None:
+    def check(self, case: Case, *, is_committed: bool = False) -> None:
         """Checks a whole batch.
+
+        Args:
+            case: The batch and what is behind it.
+            is_committed: Whether a quorum has certified it. Then it is followed with a lost clock too.
 
         Raises:
             CityChainError: The first thing that is wrong with it.
@@ -144,8 +150,8 @@ class Judge:
         if header.unit != self._unit:
             raise ProtocolError(f"batch: of {header.unit!r}, not of {self._unit!r}")
         # After a clock that was wrong for a while the ledger goes on from its last stamp, in the smallest steps.
-        latest = max((self._clock.now_ms() + _AHEAD_MAX_MS) << 16, tip.hlc + 1)
-        if not tip.hlc < header.hlc <= latest:
+        now_ms = (self._clock if is_committed else self._sure).now_ms()
+        if not tip.hlc < header.hlc <= max((now_ms + _AHEAD_MAX_MS) << 16, tip.hlc + 1):
             raise ProtocolError(f"batch: the stamp {header.hlc} is not after the last batch's, or is in the future")
         for verdict in self.verdicts(case.batch.entries, case.evidence, header.hlc):
             if verdict is not None:
@@ -214,7 +220,7 @@ class Judge:
         for at, (entry, piece) in enumerate(zip(entries, evidence, strict=True)):
             try:
                 if isinstance(piece, records.RepairCertificate):
-                    self._check_repair(entry, piece)
+                    self._check_repair(entry, piece, self._sure.now_ms() if hlc is None else hlc >> 16)
                 elif isinstance(piece, records.Ruling):
                     _check_ruling(entry, piece)
                     rulings.append((at, piece))
@@ -262,7 +268,7 @@ class Judge:
         if self.shard is None:
             alone = ProtocolError(f"ruling: the city {self._unit!r} is in no world")
             return [(at, alone) for at, _ in rulings]
-        stamp = max(self._clock.now_ms() << 16, self._ledger.tip.hlc + 1) if hlc is None else hlc
+        stamp = max(self._sure.now_ms() << 16, self._ledger.tip.hlc + 1) if hlc is None else hlc
         verdicts = self.shard.check([ruling for _, ruling in rulings], stamp)
         return [(at, verdict) for (at, _), verdict in zip(rulings, verdicts, strict=True)]
 
@@ -292,7 +298,7 @@ class Judge:
             del self._found_right[next(iter(self._found_right))]
         return found
 
-    def _check_repair(self, entry: records.Entry, piece: records.RepairCertificate) -> None:
+    def _check_repair(self, entry: records.Entry, piece: records.RepairCertificate, now_ms: int) -> None:
         repair = piece.repair
         if entry != records.Entry.repair(repair):
             raise VerificationError("entry: its certificate is about another repair")
@@ -309,11 +315,11 @@ class Judge:
         candidates = self._roster.candidates(repair.candidates_root)
         if candidates is None:
             raise UnavailableError(f"repair: the candidate list {repair.candidates_root.hex()} is not known here", 1, 0)
-        self._check_moves(piece, receipt, candidates)
+        self._check_moves(piece, receipt, candidates, now_ms)
         piece.verify(self._ledger.epoch.network, receipt.availability.fragment_hashes)
 
     def _check_moves(
-        self, piece: records.RepairCertificate, receipt: records.Receipt, candidates: records.Candidates
+        self, piece: records.RepairCertificate, receipt: records.Receipt, candidates: records.Candidates, now_ms: int
     ) -> None:
         """Every new holder is a candidate, holds nothing else of the transaction, and has acknowledged anew."""
         holders = dict(receipt.availability.holders)
@@ -327,7 +333,6 @@ class Judge:
                 raise VerificationError(f"repair: fragment {index} moved to {node.hex()[:16]}, who is no candidate")
             if sum(1 for holder in holders.values() if holder == node) > 1:
                 raise VerificationError(f"repair: {node.hex()[:16]} would hold two fragments of the transaction")
-        now_ms = self._clock.now_ms()
         for ack in piece.acks:
             if ack in known:
                 raise VerificationError(f"repair: the ack for fragment {ack.index} is an earlier one")

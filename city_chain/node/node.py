@@ -238,7 +238,7 @@ class Node:
             weight=NODE_WEIGHT,
             stake=self.stake,
             sequence=sequence,
-            hlc=self.stamp(),
+            hlc=self._hlc.next(),
             suite=self._suite,
         )
         self._record = record.to_bytes()

@@ -4,8 +4,9 @@ Every server is asked over UDP (RFC 5905), all at once. What each says is an int
 server is right; the instants that a strict majority shares are what this clock knows. Servers outside are false and are
 named. Without a majority there is no time.
 
-Between two polls the clock runs on the steady clock of the machine, which nobody sets, and is less certain by 15 ppm of
-the time that passed. The wall clock is read once, to begin with.
+Between two polls the clock runs on the steady clock of the machine, which nobody sets and which goes on while it sleeps
+(``CLOCK_BOOTTIME``, where there is one), and is less certain by 15 ppm of the time that passed. The wall clock is read
+once, to begin with.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -21,7 +23,8 @@ from threading import Event, Lock, Thread
 from typing import Literal, NamedTuple, Self
 
 from city_chain.algorithms.tnh import Agreement, NtpClient, NtpSample, intersect
-from city_chain.errors import CityChainError, DeadlineError, InputError, ProtocolError, UnavailableError
+from city_chain.errors import CityChainError, InputError, ProtocolError, UnavailableError
+from city_chain.node.city_clock import commit_wait
 from city_chain.ports import TimeInterval
 
 __all__ = ["NtpClock", "Server", "Verdict"]
@@ -36,11 +39,13 @@ _LATEST_NS = ((1 << 48) - 1) * 1_000_000
 _LEAVE_ALONE_S = 1024.0
 """How long a server is left alone that asked for it (RFC 5905: the longest poll of a client by default)."""
 _POLL_S_MIN, _POLL_S_MAX = 1.0, 131_072.0
-_WAIT_S_MAX = 0.05
 
-type Verdict = Literal["right", "false", "silent", "refused", "unresolved", "left alone"]
+type Verdict = Literal["right", "false", "silent", "refused", "unresolved", "repeated", "left alone"]
 """What became of a server: within the majority, outside it, without an answer, with one that says nothing usable, of an
-unknown name, or one that asked to be left alone."""
+unknown name, at the address of another one (which has one voice, not two), or one that asked to be left alone."""
+
+type _Place = tuple[int, int, int, tuple[str | int | bytes, ...]]
+"""Family, type, protocol and address of a socket."""
 
 
 class Server(NamedTuple):
@@ -78,6 +83,31 @@ class _Source:
     silent_until: float = 0.0
     verdict: Verdict = "silent"
     reason: str = "it was not asked yet"
+    lookup: _Lookup | None = None
+
+
+class _Lookup:
+    """A name that is being looked up, which takes as long as the system likes."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.found: _Place | None = None
+        self.error = "its name is still being looked up"
+        self._address = address
+        self._thread = Thread(target=self._run, name="city-chain-ntp-lookup", daemon=True)
+        self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is done, `seconds` from now at the latest."""
+        self._thread.join(max(0.0, seconds))
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            family, kind, protocol, _, where = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)[0]
+        except (OSError, UnicodeError) as error:
+            self.error = f"its name cannot be looked up: {error}"
+        else:
+            self.found = family, kind, protocol, where
 
 
 class NtpClock:
@@ -111,11 +141,10 @@ class NtpClock:
         self._timeout_s = _number("timeout_s", timeout_s, 0.001, 16.0)
         self._good_ns = round(_number("good_ms", good_ms, 0.001, 1e6) * 1e6)
         self._sources = [_Source(name, address) for name, address in zip(servers, addresses, strict=True)]
-        self._base_ns = time.time_ns() - time.monotonic_ns()
+        self._base_ns = time.time_ns() - _steady_ns()
         self._lock = Lock()
         self._polling = Lock()
-        self._stopped = Event()
-        self._thread: Thread | None = None
+        self._polls: tuple[Thread, Event] | None = None
 
     # --- ports.Clock ---
 
@@ -127,14 +156,26 @@ class NtpClock:
         """
         interval = self.interval()
         if interval.status != "synchronised":
-            answered = sum(source.sample is not None for source in self._sources)
-            message = f"ntp: the clock is {interval.status}, {answered} of {len(self._sources)} servers have answered"
-            raise UnavailableError(message, needed=len(self._sources) // 2 + 1, had=answered)
+            raise self._lost(interval)
         return (interval.earliest_ns + interval.latest_ns) // 2 // 1_000_000
 
     def monotonic(self) -> float:
         """Seconds on the machine's steady clock; only differences mean anything."""
         return time.monotonic()
+
+    def _lost(self, interval: TimeInterval) -> UnavailableError:
+        """Why there is no time."""
+        with self._lock:
+            answered = sum(source.sample is not None for source in self._sources)
+            reason = f"{answered} of {len(self._sources)} servers have answered"
+            if interval.status == "unsynchronised":
+                reason += f", {interval.width_ns / 1e6:g} ms lie between what the majority allows"
+            else:
+                try:
+                    self._majority(self._now_ns())
+                except UnavailableError as error:
+                    reason += f"; {error}"
+        return UnavailableError(f"ntp: the clock is {interval.status}: {reason}", len(self._sources) // 2 + 1, answered)
 
     # --- what is known ---
 
@@ -162,32 +203,19 @@ class NtpClock:
             return [_shown(source, now_ns) for source in self._sources]
 
     def commit_wait(self, ms: int, *, timeout_s: float = 10.0) -> None:
-        """Waits until an instant has passed on every clock that is right (commit wait: Corbett et al., OSDI 2012).
+        """Waits until a millisecond is over for certain (see `city_clock.commit_wait`).
 
         Args:
-            ms: The instant, milliseconds since the Unix epoch, 0 to 2**48 - 1. Of a stamp: `tnh.ms`.
+            ms: The millisecond since the Unix epoch, 0 to 2**48 - 1. Of a stamp: `tnh.ms`.
             timeout_s: How long to wait, seconds, 0 to 86,400.
 
         Raises:
             TypeError: An argument has the wrong type.
             InputError: An argument is out of range.
             UnavailableError: The clock is not synchronised.
-            DeadlineError: The instant has not passed for certain within `timeout_s`.
+            DeadlineError: It is not over for certain within `timeout_s`.
         """
-        if isinstance(ms, bool) or not isinstance(ms, int):
-            raise TypeError(f"ms must be an int, not {type(ms).__name__}")
-        if not 0 <= ms < 1 << 48:
-            raise InputError(f"ms must be 0 to 2**48 - 1, not {ms}")
-        until = time.monotonic() + _number("timeout_s", timeout_s, 0.0, 86_400.0)
-        while True:
-            self.now_ms()  # refuses where nothing is certain
-            left_s = (ms * 1_000_000 - self.interval().earliest_ns) / 1e9
-            if left_s < 0:
-                return
-            allowed_s = until - time.monotonic()
-            if allowed_s <= 0:
-                raise DeadlineError(f"ntp: {ms} ms is not past for certain: {left_s:.3f} s are left")
-            time.sleep(max(0.0, min(left_s + 1e-6, allowed_s, _WAIT_S_MAX)))
+        commit_wait(self, ms, timeout_s=timeout_s)
 
     # --- asking ---
 
@@ -201,10 +229,13 @@ class NtpClock:
 
         Raises:
             UnavailableError: No strict majority of the servers agrees: there are too few answers, or they contradict
-                each other.
+                each other; or the system has no more sockets.
         """
         with self._polling:
-            self._ask()
+            try:
+                self._ask()
+            except OSError as error:
+                raise UnavailableError(f"ntp: no server can be asked: {error}", len(self._sources), 0) from error
         now_ns = self._now_ns()
         with self._lock:
             self._judge(now_ns)
@@ -223,18 +254,20 @@ class NtpClock:
         """
         every_s = _number("every_s", every_s, _POLL_S_MIN, _POLL_S_MAX)
         with self._lock:
-            if self._thread is not None:
+            if self._polls is not None:
                 raise InputError("ntp: a thread polls already; close() stops it")
-            self._stopped.clear()
-            self._thread = Thread(target=self._run, args=(every_s,), name="city-chain-ntp", daemon=True)
-            self._thread.start()
+            stop = Event()
+            thread = Thread(target=self._run, args=(every_s, stop), name="city-chain-ntp", daemon=True)
+            thread.start()
+            self._polls = thread, stop
 
     def close(self) -> None:
         """Stops the thread of `start`, if there is one. What is known stays known."""
-        self._stopped.set()
         with self._lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
+            polls, self._polls = self._polls, None
+        if polls is not None:
+            thread, stop = polls
+            stop.set()
             thread.join()
 
     def __enter__(self) -> Self:
@@ -245,19 +278,20 @@ class NtpClock:
 
     # --- inside ---
 
-    def _run(self, every_s: float) -> None:
-        while not self._stopped.is_set():
+    def _run(self, every_s: float, stop: Event) -> None:
+        while not stop.is_set():
             with contextlib.suppress(CityChainError):  # `servers` tells what was wrong, and `now_ms` refuses
                 self.poll()
-            self._stopped.wait(every_s)
+            stop.wait(every_s)
 
     def _now_ns(self) -> int:
         """The local clock on which offsets are measured: it began at the wall clock's time and is never set."""
-        return self._base_ns + time.monotonic_ns()
+        return self._base_ns + _steady_ns()
 
     def _ask(self) -> None:
+        places = self._places()
         with ExitStack() as stack, selectors.DefaultSelector() as selector:
-            waiting = sum(self._send(source, stack, selector) for source in self._sources)
+            waiting = sum(self._send(source, place, stack, selector) for source, place in places)
             until = time.monotonic() + self._timeout_s
             while waiting and (left_s := until - time.monotonic()) > 0:
                 for key, _ in selector.select(left_s):
@@ -265,21 +299,45 @@ class NtpClock:
                         selector.unregister(key.fileobj)
                         waiting -= 1
 
-    def _send(self, source: _Source, stack: ExitStack, selector: selectors.BaseSelector) -> bool:
+    def _places(self) -> list[tuple[_Source, _Place]]:
+        """Whom to ask, and where.
+
+        All names are looked up before anybody is asked: an answer that waited to be read would seem to have been on its
+        way for so long.
+        """
+        asked = [source for source in self._sources if source.silent_until <= time.monotonic()]
+        for source in asked:
+            source.lookup = source.lookup or _Lookup(source.address)
+        until, places, seen = time.monotonic() + self._timeout_s, [], dict[tuple[str | int | bytes, ...], str]()
+        for source in asked:
+            lookup = source.lookup
+            if lookup is None or not lookup.wait(until - time.monotonic()):
+                self._note(source, "unresolved", f"its name was not looked up within {self._timeout_s} s")
+                continue  # it goes on, and the next poll has what it finds
+            source.lookup = None
+            if lookup.found is None:
+                self._note(source, "unresolved", lookup.error)
+                continue
+            where = lookup.found[3]
+            if where in seen:
+                with self._lock:
+                    source.sample = None
+                self._note(source, "repeated", f"it is at the address of {seen[where]}")
+                continue
+            seen[where] = source.name
+            places.append((source, lookup.found))
+        return places
+
+    def _send(self, source: _Source, place: _Place, stack: ExitStack, selector: selectors.BaseSelector) -> bool:
         """Asks one server; whether its answer is to be waited for."""
-        if source.silent_until > time.monotonic():
-            return False
         try:
-            sock, address = _connected(source.address)
-        except OSError as error:
-            self._note(source, "unresolved", f"its name or address cannot be used: {error}")
-            return False
-        stack.callback(sock.close)
-        sent_ns = self._now_ns()
-        try:
+            sock = stack.enter_context(socket.socket(*place[:3]))
+            sock.setblocking(False)
+            sock.connect(place[3])  # takes packets from this address only
+            sent_ns = self._now_ns()
             sock.send(source.client.request())
         except OSError as error:
-            self._note(source, "silent", f"the request to {address} cannot be sent: {error}")
+            self._note(source, "silent", f"the request to {place[3][0]!s} cannot be sent: {error}")
             return False
         self._note(source, "silent", f"no answer within {self._timeout_s} s")
         selector.register(sock, selectors.EVENT_READ, (sock, source, sent_ns))
@@ -337,25 +395,18 @@ class NtpClock:
                     source.verdict, source.reason = "refused", "no majority of the servers agrees"
 
 
+def _steady_ns() -> int:
+    if sys.platform == "linux":
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    return time.monotonic_ns()
+
+
 def _shown(source: _Source, now_ns: int) -> Server:
     sample = source.sample
     if sample is None:
         return Server(source.name, source.verdict, None, None, None, source.reason)
     uncertainty_ns = sample.uncertainty_ns(now_ns)
     return Server(source.name, source.verdict, sample.offset_ns, uncertainty_ns, sample.stratum, source.reason)
-
-
-def _connected(address: tuple[str, int]) -> tuple[socket.socket, str]:
-    """A socket that takes packets from this address only."""
-    family, kind, protocol, _, where = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setblocking(False)
-        sock.connect(where)
-    except BaseException:
-        sock.close()
-        raise
-    return sock, str(where[0])
 
 
 def _address(server: str) -> tuple[str, int]:

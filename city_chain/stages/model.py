@@ -123,7 +123,8 @@ class Sender:
         terms: How to disperse.
         clock: Physical time.
         entropy: Fresh challenges.
-        stamp: Gives the next stamp of the hybrid logical clock.
+        stamp: Gives the next stamp of the hybrid logical clock, for requests: it is above the last one, and promises
+            nothing about time.
         sessions: What it shares with nodes, so that fragments travel sealed.
         sent: What it sent before; None if nobody keeps count.
     """

@@ -38,7 +38,8 @@ def test_a_sample_says_offset_delay_and_uncertainty() -> None:
     assert abs(sample.offset_ns - 3 * NS) <= 2
     assert sample.delay_ns == 20_000_000
     assert (sample.stratum, sample.leap, sample.reference, sample.received_ns) == (1, 0, b"GPS\0", RECEIVED)
-    assert sample.uncertainty_ns(RECEIVED) == 10_000_000 + sample.root_dispersion_ns
+    assert sample.dispersion_ns == 59 + 300, "2^-24 s, and 20 ms at 15 ppm"
+    assert sample.uncertainty_ns(RECEIVED) == 10_000_000 + sample.root_dispersion_ns + 359
     assert sample.uncertainty_ns(RECEIVED + 100 * NS) == sample.uncertainty_ns(RECEIVED) + 1_500_000
     assert repr(sample).startswith("NtpSample(offset_ns=")
     assert not client.waits
@@ -54,7 +55,16 @@ def test_requests_differ_and_tell_no_time() -> None:
 def test_a_kiss_of_death_is_its_code() -> None:
     client = tnh.NtpClient()
     assert client.on_packet(answer(client.request(), first=0xE4, stratum=0, name=b"RATE"), SENT, RECEIVED) == "RATE"
-    assert client.on_packet(answer(client.request(), stratum=0, name=b"\0\xff\nX"), SENT, RECEIVED) == "???X"
+
+
+@pytest.mark.parametrize("name", [b"INIT", b"STEP", bytes(4), b"\0\xff\nX"])
+def test_a_server_without_time_is_refused_and_asks_for_nothing(name: bytes) -> None:
+    client = tnh.NtpClient()
+    request = client.request()
+    with pytest.raises(ProtocolError, match="not synchronised"):
+        client.on_packet(answer(request, first=0xE4, stratum=0, name=name), SENT, RECEIVED)
+    assert client.waits
+    client.on_packet(answer(request), SENT, RECEIVED)
 
 
 @pytest.mark.parametrize("length", [0, 1, 47, 1025, 1 << 20])

@@ -494,7 +494,7 @@ def test_what_no_quorum_has_certified_is_not_looked_at(
     """Whoever is asked to teach may send anything: without a quorum's votes it costs no look at its evidence."""
     case, tip = court.batch([court.available()]), court.ledger.tip
     looked: list[Case] = []
-    monkeypatch.setattr(Judge, "check", lambda judge, case: looked.append(case))
+    monkeypatch.setattr(Judge, "check", lambda judge, case, **_: looked.append(case))
     with pytest.raises(CityChainError):
         court.judge.learn(certified(court, case, by_all=False))
     other = certified(court, court.batch([court.available(sequence=101)]))

@@ -103,6 +103,42 @@ def test_the_quickest_sample_of_a_hardware_clock_counts() -> None:
             kernel_clock.nearest(wrong)
 
 
+@pytest.mark.parametrize("offset_ns", [300_000_000, -300_000_000])
+def test_what_is_still_to_be_corrected_is_part_of_the_error(offset_ns: int) -> None:
+    """timesyncd tells the kernel an error of 0 and leaves the correction to it."""
+    clock = KernelClock(good_ms=1_000, state=lambda: KernelState("synchronised", 0, offset_ns, 0.0, None))
+    interval = clock.interval()
+    assert interval.earliest_ns <= time.time_ns() - 299_000_000
+    assert interval.latest_ns >= time.time_ns() + 299_000_000
+    narrow = KernelClock(state=lambda: KernelState("synchronised", 0, offset_ns, 0.0, None))
+    assert narrow.interval().status == "unsynchronised"
+
+
+def test_a_sample_during_which_the_clock_was_set_back_is_no_sample() -> None:
+    def times(*instants: tuple[int, int]) -> bytes:
+        return b"".join(struct.pack("=qII", *instant, 0) for instant in instants)
+
+    back, right = times((10, 0), (47, 0), (9, 0)), times((9, 0), (46, 5), (9, 10))
+    assert kernel_clock.nearest(struct.pack("=I12x", 2) + back + right) == (37_000_000_000, 5)
+    with pytest.raises(InputError, match="set back"):
+        kernel_clock.nearest(struct.pack("=I12x", 1) + back)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ioctl numbers are Linux's")
+def test_a_driver_that_answers_nonsense_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl  # noqa: PLC0415 — not on every system
+
+    def nonsense(_: object, __: int, request: bytearray) -> int:
+        request[:4] = struct.pack("=I", 26)
+        return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", nonsense)
+    (tmp_path / "ptp0").write_bytes(b"")
+    (clock,) = hardware_clocks(tmp_path)
+    assert clock.offset_ns is None
+    assert "26 samples" in clock.reason
+
+
 @pytest.mark.parametrize("good_ms", [0, -1, float("nan"), float("inf")])
 def test_a_width_that_is_none_is_refused(good_ms: float) -> None:
     with pytest.raises(InputError):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import selectors
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from city_chain import tnh
+from city_chain.cli import doctor
 from city_chain.errors import DeadlineError, InputError, UnavailableError
 from city_chain.node.ntp_clock import NtpClock
 from city_chain.ports import Clock
@@ -223,3 +227,148 @@ def test_servers_of_another_type_are_refused(servers: list[str]) -> None:
 def test_numbers_out_of_range_are_refused(timeout_s: float, good_ms: float) -> None:
     with pytest.raises(InputError):
         NtpClock(["localhost"], timeout_s=timeout_s, good_ms=good_ms)
+
+
+def test_a_name_that_cannot_be_looked_up_is_told_whatever_is_wrong_with_it() -> None:
+    with served(ahead(0), ahead(0), ahead(0)) as servers:
+        clock = NtpClock([*servers, "a" * 64 + ".example", "a..b"])
+        assert clock.poll().status == "synchronised"
+    assert [server.verdict for server in clock.servers()[3:]] == ["unresolved"] * 2
+    assert all("looked up" in server.reason for server in clock.servers()[3:])
+
+
+def test_a_name_that_is_slow_to_look_up_spoils_nobody_s_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, freed = socket.getaddrinfo, Event()
+
+    def slow(host: str, *rest: object, **more: object) -> object:
+        if host == "slow.example":
+            freed.wait(10)
+            host = "127.0.0.1"
+        return real(host, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with served(ahead(0), ahead(0), ahead(0), ahead(0)) as servers:
+        slowly = servers[3].replace("127.0.0.1", "slow.example")
+        clock = NtpClock([slowly, *servers[:3]], timeout_s=0.5)
+        began = time.monotonic()
+        interval = clock.poll()
+        assert time.monotonic() - began < 5
+        assert interval.status == "synchronised"
+        assert interval.width_ns < 400_000_000, "as wide as the wait for the name"
+        assert clock.servers()[0].verdict == "unresolved"
+        freed.set()
+        until = time.monotonic() + 10
+        while clock.servers()[0].verdict != "right" and time.monotonic() < until:
+            clock.poll()
+        assert clock.servers()[0].verdict == "right", "the next poll has what the lookup found"
+
+
+def test_one_server_under_two_names_has_one_voice() -> None:
+    with served(ahead(5), ahead(0)) as servers:
+        clock = NtpClock([servers[0], servers[0].replace("127.0.0.1", "127.1"), servers[1]])
+        with pytest.raises(UnavailableError, match="no majority"):
+            clock.poll()
+    assert [server.verdict for server in clock.servers()] == ["refused", "repeated", "refused"]
+    assert servers[0] in clock.servers()[1].reason
+
+
+def test_a_server_that_has_no_time_yet_is_asked_again() -> None:
+    """So chronyd and ntpd answer until they are synchronised: stratum 0 and no, or another, reason."""
+    answers: list[Answers] = [
+        lambda request: [packet(request, first=0xE4, stratum=0, name=bytes(4))],
+        lambda request: [packet(request, first=0xE4, stratum=0, name=b"INIT")],
+        ahead(0),
+    ]
+
+    def next_one(request: bytes) -> list[bytes]:
+        return answers.pop(0)(request)
+
+    with served(next_one) as servers:
+        clock = NtpClock(servers, timeout_s=0.2)
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                clock.poll()
+            assert clock.servers()[0].verdict == "refused"
+        assert clock.poll().status == "synchronised"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="CLOCK_BOOTTIME is Linux's")
+def test_the_clock_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept_ns, real = [0], time.clock_gettime_ns
+
+    def boot_time(which: int) -> int:
+        return real(which) + (slept_ns[0] if which == time.CLOCK_BOOTTIME else 0)
+
+    monkeypatch.setattr(time, "clock_gettime_ns", boot_time)
+    with served(ahead(0)) as servers:
+        clock = NtpClock(servers)
+        clock.poll()
+    before, width = clock.now_ms(), clock.interval().width_ns
+    slept_ns[0] = 3_600 * NS
+    assert 3_600_000 <= clock.now_ms() - before < 3_660_000
+    assert clock.interval().width_ns >= width + 2 * 3_600 * 15_000 - 10, "an hour of drift both ways"
+    slept_ns[0] = 86_400 * NS
+    with pytest.raises(UnavailableError, match="unsynchronised"):
+        clock.now_ms()
+
+
+def test_a_system_without_sockets_is_told_and_the_thread_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> selectors.BaseSelector:
+        raise OSError(24, "Too many open files")
+
+    with served(ahead(0)) as servers, NtpClock(servers, timeout_s=0.2) as clock:
+        with monkeypatch.context() as patched:
+            patched.setattr(selectors, "DefaultSelector", none)
+            with pytest.raises(UnavailableError, match="Too many open files"):
+                clock.poll()
+            clock.start(every_s=1.0)
+            time.sleep(0.2)
+        until = time.monotonic() + 10
+        while clock.interval().status != "synchronised" and time.monotonic() < until:
+            time.sleep(0.01)
+        assert clock.interval().status == "synchronised"
+
+
+def test_why_there_is_no_time_is_told() -> None:
+    clock = NtpClock(["127.0.0.1:9", "127.0.0.2:9"], timeout_s=0.05)
+    with pytest.raises(UnavailableError, match=r"unknown: 0 of 2 servers have answered; tnh: no majority") as caught:
+        clock.now_ms()
+    assert (caught.value.needed, caught.value.had) == (2, 0)
+
+
+def test_it_may_be_started_and_stopped_by_several_at_once() -> None:
+    with served(ahead(0)) as servers:
+        clock = NtpClock(servers, timeout_s=0.05)
+
+        def both() -> None:
+            for _ in range(5):
+                with contextlib.suppress(InputError):
+                    clock.start(every_s=1.0)
+                clock.close()
+
+        threads = [Thread(target=both) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in threads)
+        clock.close()
+
+
+def test_doctor_is_not_misled_by_a_server_that_is_silent() -> None:
+    """The poll lasts as long as that server is waited for; this machine's clock is not off by that."""
+    wrong: list[str] = []
+    with served(ahead(0), ahead(0), ahead(0), silent) as servers:
+        found = doctor._network_time(servers, wrong)
+    assert wrong == []
+    assert found["network_says"] == "synchronised"
+    assert isinstance(found["network_offset_ms"], float)
+    assert abs(found["network_offset_ms"]) < 400
+
+
+def test_doctor_says_unknown_without_a_majority() -> None:
+    wrong: list[str] = []
+    with served(ahead(0), ahead(0), ahead(5), ahead(5)) as servers:
+        found = doctor._network_time(servers, wrong)
+    assert found["network_says"] is None
+    assert "no majority" in wrong[0]

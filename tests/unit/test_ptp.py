@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -89,6 +90,14 @@ def test_nobody_there(tmp_path: Path) -> None:
         ptp_state(tmp_path / "absent")
     with pytest.raises(UnavailableError, match="nobody answers"):
         ptp_state("x" * 300)
+
+
+def test_a_folder_whose_path_is_too_long_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(UnavailableError, match="too long"):
+        ptp_state(tmp_path / "d")
 
 
 @given(data=st.binary(max_size=200))

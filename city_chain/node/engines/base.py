@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from city_chain import records
 from city_chain.errors import CityChainError, DeadlineError, ProtocolError
+from city_chain.node.city_clock import sure
 from city_chain.node.judge import Case, Judge
 from city_chain.node.ledger import Ledger
 from city_chain.node.roster import Roster
@@ -152,7 +153,7 @@ class Engine(ABC):
             height=tip.height + 1,
             previous=tip.digest,
             unit=self._unit,
-            hlc=max(self._clock.now_ms() << 16, tip.hlc + 1),
+            hlc=max(sure(self._clock).now_ms() << 16, tip.hlc + 1),
             entries=[piece.entry for piece in pieces],
         )
 

@@ -46,6 +46,8 @@ mod hotstuff;
 mod known;
 #[path = "nodes.rs"]
 mod nodes;
+#[path = "ntp.rs"]
+mod ntp;
 #[path = "post_quantum.rs"]
 mod post_quantum;
 #[path = "sharding.rs"]
@@ -58,6 +60,7 @@ pub use fragments::erasure;
 pub use hotstuff::{hotstuff, hotstuff_samples};
 pub use known::{Known, Nested, RECORDS, recode};
 pub use nodes::placement;
+pub use ntp::ntp;
 pub use post_quantum::post_quantum;
 pub use sharding::sharding;
 pub use threshold::threshold;

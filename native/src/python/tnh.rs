@@ -195,7 +195,8 @@ fn hlc_counter(stamp: Int<u64>) -> u64 {
 
 /// What a server's answer says about the local clock.
 ///
-/// It is made by ``NtpClient.on_packet``. All times are nanoseconds; ``received_ns`` is on the local clock. ``stratum`` is
+/// It is made by ``NtpClient.on_packet``. All times are nanoseconds; ``received_ns`` is on the local clock, ``dispersion_ns`` the
+/// granule of the server's clock and the drift during the round trip. ``stratum`` is
 /// how many servers stand between this one and a reference clock (1 to 15), ``leap`` 0, or 1 or 2 before a minute of 61 or
 /// 59 seconds, ``reference`` the four bytes that name what the server follows.
 ///
@@ -214,6 +215,8 @@ struct NtpSample {
     root_delay_ns: u64,
     /// How far the server may be from its reference, nanoseconds.
     root_dispersion_ns: u64,
+    /// How far the measurement itself may be off, nanoseconds.
+    dispersion_ns: u64,
     /// When the answer came, on the local clock, nanoseconds.
     received_ns: u64,
     /// How many servers stand between this one and a reference clock, 1 to 15.
@@ -231,6 +234,7 @@ impl From<ntp::Sample> for NtpSample {
             delay_ns: of.delay_ns,
             root_delay_ns: of.root_delay_ns,
             root_dispersion_ns: of.root_dispersion_ns,
+            dispersion_ns: of.dispersion_ns,
             received_ns: of.received_ns,
             stratum: of.stratum,
             leap: of.leap,
@@ -241,8 +245,8 @@ impl From<ntp::Sample> for NtpSample {
 
 #[pymethods]
 impl NtpSample {
-    /// How far the true offset may be from ``offset_ns``: half of both round trips, the server's dispersion, and a drift of
-    /// 15 ppm since the answer came.
+    /// How far the true offset may be from ``offset_ns``: half of both round trips, the server's and the measurement's dispersion,
+    /// and a drift of 15 ppm since the answer came.
     ///
     /// Args:
     ///     now_ns: The instant on the local clock, nanoseconds, 0 to 2**64 - 1.
@@ -258,6 +262,7 @@ impl NtpSample {
             delay_ns: self.delay_ns,
             root_delay_ns: self.root_delay_ns,
             root_dispersion_ns: self.root_dispersion_ns,
+            dispersion_ns: self.dispersion_ns,
             received_ns: self.received_ns,
             stratum: self.stratum,
             leap: self.leap,
@@ -268,12 +273,13 @@ impl NtpSample {
 
     fn __repr__(&self) -> String {
         format!(
-            "NtpSample(offset_ns={}, delay_ns={}, root_delay_ns={}, root_dispersion_ns={}, received_ns={}, stratum={}, \
-             leap={}, reference=0x{})",
+            "NtpSample(offset_ns={}, delay_ns={}, root_delay_ns={}, root_dispersion_ns={}, \
+             dispersion_ns={}, received_ns={}, stratum={}, leap={}, reference=0x{})",
             self.offset_ns,
             self.delay_ns,
             self.root_delay_ns,
             self.root_dispersion_ns,
+            self.dispersion_ns,
             self.received_ns,
             self.stratum,
             self.leap,
@@ -339,7 +345,8 @@ impl NtpClient {
     ///     received_ns: When the packet came, on the same clock.
     ///
     /// Returns:
-    ///     The measurement; or, when the server asks to be left alone (a kiss of death), its reason, such as ``"RATE"``.
+    ///     The measurement; or, when the server asks to be left alone (a kiss of death), its reason: ``"DENY"``,
+    ///     ``"RSTR"`` or ``"RATE"``.
     ///
     /// Raises:
     ///     ProtocolError: The packet answers no outstanding request, or says nothing that can be used.
@@ -354,8 +361,7 @@ impl NtpClient {
         match short(py, || self.lock(py).on_packet(&packet, sent_ns.0, received_ns.0))? {
             Answer::Sample(sample) => Ok(Bound::new(py, NtpSample::from(sample))?.into_any().unbind()),
             Answer::Kiss(code) => {
-                let letter = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
-                let code: String = code.iter().map(letter).collect();
+                let code: String = code.iter().copied().map(char::from).collect();
                 Ok(code.into_pyobject(py)?.into_any().unbind())
             }
         }

@@ -185,6 +185,11 @@ fn clock() {
 }
 
 #[test]
+fn ntp() {
+    noise(targets::ntp, 20_000, 600);
+}
+
+#[test]
 fn filters() {
     noise(targets::filters, 1000, 400);
 }

@@ -2,6 +2,7 @@
 //! and the bodies of the fuzz targets on seeded input.
 
 mod builders;
+mod clocks;
 mod drawn;
 mod flips;
 mod fuzzing;

@@ -30,6 +30,11 @@ const VERSION: u8 = 4;
 const MODE_CLIENT: u8 = 3;
 const MODE_SERVER: u8 = 4;
 const LEAP_UNKNOWN: u8 = 3;
+
+/// The kisses that are to be obeyed (RFC 5905, section 7.4). Another reason at stratum 0 tells why the server has no time yet,
+/// such as `INIT`; it asks for nothing.
+const KISSES: [&[u8; 4]; 3] = [b"DENY", b"RSTR", b"RATE"];
+
 const STRATUM_MAX: u8 = 15;
 
 /// What a server's answer says about the clock of this machine.
@@ -43,6 +48,9 @@ pub struct Sample {
     pub root_delay_ns: u64,
     /// How far the server may be from its reference, nanoseconds.
     pub root_dispersion_ns: u64,
+    /// How far the measurement itself may be off beside the way: the granule of the server's clock, and the drift of the two
+    /// clocks during the round trip, nanoseconds.
+    pub dispersion_ns: u64,
     /// When the answer came, on the local clock, nanoseconds.
     pub received_ns: u64,
     /// How many servers stand between this one and a reference clock, 1 to 15.
@@ -55,11 +63,13 @@ pub struct Sample {
 
 impl Sample {
     /// How far the true offset may be from [`Sample::offset_ns`] at an instant of the local clock, nanoseconds: half of both
-    /// round trips, the server's dispersion, and the drift since the answer came.
+    /// round trips, both dispersions, and the drift since the answer came.
     pub fn uncertainty_ns(&self, now_ns: u64) -> u64 {
         let age = now_ns.saturating_sub(self.received_ns);
-        (self.root_delay_ns / 2)
+        self.root_delay_ns
+            .div_ceil(2)
             .saturating_add(self.root_dispersion_ns)
+            .saturating_add(self.dispersion_ns)
             .saturating_add(self.delay_ns.div_ceil(2))
             .saturating_add(drift_ns(age))
     }
@@ -128,7 +138,7 @@ impl Client {
         let Some(round_trip_ns) = received_ns.checked_sub(sent_ns) else {
             return Err(Error::input(format!("ntp: received at {received_ns} ns, before it was sent at {sent_ns} ns")));
         };
-        let answer = if header.stratum == 0 {
+        let answer = if header.stratum == 0 && KISSES.contains(&&header.reference) {
             Answer::Kiss(header.reference)
         } else {
             Answer::Sample(header.sample(sent_ns, received_ns, round_trip_ns)?)
@@ -178,7 +188,7 @@ impl Header {
 
     /// What it says about the local clock.
     fn sample(&self, sent_ns: u64, received_ns: u64, round_trip_ns: u64) -> Result<Sample> {
-        if self.leap == LEAP_UNKNOWN || self.stratum > STRATUM_MAX {
+        if self.leap == LEAP_UNKNOWN || !(1..=STRATUM_MAX).contains(&self.stratum) {
             return Err(Error::protocol(format!(
                 "ntp: the server is not synchronised (leap {}, stratum {})",
                 self.leap, self.stratum
@@ -214,6 +224,7 @@ impl Header {
             delay_ns: u64::try_from(net_ns).unwrap_or(0).max(granule_ns),
             root_delay_ns,
             root_dispersion_ns,
+            dispersion_ns: granule_ns.saturating_add(drift_ns(round_trip_ns)),
             received_ns,
             stratum: self.stratum,
             leap: self.leap,
@@ -250,7 +261,7 @@ fn apart_ns(to: u64, from: u64) -> i64 {
 /// The granule of a clock that tells 2^`precision` seconds apart, at least 1 ns and at most a second.
 fn precision_ns(precision: i8) -> u64 {
     let shift = u32::from(precision.min(0).unsigned_abs()).min(30);
-    NS >> shift
+    (NS >> shift).max(1)
 }
 
 #[cfg(test)]
@@ -322,11 +333,13 @@ mod tests {
     }
 
     #[test]
-    fn uncertainty_is_both_round_trips_the_dispersion_and_the_drift() {
+    fn uncertainty_is_both_round_trips_the_dispersions_and_the_drift() {
         let sample = Sample { delay_ns: 20_000_000, ..sample(&answer(0)).unwrap() };
-        assert_eq!(sample.uncertainty_ns(BACK), 31_250_000 + 15_625_000 + 10_000_000);
-        assert_eq!(sample.uncertainty_ns(BACK + 1000 * NS), 56_875_000 + 15_000_000);
-        assert_eq!(sample.uncertainty_ns(0), 56_875_000, "a clock set back does not make it better");
+        // The server's clock tells 2^-24 s apart, and 21 ms at 15 ppm are 315 ns.
+        assert_eq!(sample.dispersion_ns, 59 + 315);
+        assert_eq!(sample.uncertainty_ns(BACK), 31_250_000 + 15_625_000 + 10_000_000 + 374);
+        assert_eq!(sample.uncertainty_ns(BACK + 1000 * NS), 56_875_374 + 15_000_000);
+        assert_eq!(sample.uncertainty_ns(0), 56_875_374, "a clock set back does not make it better");
         assert!(sample.uncertainty_ns(u64::MAX) > 200_000 * NS);
     }
 
@@ -386,6 +399,27 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_has_no_time_yet_does_not_ask_to_be_left_alone() {
+        // So ntpd (INIT, STEP) and chronyd (no letters) answer until they are synchronised.
+        for code in [b"INIT", b"STEP", b"\0\0\0\0", b"XFUN"] {
+            for leap in [0, 0xc0] {
+                let (mut client, mut packet) = (asked(), answer(0));
+                packet[0] |= leap;
+                packet[1] = 0;
+                packet[12..16].copy_from_slice(code);
+                let error = client.on_packet(&packet, NOW, BACK).unwrap_err();
+                assert!(error.to_string().contains("not synchronised"), "{error}");
+                assert!(client.waits());
+            }
+        }
+    }
+
+    #[test]
+    fn a_granule_is_a_nanosecond_to_a_second() {
+        assert_eq!([-128, -30, -29, -24, -1, 0, 127].map(precision_ns), [1, 1, 1, 59, 500_000_000, NS, NS]);
+    }
+
+    #[test]
     fn an_answer_counts_once() {
         let mut client = asked();
         client.on_packet(&answer(0), NOW, BACK).unwrap();
@@ -415,13 +449,17 @@ mod tests {
 
         #[test]
         fn the_truth_is_within_the_uncertainty(offset in -1_000_000_000_000i64..1_000_000_000_000, there in 0..50_000_000u64,
-                                               held in 0..5_000_000u64, back in 0..50_000_000u64) {
+                                               held in 0..5_000_000u64, back in 0..50_000_000u64, precision in -30i8..=-4) {
             let receive = (NOW + there).checked_add_signed(offset).unwrap();
+            // The server's clock goes on in steps of its granule.
+            let granule = precision_ns(precision);
+            let shown = |instant: u64| timestamp(instant - instant % granule).to_be_bytes();
             let mut packet = answer(0);
+            packet[3] = precision.cast_unsigned();
             packet[4..12].fill(0);
             packet[16..24].fill(0);
-            packet[32..40].copy_from_slice(&timestamp(receive).to_be_bytes());
-            packet[40..48].copy_from_slice(&timestamp(receive + held).to_be_bytes());
+            packet[32..40].copy_from_slice(&shown(receive));
+            packet[40..48].copy_from_slice(&shown(receive + held));
             let received = NOW + there + held + back;
             let Answer::Sample(sample) = asked().on_packet(&packet, NOW, received).unwrap() else { panic!() };
             prop_assert!(sample.offset_ns.abs_diff(offset) <= sample.uncertainty_ns(received) + 2, "{:?}", sample);

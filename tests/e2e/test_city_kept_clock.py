@@ -1,0 +1,218 @@
+"""A city on a clock that says how wrong it can be: what it does while that clock is good, and while it is lost.
+
+The clock is a real `NtpClock` over real sockets; the time servers are of the test's own making, so that they can turn
+against each other.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from city_chain import City, tnh
+from city_chain.adapters.kernel_clock import KernelClock, KernelState
+from city_chain.cli.health import summary
+from city_chain.composer import StageEvent
+from city_chain.errors import UnavailableError
+from city_chain.levels import NodeHost
+from city_chain.node.city_clock import commit_wait
+from city_chain.node.ntp_clock import NtpClock
+
+pytestmark = pytest.mark.e2e
+
+SETTINGS: dict[str, Any] = {"nodes": 8, "validators": 4, "k": 2, "n": 4}
+EPOCH_S = 2_208_988_800
+
+
+class Servers:
+    """Time servers on loopback. Each is so many seconds ahead, and says that it may be so far from the truth."""
+
+    def __init__(self, *ahead_s: float, dispersion_s: float = 0.0001) -> None:
+        self.ahead_s = list(ahead_s)
+        self._dispersion = round(dispersion_s * 65536)
+        self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in ahead_s]
+        for sock in self._sockets:
+            sock.bind(("127.0.0.1", 0))
+        self.names = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in self._sockets]
+        self._threads = [Thread(target=self._serve, args=(at,)) for at in range(len(ahead_s))]
+        for thread in self._threads:
+            thread.start()
+
+    def _serve(self, at: int) -> None:
+        while True:
+            request, where = self._sockets[at].recvfrom(2048)
+            if request == b"end":
+                return
+            seconds, rest = divmod(time.time_ns() + round(self.ahead_s[at] * 1e9), 10**9)
+            now = seconds + EPOCH_S << 32 | (rest << 32) // 10**9
+            head = struct.pack(">BBbbII4s", 0x24, 1, 0, -24, 0, self._dispersion, b"TEST")
+            self._sockets[at].sendto(head + struct.pack(">Q8sQQ", now - 1, request[40:48], now, now), where)
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            sock.sendto(b"end", sock.getsockname())
+        for thread in self._threads:
+            thread.join()
+        for sock in self._sockets:
+            sock.close()
+
+
+@contextmanager
+def servers(*ahead_s: float, dispersion_s: float = 0.0001) -> Iterator[Servers]:
+    made = Servers(*ahead_s, dispersion_s=dispersion_s)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def polled(names: list[str]) -> NtpClock:
+    clock = NtpClock(names, timeout_s=2.0)
+    clock.poll()
+    return clock
+
+
+def lose(clock: NtpClock, of: Servers) -> None:
+    """Two servers of four turn against the others."""
+    of.ahead_s = [0, 0, 5, 5]
+    with pytest.raises(UnavailableError, match="no majority"):
+        clock.poll()
+
+
+def find(clock: NtpClock, of: Servers) -> None:
+    of.ahead_s = [0, 0, 0, 0]
+    clock.poll()
+
+
+def test_a_city_runs_on_a_clock_from_the_network() -> None:
+    """What is stamped is the servers' time, two minutes from this machine's."""
+    with servers(120, 120, 120) as of, City.local(clock=polled(of.names), **SETTINGS) as city:
+        receipt = city.send(b"hello")
+        receipt.verify(city.trust)
+        assert city.receive(receipt.tx_id) == b"hello"
+        ahead_ms = tnh.ms(receipt.header.hlc) - time.time_ns() // 1_000_000
+        assert 110_000 < ahead_ms < 130_000
+        health = city.health()
+        assert health.clock is not None
+        assert (health.clock.status, health.clock.reason) == ("synchronised", "")
+        assert 0 < health.clock.width_ms < 500
+        assert "nothing is sent" not in str(health)
+
+
+def test_a_city_whose_clock_is_lost_sends_nothing_and_keeps_everything() -> None:
+    with servers(0, 0, 0, 0) as of:
+        clock = polled(of.names)
+        with City.local(clock=clock, **SETTINGS) as city:
+            first = city.send(b"first")
+            ready = city.transaction(b"made before")
+            lose(clock, of)
+            height = city.height
+            for attempt in (lambda: city.send(b"x"), lambda: city.send(ready), lambda: city.transaction(b"x")):
+                with pytest.raises(UnavailableError, match=r"the clock is unknown: .* no majority: of 4 clocks"):
+                    attempt()
+            outcomes = city.send_many([b"a", ready, first and b"b"])
+            assert all(isinstance(outcome, UnavailableError) for outcome in outcomes)
+            with pytest.raises(UnavailableError, match="no majority"):
+                city.elect(4)
+            assert city.height == height
+            # What is committed is there, is proven, and is found whole; nodes stop and start.
+            assert city.receive(first.tx_id) == b"first"
+            city.countersign(first.tx_id).verify(city.trust)
+            node = city.nodes()[0].id
+            city.stop_node(node)
+            city.start_node(node)
+            health = city.health()
+            assert [found.state for found in health.transactions] == ["whole"]
+            assert health.clock is not None
+            assert health.clock.status == "unknown"
+            assert "no majority" in health.clock.reason
+            assert "nothing is sent: ntp: the clock is unknown" in str(health)
+            assert summary(health)["transactions"] == 1
+            # Found again, it goes on where it was: no number is lost, no stamp goes back.
+            find(clock, of)
+            second, third = city.send(ready), city.send(b"third")
+            assert first.header.hlc < second.header.hlc < third.header.hlc
+            assert city.health().counts["whole"] == 3
+            assert city.elect(4).number == 1
+            assert city.receive(third.tx_id) == b"third"
+
+
+def test_a_city_is_not_opened_on_a_lost_clock_and_leaves_nothing(tmp_path: Path) -> None:
+    with servers(0, 0, 5, 5) as of:
+        clock = NtpClock(of.names, timeout_s=2.0)
+        with pytest.raises(UnavailableError, match="the clock is unknown: 0 of 4"):
+            City.local(tmp_path / "city.db", clock=clock, **SETTINGS)
+        with pytest.raises(UnavailableError, match="no majority"):
+            clock.poll()
+        with pytest.raises(UnavailableError, match="the clock is unknown: 4 of 4"):
+            City.local(tmp_path / "city.db", clock=clock, **SETTINGS)
+        assert list(tmp_path.iterdir()) == []
+        find(clock, of)
+        with City.local(tmp_path / "city.db", clock=clock, **SETTINGS) as city:
+            assert city.receive(city.send(b"x").tx_id) == b"x"
+            city.move_out(city.nodes()[-1].id, tmp_path / "node.key")
+        lose(clock, of)
+        with pytest.raises(UnavailableError, match="the clock is unknown"):
+            NodeHost.open([tmp_path / "node.key"], tmp_path / "node.db", clock=clock)
+        find(clock, of)
+        NodeHost.open([tmp_path / "node.key"], tmp_path / "node.db", clock=clock).close()
+
+
+def test_a_clock_that_is_lost_between_dispersal_and_commit(tmp_path: Path) -> None:
+    """The transaction is journalled; nothing is committed without a stamp, and sending it again commits it once."""
+    with servers(0, 0, 0, 0) as of:
+        clock = polled(of.names)
+        with City.local(tmp_path / "city.db", clock=clock, **SETTINGS) as city:
+
+            def losing(event: StageEvent) -> None:
+                if event.stage == "s4_deliver":
+                    lose(clock, of)
+
+            ready = city.transaction(b"once")
+            city.watch(losing)
+            with pytest.raises(UnavailableError, match="the clock is unknown"):
+                city.send(ready)
+            city.watch(None)
+            assert city.height == 0
+        find(clock, of)
+        with City.local(tmp_path / "city.db", clock=clock, **SETTINGS) as city:
+            assert [receipt.tx_id for receipt in city.recovery.finished] == [ready.tx_id]
+            assert city.receive(ready.tx_id) == b"once"
+            assert city.send(ready).header.height == city.height == 1
+
+
+def test_commit_wait_puts_what_follows_behind_it_in_every_city() -> None:
+    """Two cities that know nothing of each other, whose clocks are right and as far apart as they can be."""
+    with (
+        servers(0.1, 0.1, dispersion_s=0.12) as early,
+        servers(-0.1, -0.1, dispersion_s=0.12) as late,
+        City.local(clock=(fast := polled(early.names)), **SETTINGS) as here,
+        City.local(clock=(slow := polled(late.names)), **SETTINGS) as there,
+    ):
+        assert fast.now_ms() - slow.now_ms() > 150
+        first, hasty = here.send(b"first"), there.send(b"hasty")
+        assert hasty.header.hlc < first.header.hlc, "sent after it, stamped before it"
+        commit_wait(fast, tnh.ms(first.header.hlc))
+        assert there.send(b"second").header.hlc > first.header.hlc
+
+
+def test_a_city_on_the_kernel_s_clock() -> None:
+    states = ["synchronised"]
+    clock = KernelClock(state=lambda: KernelState(states[-1], 3_000_000, 0, 0.0, 37))  # type: ignore[arg-type]
+    with City.local(clock=clock, **SETTINGS) as city:
+        receipt = city.send(b"hello")
+        commit_wait(clock, tnh.ms(receipt.header.hlc))
+        states.append("unsynchronised")
+        with pytest.raises(UnavailableError, match="unsynchronised; a time daemon"):
+            city.send(b"x")
+        assert city.receive(receipt.tx_id) == b"hello"
+        states.append("synchronised")
+        assert city.send(b"y").header.hlc > receipt.header.hlc
