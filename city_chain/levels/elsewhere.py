@@ -50,7 +50,7 @@ class _Away:
     recipient: records.Recipient | None = None
     told: set[bytes] = field(default_factory=set)  # roots of lists that it knows
     challenge: bytes = b""  # what it drew, which the city signs at the next meeting
-    trouble: str = ""  # what was complained of last
+    trouble: str = ""  # what was complained of last, which is not said again ten times a second
 
 
 class Elsewhere:
@@ -121,7 +121,8 @@ class Elsewhere:
         self._thread.start()
 
     def _is_here(self, away: _Away) -> bool:
-        return away.met is not None and away.met.epoch == self._ledger.epoch.number
+        met = away.met  # the thread that meets them may put it away at any moment
+        return met is not None and met.epoch == self._ledger.epoch.number
 
     def silent(self, nodes: Sequence[bytes]) -> list[bytes]:
         """Those of some nodes that are elsewhere and do not answer."""
@@ -145,8 +146,8 @@ class Elsewhere:
             self._wake.wait(_SOON_S)
 
     def _has_keys(self, away: _Away) -> bool:
-        keys = self._keys()
-        return keys is None or (away.met is not None and away.met.keys == keys.digest)
+        keys, met = self._keys(), away.met
+        return keys is None or (met is not None and met.keys == keys.digest)
 
     def wake(self) -> None:
         """There is something new to be told."""
@@ -253,13 +254,13 @@ class Elsewhere:
         try:
             if met is not None:
                 self._log_in(away, met)
-                away.met, away.recipient = met, met.recipient
+                away.met, away.recipient, away.trouble = met, met.recipient, ""
                 is_new = met.challenge != away.challenge
                 away.challenge = met.challenge
                 lacks = [self._tell_lists(away), self._tell_keys(away, met), self._teach(away, met)]
                 return is_new or any(lacks)
         except (CityChainError, OSError) as error:
-            _log.warning("node %s at %s: %s", away.node.hex()[:16], away.address, error)
+            _complain(away, str(error))
         away.met = None
         away.told.clear()
         return True
@@ -283,12 +284,10 @@ class Elsewhere:
             if met.epoch > self._ledger.epoch.number:
                 raise ProtocolError(f"met: it is in epoch {met.epoch}, the city in {self._ledger.epoch.number}")
         except CityChainError as error:
-            _log.warning("who answers at %s for node %s: %s", away.address, away.node.hex()[:16], error)
+            _complain(away, f"who answers there: {error}")
             return None
         if met.record.node != away.node:
-            _log.warning(
-                "node %s answers at %s, not %s", met.record.node.hex()[:16], away.address, away.node.hex()[:16]
-            )
+            _complain(away, f"node {met.record.node.hex()[:16]} answers there")
             return None
         return met
 
@@ -357,3 +356,10 @@ class Elsewhere:
             except (CityChainError, OSError) as error:
                 _log.debug("node %s at %s: %s", away.node.hex()[:16], away.address, error)
         return found
+
+
+def _complain(away: _Away, trouble: str) -> None:
+    """Tells what is wrong with a node, once until it is something else or the node was met."""
+    if trouble != away.trouble:
+        away.trouble = trouble
+        _log.warning("node %s at %s: %s", away.node.hex()[:16], away.address, trouble)

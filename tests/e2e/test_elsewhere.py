@@ -6,11 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from city_chain import City
 from city_chain.levels import NodeHost
+from city_chain.levels.elsewhere import Elsewhere
 from city_chain.ports import Request
 from city_chain.stages import messages
 
@@ -116,3 +118,37 @@ def test_elections_follow_each_other_at_once(tmp_path: Path, monkeypatch: pytest
         for number in (1, 2, 3):
             assert city.elect(delegates, deadline_s=60).number == number
         city.send(b"in the third", deadline_s=30)
+
+
+def test_what_is_wrong_with_a_node_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is met ten times a second for as long as it answers wrongly."""
+    path = tmp_path / "city.db"
+    with City.local(path, nodes=8, validators=4, k=2, n=4) as city:
+        index = city.move_out(city.nodes()[-1].id, tmp_path / "node")
+    lying = Liar(no_challenge, monkeypatch)
+    lying.host = NodeHost.open([tmp_path / "node"], tmp_path / "node.db")
+    with lying.host, City.open(path, elsewhere=lying.host.addresses):
+        time.sleep(1.0)
+    told = [record.getMessage() for record in caplog.records if "who answers there: met:" in record.getMessage()]
+    assert len(told) == 1
+    assert lying.host.ids[index].hex()[:16] in told[0]
+
+
+def test_a_node_that_is_put_away_while_it_is_asked_about_is_silent() -> None:
+    """The thread that meets nodes may find one silent between two looks at it."""
+
+    class Fading:
+        def __init__(self) -> None:
+            self.looks: list[SimpleNamespace | None] = [SimpleNamespace(epoch=0, keys=b"k"), None]
+
+        @property
+        def met(self) -> SimpleNamespace | None:
+            return self.looks.pop(0)
+
+    elsewhere = Elsewhere.__new__(Elsewhere)
+    elsewhere._ledger = SimpleNamespace(epoch=SimpleNamespace(number=0))  # type: ignore[assignment]
+    elsewhere._keys = lambda: SimpleNamespace(digest=b"k")  # type: ignore[assignment,return-value]
+    assert elsewhere._is_here(Fading())  # type: ignore[arg-type]
+    assert elsewhere._has_keys(Fading())  # type: ignore[arg-type]
