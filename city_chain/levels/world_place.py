@@ -15,6 +15,7 @@ from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.storage.sqlite_file import os_advice
 from city_chain.errors import InputError, StorageError
 from city_chain.levels.owner import Owner
+from city_chain.node.city_clock import kept
 from city_chain.ports import Clock, Entropy, Storage
 
 __all__ = ["WorldPlace"]
@@ -52,6 +53,7 @@ class WorldPlace:
         Raises:
             InputError: A path and storages were given.
             TypeError: An adapter keeps no contract of `ports`.
+            UnavailableError: The clock is not synchronised.
         """
         if path is not None and given is not None:
             raise InputError("a path and a storage were given; one of them is needed")
@@ -61,7 +63,7 @@ class WorldPlace:
         if given is not None and not callable(given):
             raise TypeError(f"storage must be callable or None, not {type(given).__name__}")
         folder = None if path is None else _folder(path)
-        return cls(folder, clock or SystemClock(), entropy or OsEntropy(), given)
+        return cls(folder, kept(clock or SystemClock()), entropy or OsEntropy(), given)
 
     def own(self, *, create: bool) -> tuple[Owner | None, Storage]:
         """The world's own storage, and the lock on its file.

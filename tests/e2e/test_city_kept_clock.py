@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from city_chain import City, tnh
+from city_chain import City, World, tnh
 from city_chain.adapters.kernel_clock import KernelClock, KernelState
 from city_chain.cli.health import summary
 from city_chain.composer import StageEvent
@@ -216,3 +216,24 @@ def test_a_city_on_the_kernel_s_clock() -> None:
         assert city.receive(receipt.tx_id) == b"hello"
         states.append("synchronised")
         assert city.send(b"y").header.hlc > receipt.header.hlc
+
+
+def test_a_world_whose_clock_is_lost_begins_nothing(tmp_path: Path) -> None:
+    states = ["unknown"]
+    clock = KernelClock(state=lambda: KernelState(states[-1], 3_000_000, 0, 0.0, 37))  # type: ignore[arg-type]
+    names = ["north", "south"]
+    with pytest.raises(UnavailableError, match="unknown"):
+        World.local(names, tmp_path / "world", clock=clock, **SETTINGS)
+    assert not (tmp_path / "world" / "world.db").exists()
+    states.append("synchronised")
+    with World.local(names, tmp_path / "world", clock=clock, **SETTINGS) as world:
+        first = world.send(b"first", {"north": [b"a"], "south": [b"b"]})
+        states.append("unsynchronised")
+        with pytest.raises(UnavailableError, match="unsynchronised"):
+            world.send(b"second", {"north": [b"a"], "south": [b"b"]})
+        assert world.pending() == []
+        assert world.receive(first) == b"first"
+        assert [city.running for city in world.health().cities] == [True, True]
+        assert all(world.locked_by(key, city=name) is None for name, key in (("north", b"a"), ("south", b"b")))
+        states.append("synchronised")
+        world.send(b"third", {"north": [b"a"], "south": [b"b"]})

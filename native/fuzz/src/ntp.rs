@@ -109,7 +109,9 @@ fn honest(client: &mut Client, script: &mut Script<'_>, sent: u64, nonce: [u8; 8
 
 /// 32.32 seconds since 1900, without the era.
 fn timestamp(unix_ns: u64) -> u64 {
-    (unix_ns / NS + EPOCH_S) << 32 | ((unix_ns % NS) << 32) / NS
+    let (seconds, rest) = (unix_ns / NS + EPOCH_S, unix_ns % NS);
+    let fraction = (rest << 32) / NS;
+    seconds << 32 | fraction
 }
 
 fn comparisons(script: &mut Script<'_>) {
