@@ -231,9 +231,9 @@ impl Gossip {
         Hasher::new(CONTEXT_BROADCAST).fixed(network).fixed(id).finish()
     }
 
-    /// Signs it.
-    pub fn sign(&mut self, key: &SigningKey, network: &Digest) {
-        self.signature = key.sign(&Self::digest(&self.id(), network));
+    /// Signs it; `id` is its own.
+    pub fn sign(&mut self, key: &SigningKey, id: &MessageId, network: &Digest) {
+        self.signature = key.sign(&Self::digest(id, network));
     }
 
     /// Checks that the origin has signed what has this id.

@@ -42,8 +42,18 @@
 //! - Plumtree does not push to a neighbour that has announced the id itself. The tree optimisation by hops is there
 //!   ([`Config::optimize_hops`]) but off: on links of uneven speed it makes latency worse.
 
+mod awaited;
+mod chance;
+mod kept;
 mod machine;
 pub mod message;
+mod order;
+mod overlay;
+mod shuffle;
+mod tree;
+
+#[cfg(test)]
+mod tests;
 
 pub use machine::Hvp;
 pub use message::{Contact, PeerId};
@@ -95,6 +105,9 @@ pub const LOST_MAX: usize = 8;
 
 /// The most actions that wait to be drained.
 pub const OUTBOX_MAX: usize = 16_384;
+
+/// The bytes of waiting actions from which on nothing more is taken in; one call adds at most a few MiB.
+pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The most links of a node.
 const ACTIVE_MAX: usize = 64;

@@ -1,0 +1,11 @@
+//! Tests of the machine, in a small network of their own.
+
+mod net;
+mod overlay;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::message::{Announced, Control, Gossip, Message, Priority};
+use super::*;
+use crate::primitives::wire::{self, Bytes, List};
+use net::*;
