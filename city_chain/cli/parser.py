@@ -293,6 +293,12 @@ def _validator(commands: Commands) -> argparse.ArgumentParser:
         default="tcp:127.0.0.1:0",
         help="where to answer (default: %(default)s, a free port)",
     )
+    parser.add_argument(
+        "--ntp",
+        metavar="HOST[:PORT]",
+        action="append",
+        help="go by this time server, not by the system's clock (repeatable; of four, one may be false)",
+    )
     return parser
 
 

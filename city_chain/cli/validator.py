@@ -6,10 +6,12 @@ import argparse
 import contextlib
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from city_chain.cli.console import Console, text
 from city_chain.levels import NodeHost
+from city_chain.node.ntp_clock import NtpClock
 
 __all__ = ["run"]
 
@@ -19,7 +21,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
     ended = threading.Event()
     with contextlib.suppress(ValueError):  # not in the main thread: whoever called ends it
         signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    with NodeHost.open([Path(name) for name in args.files], args.data, listen=args.listen) as host:
+    with contextlib.ExitStack() as stack:
+        clock = stack.enter_context(_kept(args.ntp)) if args.ntp else None
+        files = [Path(name) for name in args.files]
+        host = stack.enter_context(NodeHost.open(files, args.data, listen=args.listen, clock=clock))
         for index, address in host.addresses.items():
             node = host.ids[index]
             if args.json:
@@ -28,3 +33,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
                 console.say(f"node {index} ({node.hex()[:16]}) answers at {text(address)}")
         ended.wait()
     return 0
+
+
+def _kept(servers: Sequence[str]) -> NtpClock:
+    """A clock that goes by time servers.
+
+    Raises:
+        UnavailableError: No majority of them agrees.
+    """
+    clock = NtpClock(servers)
+    clock.poll()
+    clock.start()
+    return clock

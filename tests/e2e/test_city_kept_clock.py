@@ -6,13 +6,8 @@ against each other.
 
 from __future__ import annotations
 
-import socket
-import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -25,53 +20,11 @@ from city_chain.errors import UnavailableError
 from city_chain.levels import NodeHost
 from city_chain.node.city_clock import commit_wait
 from city_chain.node.ntp_clock import NtpClock
+from tests.e2e.time_servers import Servers, servers
 
 pytestmark = pytest.mark.e2e
 
 SETTINGS: dict[str, Any] = {"nodes": 8, "validators": 4, "k": 2, "n": 4}
-EPOCH_S = 2_208_988_800
-
-
-class Servers:
-    """Time servers on loopback. Each is so many seconds ahead, and says that it may be so far from the truth."""
-
-    def __init__(self, *ahead_s: float, dispersion_s: float = 0.0001) -> None:
-        self.ahead_s = list(ahead_s)
-        self._dispersion = round(dispersion_s * 65536)
-        self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in ahead_s]
-        for sock in self._sockets:
-            sock.bind(("127.0.0.1", 0))
-        self.names = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in self._sockets]
-        self._threads = [Thread(target=self._serve, args=(at,)) for at in range(len(ahead_s))]
-        for thread in self._threads:
-            thread.start()
-
-    def _serve(self, at: int) -> None:
-        while True:
-            request, where = self._sockets[at].recvfrom(2048)
-            if request == b"end":
-                return
-            seconds, rest = divmod(time.time_ns() + round(self.ahead_s[at] * 1e9), 10**9)
-            now = seconds + EPOCH_S << 32 | (rest << 32) // 10**9
-            head = struct.pack(">BBbbII4s", 0x24, 1, 0, -24, 0, self._dispersion, b"TEST")
-            self._sockets[at].sendto(head + struct.pack(">Q8sQQ", now - 1, request[40:48], now, now), where)
-
-    def close(self) -> None:
-        for sock in self._sockets:
-            sock.sendto(b"end", sock.getsockname())
-        for thread in self._threads:
-            thread.join()
-        for sock in self._sockets:
-            sock.close()
-
-
-@contextmanager
-def servers(*ahead_s: float, dispersion_s: float = 0.0001) -> Iterator[Servers]:
-    made = Servers(*ahead_s, dispersion_s=dispersion_s)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def polled(names: list[str]) -> NtpClock:
@@ -237,3 +190,31 @@ def test_a_world_whose_clock_is_lost_begins_nothing(tmp_path: Path) -> None:
         assert all(world.locked_by(key, city=name) is None for name, key in (("north", b"a"), ("south", b"b")))
         states.append("synchronised")
         world.send(b"third", {"north": [b"a"], "south": [b"b"]})
+
+
+def test_a_node_elsewhere_whose_clock_is_lost_signs_nothing_and_follows(tmp_path: Path) -> None:
+    """The city's clock is good, the node's is not: three of four delegates go on without it, and it follows them."""
+    states = ["synchronised"]
+    clock = KernelClock(state=lambda: KernelState(states[-1], 3_000_000, 0, 0.0, 37))  # type: ignore[arg-type]
+    path, settings = tmp_path / "city.db", {**SETTINGS, "nodes": 4}
+    with City.local(path, **settings) as city:
+        index = city.move_out(city.nodes()[0].id, tmp_path / "node")
+    with (
+        NodeHost.open([tmp_path / "node"], tmp_path / "node.db", clock=clock) as host,
+        City.open(path, elsewhere=host.addresses) as city,
+    ):
+        assert host.ids[index] in {ack.node for ack in city.send(b"with all", deadline_s=30).availability.acks}
+        states.append("unknown")
+        without = city.send(b"with three", deadline_s=30)
+        assert host.ids[index] not in {ack.node for ack in without.availability.acks}
+        until = time.monotonic() + 30
+        while host.height < city.height and time.monotonic() < until:
+            time.sleep(0.05)
+        assert host.height == city.height
+        assert city.receive(without.tx_id) == b"with three"
+        states.append("synchronised")
+        until, found = time.monotonic() + 30, False
+        while not found and time.monotonic() < until:
+            receipt = city.send(b"with all again", deadline_s=30)
+            found = host.ids[index] in {ack.node for ack in receipt.availability.acks}
+        assert found

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.time_servers import servers
+
 pytestmark = pytest.mark.e2e
 
 
@@ -81,3 +83,24 @@ def test_a_validator_keeps_out_of_a_city_s_file(cli: Any, small: list[dict[str, 
     said = cli.bad("validator", "node.secret", "--data", "town/city.db")
     assert "the storage is a city's own" in said
     assert len(listed(cli)) == 4
+
+
+def test_a_validator_goes_by_time_servers(cli: Any, small: list[dict[str, Any]]) -> None:
+    """Its clock is theirs, and it does not start where no majority of them agrees."""
+    assert cli("--city", "town", "nodes", "--move-out", small[1]["id"], "node.secret").returncode == 0
+    with servers(0, 0, 0) as of:
+        options = [word for name in of.names for word in ("--ntp", name)]
+        validator = cli.start("validator", "node.secret", "--data", "node.db", *options)
+        try:
+            address = validator.stdout.readline().decode().split()[-1]
+            cli.good("--city", "town", "nodes", "--at", f"1={address}")
+            assert all(node["running"] for node in listed(cli))
+            (cli.folder / "letter").write_bytes(b"hello")
+            cli.good("--city", "town", "send", "letter")
+        finally:
+            validator.terminate()
+            validator.communicate(timeout=60)
+        assert validator.returncode == 0
+        of.ahead_s = [0, 5, 10]
+        said = cli.bad("validator", "node.secret", "--data", "node.db", *options)
+        assert "no majority" in said
