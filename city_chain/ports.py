@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
+    "Auth",
     "Clock",
     "ClockStatus",
     "DeferringStorage",
     "Entropy",
     "Gather",
+    "Grant",
     "Handler",
     "KeptClock",
     "Presence",
@@ -383,4 +385,52 @@ class Presence(Protocol):
 
     def close(self) -> None:
         """Releases the list. Closing twice is allowed."""
+        ...
+
+
+# --- authentication --------------------------------------------------------------------------------------------------
+
+
+class Grant(NamedTuple):
+    """What a token that was shown says, once it is verified.
+
+    Args:
+        node: Whose it is: the id of a node or of a sender, 32 bytes.
+        token: The token's own id (`jti`).
+        expires_ms: When it runs out, Unix milliseconds.
+
+    Example:
+        >>> Grant(bytes(32), "a-token", 1_800_000_000_000).token
+        'a-token'
+    """
+
+    node: bytes
+    token: str
+    expires_ms: int
+
+
+@runtime_checkable
+class Auth(Protocol):
+    """Says whose a token is, and remembers what is revoked."""
+
+    def check(self, token: str | bytes) -> Grant:
+        """What a token says.
+
+        Raises:
+            VerificationError: It is forged, malformed, has run out, is for somebody else, or is revoked.
+            UnavailableError: The keys that it would be checked against cannot be had.
+        """
+        ...
+
+    def revoke(self, grant: Grant) -> None:
+        """Refuses that token from now on.
+
+        Raises:
+            UnavailableError: No more can be remembered.
+            StorageError: It cannot be kept.
+        """
+        ...
+
+    def revoke_node(self, node: bytes) -> None:
+        """Refuses all tokens of a node from now on, those to come too. Raises as `revoke`."""
         ...

@@ -33,12 +33,12 @@ from city_chain.levels.checks import (
 )
 from city_chain.levels.embedded import Embedded, Parts
 from city_chain.levels.gate import Gate
-from city_chain.levels.opening import opened
+from city_chain.levels.opening import opened, reopened
 from city_chain.levels.owner import Owner
 from city_chain.levels.reads import Reads
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
 from city_chain.levels.sends import Outcome, Payload, Sends, size_of
-from city_chain.levels.settings import DEFAULT_ENGINE, Founding, Settings, found, load, load_or_found, located
+from city_chain.levels.settings import DEFAULT_ENGINE, Founding, Settings, found, load, load_or_found
 from city_chain.pipelines import HEALTH, OPENING, RECEIVING, REPAIRING, SENDING
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 
@@ -143,12 +143,19 @@ class City:
         return opened(where, Parts(), lambda storage, entropy: found(storage, wanted, entropy), cls, create=True)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, elsewhere: Mapping[int, str] | None = None) -> Self:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        elsewhere: Mapping[int, str] | None = None,
+        transport: Transport | None = None,
+    ) -> Self:
         """Opens the city at `path`, and finishes or reports what a crash had cut off (see `recovery`).
 
         Args:
             path: The city's file.
             elsewhere: Index → where a node that has moved out answers now (``tcp:HOST:PORT``); it is remembered.
+            transport: What carries messages (default: TCP, or in process where no node has moved out).
 
         Raises:
             InputError: A node of `elsewhere` has not moved out (see `move_out`).
@@ -161,15 +168,8 @@ class City:
             city_chain.errors.StorageError: ...
         """
         where = checked_path(path)
-        addresses = checked_addresses(elsewhere)
-
-        def founding(storage: Storage, _: Entropy) -> Founding:
-            there = load(storage)
-            if there is None:
-                raise StorageError(f"{where} holds no city; make one with City.local or city-chain init")
-            return located(storage, there, addresses)
-
-        return opened(where, Parts(), founding, cls, create=False)
+        founding = partial(reopened, where, checked_addresses(elsewhere))
+        return opened(where, Parts(transport=transport), founding, cls, create=False)
 
     def close(self) -> None:
         """Stops nodes and storage. Stragglers are not waited for: see `settle`. Closing twice is allowed."""

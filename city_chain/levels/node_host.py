@@ -32,18 +32,18 @@ from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.adapters.storage.sqlite import SqliteStorage
 from city_chain.adapters.transport.tcp import TcpTransport
-from city_chain.errors import CityChainError, InputError, StorageError
+from city_chain.errors import CityChainError, InputError, StorageError, VerificationError
 from city_chain.levels.checks import checked_path
 from city_chain.levels.embedded import node_space
 from city_chain.levels.keys import handover_key
 from city_chain.levels.node_file import NodeFile, write_secret
 from city_chain.levels.owner import Owner
 from city_chain.levels.settings import domain_of, follow
-from city_chain.node import Host, Joining, Judge, Ledger, Node, Roster
+from city_chain.node import Door, Host, Joining, Judge, Ledger, Node, Roster
 from city_chain.node.bounds import Bounds
 from city_chain.node.city_clock import kept
 from city_chain.node.testifying import guilty
-from city_chain.ports import Clock, Request, Storage, Transport
+from city_chain.ports import Auth, Clock, Grant, Request, Storage, Transport
 from city_chain.stages import messages
 from city_chain.stages.model import Members, Terms
 from city_chain.stages.r1_ingress import Ingress
@@ -86,6 +86,7 @@ class NodeHost:
         clock: Clock,
         listen: str,
         owner: Owner | None,
+        auth: Auth | None = None,
     ) -> None:
         """Use `open`."""
         files = list(found.values())
@@ -108,8 +109,9 @@ class NodeHost:
         self._set_up()
         self.addresses: dict[int, str] = {}
         self.ids = {file.index: file.identity.id for file in files}
+        handler = self._handle if auth is None else Door(self._handle, auth, self._only_the_city).answer
         for file in files:
-            address = transport.serve(self._handle, listen if len(files) == 1 else f"{listen}/{file.index}")
+            address = transport.serve(handler, listen if len(files) == 1 else f"{listen}/{file.index}")
             listen = address.partition("/")[0]
             self.addresses[file.index] = address
         self._build()
@@ -182,6 +184,7 @@ class NodeHost:
         storage: Storage | None = None,
         transport: Transport | None = None,
         clock: Clock | None = None,
+        auth: Auth | None = None,
     ) -> Self:
         """Runs the nodes of some files, which are of one city.
 
@@ -194,6 +197,8 @@ class NodeHost:
             storage: Where to keep all instead of `path`.
             transport: What carries messages (default: TCP, which authenticates nobody: see `adapters.transport.tcp`).
             clock: Physical and monotonic time (default: the system's).
+            auth: Checks tokens. With it, nothing is done for anybody who shows none whose `sub` is the city's sender
+                (`City.sender`): the city is to be opened with `node.WithToken`. None: whoever reaches the port may ask.
 
         Raises:
             InputError: A file is none, they are of several cities, or the storage is of other nodes.
@@ -203,6 +208,8 @@ class NodeHost:
         """
         if isinstance(files, str | bytes | os.PathLike):
             raise TypeError(f"files must be a sequence of paths, not one {type(files).__name__}")
+        if auth is not None and not isinstance(auth, Auth):
+            raise TypeError(f"auth must be a ports.Auth or None, not {type(auth).__name__}")
         if path is not None and storage is not None:
             raise InputError("a path and a storage were given; one of them is needed")
         clock = kept(clock or SystemClock())
@@ -222,7 +229,7 @@ class NodeHost:
             storage = storage or MemoryStorage()
             transport = transport or TcpTransport(clock)
             try:
-                return cls(found, storage, transport, clock, listen, owner)
+                return cls(found, storage, transport, clock, listen, owner, auth)
             except BaseException:
                 transport.close()
                 raise
@@ -384,6 +391,10 @@ class NodeHost:
             node.keeper.use(keys)
 
     # --- running -----------------------------------------------------------------------------------------------------
+
+    def _only_the_city(self, grant: Grant) -> None:
+        if grant.node != self._files[0].sender:
+            raise VerificationError(f"token: it is of {grant.node.hex()[:16]}, this node serves its city alone")
 
     def _handle(self, requests: Sequence[Request]) -> list[bytes]:
         with self._changed:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from city_chain.adapters.clock import SystemClock
 from city_chain.adapters.entropy import OsEntropy
@@ -17,11 +18,11 @@ from city_chain.errors import InputError, StorageError
 from city_chain.levels.checks import checked_path
 from city_chain.levels.embedded import Parts
 from city_chain.levels.owner import Owner
-from city_chain.levels.settings import Founding
+from city_chain.levels.settings import Founding, load, located
 from city_chain.node.city_clock import kept
 from city_chain.ports import Entropy, Storage
 
-__all__ = ["opened"]
+__all__ = ["opened", "reopened"]
 
 
 def opened[T](
@@ -79,3 +80,22 @@ def opened[T](
         if owner is not None:
             owner.close()
         raise
+
+
+def reopened(where: Path, addresses: Mapping[int, str], storage: Storage, _: Entropy) -> Founding:
+    """What the city in a storage is, told where its nodes elsewhere answer now.
+
+    Raises:
+        InputError: A node of `addresses` has not moved out.
+        StorageError: There is no city, or it is damaged or of a newer version.
+
+    Example:
+        >>> reopened(Path("city.db"), {}, MemoryStorage(), OsEntropy())
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.StorageError: city.db holds no city; make one with City.local or city-chain init
+    """
+    there = load(storage)
+    if there is None:
+        raise StorageError(f"{where} holds no city; make one with City.local or city-chain init")
+    return located(storage, there, addresses)

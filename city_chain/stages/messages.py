@@ -36,6 +36,10 @@ kind             parts                                           answer
 ``adopt``        likewise                                        ``adopted``
 ``handover``     likewise                                        ``handed``
 ``endorse``      likewise                                        ``share``
+``token``        a token, and any other message                  what is answered to that message
+``log_in``       lease in ms, node record (in a ``token``)       ``granted``: revision, lease in ms
+``renew``        lease in ms (likewise)                          ``granted``: 0, lease in ms
+``log_out``      sequence (likewise)                             ``done``
 any              what it cannot or will not do                   ``refused``: the reason
 ===============  ==============================================  ====================================================
 
