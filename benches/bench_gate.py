@@ -1,21 +1,31 @@
 """The latency gates: ``pytest benches -m gate`` fails when a budget is broken, and names the stage that broke it.
 
 The budgets are those that a user of the library counts on: every layer 80 ms, a call into the Rust core 30 µs, 10 KB
-serialised in 10 µs, S1 to S5 400 ms, sending and receiving together 0.8 s; each at the 99th percentile of 2,000 single
-calls. They stand far above what the code takes, so that a machine that is merely busy does not break them. They are
-written as a user would write them, with `city_chain.testing`.
+serialised in 10 µs, a token and its node's authorisation 40 ms, S1 to S5 400 ms, sending and receiving together 0.8 s;
+each at the 99th percentile of 2,000 single calls. They stand far above what the code takes, so that a machine that is
+merely busy does not break them. They are written as a user would write them, with `city_chain.testing`.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import OKPKey
 
 from city_chain import City, cbf, ec, rvh, tnh
+from city_chain.adapters.auth.jwks import Jwks
+from city_chain.adapters.auth.jwt import JwtAuth
+from city_chain.adapters.clock import SystemClock
+from city_chain.adapters.presence.sqlite import SqlitePresence
+from city_chain.node import Login
+from city_chain.ports import PresenceEntry
 from city_chain.proofs import poh
 from city_chain.records import Identity, Message, Transaction
 from city_chain.testing import LatencyGate, Span
@@ -27,6 +37,7 @@ SENDING_MS = 400
 ALL_MS = 800
 BOUNDARY_MS = 0.030
 SERIALISED_MS = 0.010
+AUTHORISED_MS = 40
 
 SENDING = Span(("s1_select", "s2_encode", "s3_hold", "s4_deliver", "s5_commit"), SENDING_MS)
 PAYLOAD = os.urandom(4096)
@@ -86,3 +97,19 @@ def test_boundary(benchmark: Any, what: str) -> None:
 def test_serialising(benchmark: Any, what: str) -> None:
     """10 KB to bytes, or back."""
     LatencyGate(call_ms=SERIALISED_MS).measure(SERIALISED[what], benchmark=benchmark).check()
+
+
+@pytest.mark.parametrize("is_cold", [True, False], ids=["cold", "warm"])
+def test_token_and_authorisation(benchmark: Any, is_cold: bool, tmp_path: Path) -> None:
+    """A token checked and its node looked up: cold with nothing remembered, on a list in a file."""
+    issuer = OKPKey.generate_key("Ed25519", {"kid": "one"})
+    node, now = Identity(bytes(32)), int(time.time())
+    claims = {"iss": "issuer", "aud": "city", "sub": node.id.hex(), "jti": "1", "iat": now, "exp": now + 3600}
+    token = jwt.encode({"alg": "Ed25519", "kid": "one"}, claims, issuer, algorithms=["Ed25519"])
+    keys = Jwks(json.dumps({"keys": [issuer.as_dict(private=False)]}).encode())
+    auth = JwtAuth(keys, issuer="issuer", audience="city", remembered_max=0 if is_cold else 100)
+    with SqlitePresence(tmp_path / "presence.db") as presence:
+        login = Login(auth, presence, SystemClock(), cache_s=0.0 if is_cold else 1.0)
+        login.log_in(token, PresenceEntry(node.id, "city", 1, b"record"), ttl=3600.0)
+        gate = LatencyGate(call_ms=AUTHORISED_MS if is_cold else AUTHORISED_MS / 100)
+        gate.measure(lambda: login.authorise(token), benchmark=benchmark).check()

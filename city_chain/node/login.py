@@ -27,6 +27,7 @@ _HEAD = struct.Struct("<BQQdH")
 _CACHED_MAX = 4096
 _CACHE_S_MAX = 60.0
 _SECONDS_MAX = 1e12
+_TIDY_MAX = 1_000_000
 
 
 class Lease(NamedTuple):
@@ -130,6 +131,7 @@ class Login:
         self._lease_s_max = lease_s_max
         self._cache_s = cache_s
         self._writing = threading.Lock()  # held by who changes the presence and the storage
+        self._tidied: bytes | None = None  # so far
         self._lock = threading.Lock()  # guards the cache
         self._cached: dict[bytes, tuple[float, PresenceEntry]] = {}
         self._changes = 0  # an answer that was looked up before one of them is not cached after it
@@ -196,9 +198,9 @@ class Login:
         if isinstance(sequence, bool) or not isinstance(sequence, int):
             raise TypeError(f"sequence must be an int, not {type(sequence).__name__}")
         with self._writing:
-            entry = self._presence.find(self._clock.monotonic(), grant.node)
-            if entry is not None and sequence < entry.sequence:
-                raise InputError(f"sequence {sequence} is lower than the entry's, {entry.sequence}")
+            known = self._sequence_of(grant.node)
+            if sequence < known:
+                raise InputError(f"sequence {sequence} is lower than the entry's, {known}")
             self._auth.revoke(grant)
             self._take_off(grant.node, sequence)
 
@@ -213,8 +215,36 @@ class Login:
         """
         self._auth.revoke_node(node)
         with self._writing:
-            entry = self._presence.find(self._clock.monotonic(), node)
-            self._take_off(node, 0 if entry is None else entry.sequence)
+            self._take_off(node, self._sequence_of(node))
+
+    def tidy(self, limit: int) -> int:
+        """Drops what the storage keeps of tokens that have run out; call it now and then.
+
+        Args:
+            limit: How many rows to look at, 0 to 1,000,000: those after the ones of the call before.
+
+        Returns:
+            How many rows went.
+
+        Raises:
+            TypeError: It is no int.
+            InputError: It is out of range.
+            StorageError: The storage failed, or a row is damaged.
+        """
+        if isinstance(limit, bool) or not isinstance(limit, int):
+            raise TypeError(f"limit must be an int, not {type(limit).__name__}")
+        if not 0 <= limit <= _TIDY_MAX:
+            raise InputError(f"limit must be 0 to {_TIDY_MAX}, not {limit}")
+        if self._storage is None or not limit:
+            return 0
+        with self._writing:
+            rows = list(self._storage.scan(_KEY, after=self._tidied, limit=limit))
+            self._tidied = rows[-1][0] if len(rows) == limit else None
+            now_ms = self._clock.now_ms()
+            over = [key for key, row in rows if _unpacked(key[len(_KEY) :], row)[1] <= now_ms]
+            if over:
+                self._storage.delete_many(over)
+            return len(over)
 
     def authorise(self, token: str | bytes) -> PresenceEntry:
         """The entry of a token's node, which is logged in.
@@ -238,7 +268,10 @@ class Login:
         if cached is not None and now < cached[0]:
             return cached[1]
         changes = self._changes
-        entry = self._presence.find(now, grant.node) or self._brought_back(now, grant.node)
+        entry = self._presence.find(now, grant.node)
+        if entry is None and self._storage is not None:
+            with self._writing:
+                entry = self._brought_back(self._storage, now, grant.node)
         if entry is None:
             raise VerificationError(f"node {grant.node.hex()[:16]} is not logged in; log in first")
         with self._lock:
@@ -249,23 +282,28 @@ class Login:
                     del self._cached[next(iter(self._cached))]
         return entry
 
-    def _brought_back(self, now: float, node: bytes) -> PresenceEntry | None:
+    def _brought_back(self, storage: Storage, now: float, node: bytes) -> PresenceEntry | None:
         """The entry as the storage has it, put on the list again; None where that cannot be."""
-        if self._storage is None:
-            return None
-        (row,) = self._storage.get_many([_KEY + node])
-        if row is None:
-            return None
+        found = self._presence.find(now, node)  # somebody else may have brought it back meanwhile
+        (row,) = storage.get_many([_KEY + node])
+        if found is not None or row is None:
+            return found
         entry, expires_ms, lease_s = _unpacked(node, row)
         left_s = (expires_ms - self._clock.now_ms()) / 1000
         if left_s <= 0:
-            self._storage.delete_many([_KEY + node])
             return None
         try:
             self._presence.register(now, entry, ttl=min(left_s, lease_s))
         except (InputError, VerificationError):  # it left, or its lease ran out, in this very presence
-            return self._presence.find(now, node)  # or somebody else brought it back meanwhile
+            return None
         return entry
+
+    def _sequence_of(self, node: bytes) -> int:
+        """The sequence of a node's entry, on the list or in the storage; 0 if there is none."""
+        entry = self._presence.find(self._clock.monotonic(), node)
+        rows = [] if self._storage is None else self._storage.get_many([_KEY + node])
+        stored = [_unpacked(node, row)[0].sequence for row in rows if row is not None]
+        return max([0 if entry is None else entry.sequence, *stored])
 
     def _take_off(self, node: bytes, sequence: int) -> None:
         self._presence.remove(self._clock.monotonic(), node, sequence)

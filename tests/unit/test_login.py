@@ -269,6 +269,49 @@ def test_the_storage_knows_what_a_presence_in_memory_forgot() -> None:
         after.login.authorise(token(NODES[0]))
 
 
+def test_who_leaves_before_he_came_back_does_not_come_back() -> None:
+    """After a restart the presence knows nobody: what the storage knows counts for a logout and for an expulsion."""
+    storage = MemoryStorage()
+    before = Registry(storage, storage)
+    for node in NODES[:2]:
+        before.login.log_in(token(node), entry(node, 3), ttl=60.0)
+    after = Registry(storage, storage)
+    with pytest.raises(InputError, match="lower than the entry's, 3"):
+        after.login.log_out(token(NODES[0]), 2)
+    after.login.log_out(token(NODES[0]), 3)
+    after.login.expel(NODES[1].id)
+    after.revoked.allow_node(NODES[1].id)
+    for node in NODES[:2]:
+        fresh = token(node, jti="new")
+        with pytest.raises(VerificationError, match="not logged in"):
+            after.login.authorise(fresh)
+        with pytest.raises(InputError, match="used before"):
+            after.login.log_in(fresh, entry(node, 3), ttl=60.0)
+    assert list(storage.scan(b"login/")) == []
+
+
+def test_rows_of_tokens_that_have_run_out_go() -> None:
+    storage = MemoryStorage()
+    registry = Registry(storage)
+    for node, seconds in zip(NODES, (10, 20, 10), strict=True):
+        registry.login.log_in(token(node, exp=NOW + seconds), entry(node), ttl=60.0)
+    assert registry.login.tidy(10) == 0
+    registry.clock.advance(10.0)
+    assert registry.login.tidy(0) == 0
+    assert [registry.login.tidy(2), registry.login.tidy(2)] in ([1, 1], [2, 0])
+    assert [key for key, _ in storage.scan(b"login/")] == [b"login/" + NODES[1].id]
+    registry.clock.advance(10.0)
+    assert sum(registry.login.tidy(1) for _ in range(3)) == 1
+    assert list(storage.scan(b"login/")) == []
+    assert Registry().login.tidy(5) == 0
+    for wrong in (None, 1.5, True, "1"):
+        with pytest.raises(TypeError, match="limit"):
+            registry.login.tidy(wrong)  # type: ignore[arg-type]
+    for number in (-1, 10**7):
+        with pytest.raises(InputError, match="limit"):
+            registry.login.tidy(number)
+
+
 def test_a_storage_that_fails_lets_nobody_in() -> None:
     storage = Failing()
     registry = Registry(storage)
