@@ -38,6 +38,8 @@ _LISTS_AT_ONCE = 64
 _LISTEN_EVERY_S = 10.0
 _SOON_S = 0.1
 _LATER_S = 1.0
+_SOON_TIMES = 30
+"""How often a node that is silent is asked again soon; after that it is asked as seldom as one that lacks nothing."""
 
 
 @dataclass(eq=False, slots=True)
@@ -50,6 +52,7 @@ class _Away:
     recipient: records.Recipient | None = None
     told: set[bytes] = field(default_factory=set)  # roots of lists that it knows
     challenge: bytes = b""  # what it drew, which the city signs at the next meeting
+    missed: int = 0  # how often in a row it was not met
     trouble: str = ""  # what was complained of last, which is not said again ten times a second
 
 
@@ -254,7 +257,7 @@ class Elsewhere:
         try:
             if met is not None:
                 self._log_in(away, met)
-                away.met, away.recipient, away.trouble = met, met.recipient, ""
+                away.met, away.recipient, away.trouble, away.missed = met, met.recipient, "", 0
                 is_new = met.challenge != away.challenge
                 away.challenge = met.challenge
                 lacks = [self._tell_lists(away), self._tell_keys(away, met), self._teach(away, met)]
@@ -263,7 +266,8 @@ class Elsewhere:
             _complain(away, str(error))
         away.met = None
         away.told.clear()
-        return True
+        away.missed += 1
+        return bool(away.address) and away.missed < _SOON_TIMES
 
     def _meeting(self, away: _Away, *, count: bool = False) -> bytes:
         number = messages.integer(self._ledger.epoch.number)

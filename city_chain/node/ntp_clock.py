@@ -93,17 +93,23 @@ class _Lookup:
         self.found: _Place | None = None
         self.error = "its name is still being looked up"
         self._address = address
-        self._thread = Thread(target=self._run, name="city-chain-ntp-lookup", daemon=True)
-        self._thread.start()
+        self._thread: Thread | None = None
+        self._run(socket.AI_NUMERICHOST)
+        if self.found is None:
+            self._thread = Thread(target=self._run, name="city-chain-ntp-lookup", daemon=True)
+            self._thread.start()
 
     def wait(self, seconds: float) -> bool:
         """Whether it is done, `seconds` from now at the latest."""
+        if self._thread is None:
+            return True
         self._thread.join(max(0.0, seconds))
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
+    def _run(self, flags: int = 0) -> None:
         try:
-            family, kind, protocol, _, where = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM)[0]
+            found = socket.getaddrinfo(*self._address, type=socket.SOCK_DGRAM, flags=flags)
+            family, kind, protocol, _, where = found[0]
         except (OSError, UnicodeError) as error:
             self.error = f"its name cannot be looked up: {error}"
         else:
@@ -229,12 +235,12 @@ class NtpClock:
 
         Raises:
             UnavailableError: No strict majority of the servers agrees: there are too few answers, or they contradict
-                each other; or the system has no more sockets.
+                each other; or the system has no more sockets or threads.
         """
         with self._polling:
             try:
                 self._ask()
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # no more sockets, no more threads
                 raise UnavailableError(f"ntp: no server can be asked: {error}", len(self._sources), 0) from error
         now_ns = self._now_ns()
         with self._lock:

@@ -152,3 +152,25 @@ def test_a_node_that_is_put_away_while_it_is_asked_about_is_silent() -> None:
     elsewhere._keys = lambda: SimpleNamespace(digest=b"k")  # type: ignore[assignment,return-value]
     assert elsewhere._is_here(Fading())  # type: ignore[arg-type]
     assert elsewhere._has_keys(Fading())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", ["", "tcp:127.0.0.1:9"], ids=["nowhere", "where nobody is"])
+def test_one_that_is_gone_for_long_is_asked_seldom(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds, honest = [0], Elsewhere._round
+
+    def counted(elsewhere: Elsewhere) -> bool:
+        rounds[0] += 1
+        return honest(elsewhere)
+
+    path = tmp_path / "city.db"
+    with City.local(path, nodes=8, validators=4, k=2, n=4) as city:
+        index = city.move_out(city.nodes()[-1].id, tmp_path / "node")
+    monkeypatch.setattr(Elsewhere, "_round", counted)
+    monkeypatch.setattr("city_chain.levels.elsewhere._SOON_TIMES", 3)
+    with City.open(path, elsewhere={index: address} if address else None):
+        time.sleep(1.0)
+        before = rounds[0]
+        time.sleep(2.0)
+        assert 1 <= rounds[0] - before <= 4, "it was asked ten times a second for ever"

@@ -241,7 +241,7 @@ def test_a_name_that_is_slow_to_look_up_spoils_nobody_s_answer(monkeypatch: pyte
     real, freed = socket.getaddrinfo, Event()
 
     def slow(host: str, *rest: object, **more: object) -> object:
-        if host == "slow.example":
+        if host == "slow.example" and not more["flags"]:
             freed.wait(10)
             host = "127.0.0.1"
         return real(host, *rest, **more)  # type: ignore[arg-type]
@@ -372,3 +372,22 @@ def test_doctor_says_unknown_without_a_majority() -> None:
         found = doctor._network_time(servers, wrong)
     assert found["network_says"] is None
     assert "no majority" in wrong[0]
+
+
+def test_a_system_without_threads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    clock = NtpClock(["no-such-host.invalid"], timeout_s=0.05)
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", none)
+        with pytest.raises(UnavailableError, match="can't start new thread"):
+            clock.poll()
+    with pytest.raises(UnavailableError, match="no majority"):
+        clock.poll()
+
+
+def test_addresses_are_looked_up_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(ahead(0)) as servers:
+        monkeypatch.setattr(Thread, "start", lambda _: pytest.fail("a thread for an address"))
+        assert NtpClock(servers).poll().status == "synchronised"
