@@ -317,7 +317,8 @@ def test_two_faulty_delegates(name: str, engine: str) -> None:
                 assert isinstance(outcome, UnavailableError | DeadlineError), outcome
                 assert not isinstance(outcome, UnavailableError) or outcome.needed > outcome.had
                 failed += 1
-        assert city.height == 2 - failed
+        # Where HotStuff gets through, it may do so just after the caller gave up.
+        assert 2 - failed <= city.height <= (2 if may_commit else 0)
         assert len(city._city.journal.pending()) == failed
         bench.fault(bench.delegates, None)
         receipt = city.send(kept)
