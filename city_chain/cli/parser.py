@@ -279,8 +279,10 @@ def _validator(commands: Commands) -> argparse.ArgumentParser:
         "validator",
         "run nodes that have moved out of a city, until it is ended",
         "Says where it answers, then votes and holds for the city until Ctrl-C or SIGTERM. It keeps its own ledger. "
-        "It authenticates nobody who connects: listen on a loopback address or a private network. FILE is written "
-        "again at the first start; where the data are lost, the node votes for nothing until the next epoch.",
+        "Without --jwks it authenticates nobody who connects: listen on a loopback address or a private network. With "
+        "it, nothing is done for anybody but the city, which shows the token in the file that CITY_CHAIN_TOKEN_FILE "
+        "names. FILE is written again at the first start; where the data are lost, the node votes for nothing until "
+        "the next epoch.",
         "validator node.secret --data node.db --listen tcp:127.0.0.1:7103",
     )
     parser.add_argument(
@@ -299,6 +301,12 @@ def _validator(commands: Commands) -> argparse.ArgumentParser:
         action="append",
         help="go by this time server, not by the system's clock (repeatable; of four, one may be false)",
     )
+    for flag, metavar, what in (
+        ("--jwks", "FILE", "want a token with every message, signed with one of these keys (read again now and then)"),
+        ("--issuer", "NAME", "who issues the tokens: their iss"),
+        ("--audience", "NAME", "for whom they are to be: their aud"),
+    ):
+        parser.add_argument(flag, metavar=metavar, type=file if metavar == "FILE" else str, help=what)
     return parser
 
 

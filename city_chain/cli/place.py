@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from city_chain.cli.console import Console, text
+from city_chain.cli.tokens import shown
 from city_chain.errors import CityChainError, InputError, StorageError
 from city_chain.levels import City
 from city_chain.records import Receipt, Trust
@@ -140,7 +141,7 @@ class Place:
             with console.if_long(
                 _SIGN_OF_LIFE_S, "opening the city takes longer: unfinished sends, or another process has it open"
             ):
-                return City.open(self.database, elsewhere=elsewhere)
+                return City.open(self.database, elsewhere=elsewhere, transport=shown())
         except StorageError as error:
             if "holds no city" in str(error):
                 raise StorageError(f"{text(self.database)} holds no city; city-chain init DIR makes one") from None

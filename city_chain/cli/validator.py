@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from city_chain.cli.console import Console, text
+from city_chain.cli.tokens import auth_of
 from city_chain.levels import NodeHost
 from city_chain.node.ntp_clock import NtpClock
 
@@ -24,11 +25,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with contextlib.ExitStack() as stack:
         clock = stack.enter_context(_kept(args.ntp)) if args.ntp else None
         files = [Path(name) for name in args.files]
-        host = stack.enter_context(NodeHost.open(files, args.data, listen=args.listen, clock=clock))
+        auth = auth_of(args)
+        host = stack.enter_context(NodeHost.open(files, args.data, listen=args.listen, clock=clock, auth=auth))
+        if auth is not None and not args.json:
+            console.say(f"takes tokens for {text(args.audience)} whose sub is the city's sender, {host.sender.hex()}")
         for index, address in host.addresses.items():
             node = host.ids[index]
             if args.json:
-                console.json({"index": index, "node": node.hex(), "address": address, "height": host.height})
+                wanted = {} if auth is None else {"sender": host.sender.hex()}
+                console.json({"index": index, "node": node.hex(), "address": address, "height": host.height, **wanted})
             else:
                 console.say(f"node {index} ({node.hex()[:16]}) answers at {text(address)}")
         ended.wait()

@@ -246,6 +246,11 @@ class NodeHost:
         return self._ledger.tip.height
 
     @property
+    def sender(self) -> bytes:
+        """The city's sender, 32 bytes: what `sub` of a token must be where tokens are wanted."""
+        return self._files[0].sender
+
+    @property
     def ledger(self) -> Ledger:
         """This process's own copy of the ledger."""
         return self._ledger
@@ -393,7 +398,7 @@ class NodeHost:
     # --- running -----------------------------------------------------------------------------------------------------
 
     def _only_the_city(self, grant: Grant) -> None:
-        if grant.node != self._files[0].sender:
+        if grant.node != self.sender:
             raise VerificationError(f"token: it is of {grant.node.hex()[:16]}, this node serves its city alone")
 
     def _handle(self, requests: Sequence[Request]) -> list[bytes]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.time_servers import servers
+from tests.tokens import Issuer, jwks
 
 pytestmark = pytest.mark.e2e
 
@@ -104,3 +107,50 @@ def test_a_validator_goes_by_time_servers(cli: Any, small: list[dict[str, Any]])
         of.ahead_s = [0, 5, 10]
         said = cli.bad("validator", "node.secret", "--data", "node.db", *options)
         assert "no majority" in said
+
+
+@pytest.fixture
+def guarded(cli: Any, small: list[dict[str, Any]]) -> Iterator[tuple[Issuer, dict[str, Any]]]:
+    """A validator that wants tokens, and what it says of itself; the city knows where it answers."""
+    issuer = Issuer()
+    (cli.folder / "keys.json").write_bytes(jwks(issuer))
+    assert cli("--city", "town", "nodes", "--move-out", small[2]["id"], "node.secret").returncode == 0
+    options = ("--jwks", "keys.json", "--issuer", "us", "--audience", "town")
+    validator = cli.start("validator", "node.secret", "--data", "node.db", "--json", *options)
+    try:
+        said = json.loads(validator.stdout.readline())
+        cli("--city", "town", "nodes", "--at", f"2={said['address']}")
+        yield issuer, said
+    finally:
+        validator.terminate()
+        validator.communicate(timeout=60)
+
+
+def test_a_validator_that_wants_tokens(
+    cli: Any, guarded: tuple[Issuer, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody gets on with it without one; with the one that its city was given, its city does."""
+    issuer, said = guarded
+    assert {node["index"]: node["running"] for node in listed(cli)}[2] is False
+    now = int(time.time())
+    claims = {"iss": "us", "aud": "town", "jti": "1", "iat": now, "nbf": None, "exp": now + 600}
+    monkeypatch.setenv("CITY_CHAIN_TOKEN_FILE", "town.token")
+    (cli.folder / "town.token").write_text(issuer.token(**claims, sub="11" * 32))
+    assert {node["index"]: node["running"] for node in listed(cli)}[2] is False
+    (cli.folder / "town.token").write_text(issuer.token(**claims, sub=said["sender"]) + "\n")
+    assert all(node["running"] for node in listed(cli))
+
+
+def test_tokens_that_cannot_be(cli: Any, small: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("--city", "town", "nodes", "--move-out", small[2]["id"], "node.secret").returncode == 0
+    validator = ("validator", "node.secret", "--data", "node.db")
+    assert "--issuer and --audience is missing" in cli.bad(*validator, "--jwks", "keys.json")
+    options = ("--jwks", "keys.json", "--issuer", "us", "--audience", "town")
+    assert "keys.json cannot be read" in cli.bad(*validator, *options)
+    (cli.folder / "keys.json").write_text("{}")
+    assert 'a set has a list "keys"' in cli.bad(*validator, *options)
+    monkeypatch.setenv("CITY_CHAIN_TOKEN_FILE", "town.token")
+    assert "town.token (CITY_CHAIN_TOKEN_FILE) cannot be read" in cli.bad("--city", "town", "nodes")
+    for wrong in ("", "two words", "é", "x" * 8193):
+        (cli.folder / "town.token").write_text(wrong, encoding="utf-8")
+        assert "town.token (CITY_CHAIN_TOKEN_FILE) holds no token" in cli.bad("--city", "town", "nodes")
