@@ -1,15 +1,16 @@
 """city-chain: durable, verifiable, Byzantine-fault-tolerant dispersal and commitment of transactions in your process.
 
 A city disperses, commits, restores and proves transactions: `City.local(path="city.db")`. The algorithms are usable
-alone, as `from city_chain import abba, cbf, ec, hs, rvh, sc, tes, tnh, vrf` and as `from city_chain.proofs import dpos,
-poh`. What is named here loads when it is first used, so importing the package alone takes a few milliseconds.
+alone, as `from city_chain import abba, cbf, ec, hs, hvp, rvh, sc, tes, tnh, vrf` and as `from city_chain.proofs
+import dpos, poh`. What is named here loads when it is first used, so importing the package alone takes a few
+milliseconds.
 """
 
 from city_chain import errors
 
 TYPE_CHECKING = False  # type checkers know the name; importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
-    from city_chain.algorithms import abba, cbf, ec, hs, rvh, sc, tes, tnh, vrf
+    from city_chain.algorithms import abba, cbf, ec, hs, hvp, rvh, sc, tes, tnh, vrf
     from city_chain.levels import City, World
     from city_chain.records import Receipt, Transaction, Trust
 
@@ -25,6 +26,7 @@ __all__ = [
     "ec",
     "errors",
     "hs",
+    "hvp",
     "rvh",
     "sc",
     "tes",
@@ -35,7 +37,7 @@ __all__ = [
 __version__: str
 
 # Public name -> the module that it is, or that it is in.
-_ALONE = ("abba", "cbf", "ec", "hs", "rvh", "sc", "tes", "tnh", "vrf")
+_ALONE = ("abba", "cbf", "ec", "hs", "hvp", "rvh", "sc", "tes", "tnh", "vrf")
 _MODULES = {name: f"city_chain.algorithms.{name}" for name in _ALONE}
 _MEMBERS = {
     "City": "city_chain.levels",

@@ -1096,6 +1096,91 @@ class SimCertificates:
     def encoded(self) -> bytes: ...
     def verify(self, certificate: Buffer) -> None: ...
 
+# --- hvp -------------------------------------------------------------------------------------------------------------
+
+@final
+class Contact:
+    def __new__(cls, identity: Identity, *, network: Buffer, address: str, sequence: int) -> Self: ...
+    def verify(self, network: Buffer) -> None: ...
+    @property
+    def id(self) -> bytes: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+    def to_bytes(self) -> bytes: ...
+    @staticmethod
+    def from_bytes(data: Buffer) -> Contact: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self, /) -> int: ...
+
+@final
+class Hvp:
+    def __new__(
+        cls,
+        contact: Contact,
+        identity: Identity,
+        seed: Buffer,
+        *,
+        network: Buffer,
+        active: int = 5,
+        passive: int = 30,
+        arwl: int = 6,
+        prwl: int = 3,
+        shuffle_active: int = 3,
+        shuffle_passive: int = 4,
+        shuffle_ttl: int = 6,
+        shuffle_us: int = 10_000_000,
+        answer_us: int = 3_000_000,
+        retry_us: int = 10_000_000,
+        rejoin_us: int = 1_000_000,
+        rejoin_max_us: int = 60_000_000,
+        eviction_us: int = 1_000_000,
+        joins_per_s: int = 100,
+        ihave_us: int = 50_000,
+        graft_us: int = 500_000,
+        graft_again_us: int = 250_000,
+        awaited_us: int = 30_000_000,
+        cache: int = 1024,
+        cache_bytes: int = 16_777_216,
+        dedup: int = 65_536,
+        catch_up: int = 1000,
+        ordered: bool = False,
+        gap_us: int = 2_000_000,
+        optimize_hops: int | None = None,
+    ) -> Self: ...
+    def join(self, contacts: Iterable[Contact], now: int) -> None: ...
+    def handle(self, sender: Buffer, message: Buffer, now: int) -> None: ...
+    def peer_down(self, peer: Buffer, now: int) -> None: ...
+    def tick(self, now: int) -> None: ...
+    def broadcast(self, payload: Buffer, now: int, *, topic: Buffer | None = None) -> bytes: ...
+    def leave(self, now: int) -> None: ...
+    def drain(
+        self,
+    ) -> list[
+        tuple[
+            Literal["send", "deliver", "up", "down", "close", "isolated"],
+            bytes,
+            bytes,
+            bytes,
+            bytes,
+            int,
+            Literal["", "failed", "disconnected", "left", "evicted"],
+        ]
+    ]: ...
+    def active(self) -> list[bytes]: ...
+    def eager(self) -> list[bytes]: ...
+    def passive(self) -> list[bytes]: ...
+    def contact(self, peer: Buffer) -> Contact | None: ...
+    def stats(self) -> dict[str, int]: ...
+    @property
+    def me(self) -> Contact: ...
+    @property
+    def deadline(self) -> int | None: ...
+
+HVP_PAYLOAD_MAX: Final[int]
+HVP_TOPIC_MAX: Final[int]
+
 # --- hs --------------------------------------------------------------------------------------------------------------
 
 @final
@@ -1770,6 +1855,40 @@ def verify_repair_requests(requests: Iterable[RepairRequest]) -> list[CityChainE
 
 HOLDER: int
 VALIDATOR: int
+
+@final
+class Letter:
+    def __new__(
+        cls,
+        identity: Identity,
+        *,
+        network: Buffer,
+        receiver: Buffer,
+        challenge: Buffer,
+        number: int,
+        bodies: Iterable[Buffer],
+        answer: bool = False,
+    ) -> Self: ...
+    def verify(self) -> None: ...
+    @property
+    def network(self) -> bytes: ...
+    @property
+    def sender(self) -> bytes: ...
+    @property
+    def receiver(self) -> bytes: ...
+    @property
+    def challenge(self) -> bytes: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def answer(self) -> bool: ...
+    @property
+    def bodies(self) -> list[bytes]: ...
+    def to_bytes(self) -> bytes: ...
+    @staticmethod
+    def from_bytes(data: Buffer) -> Letter: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self, /) -> int: ...
 
 @final
 class NodeRecord:

@@ -12,9 +12,10 @@ A city's threshold keys (`CityKeys`) come from each delegate's `Dealing` to ever
 together, a delegate's secret part are `KeyShares`. An `Election`, certified as a `Handover`, brings the next epoch.
 
 `seal_to_city` and `seal_to_readers` make payloads that holders cannot read, `Sealed` reads them. `Repair` and
-`RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in
-Presence, `Message` carries records between nodes. `KeyFile` and `PublicKeyFile` are keys at rest. A `Ruling` is what a
-city says to a transaction of several cities, and a `TransactionHead` shows it what the sender has signed.
+`RepairCertificate` move fragments later, `RepairRequest` asks for them, `NodeRecord` is a node's entry in Presence,
+`Message` carries records between nodes, a `Letter` is from one party to another. `KeyFile` and `PublicKeyFile` are
+keys at rest. A `Ruling` is what a city says to a transaction of several cities, and a `TransactionHead` shows it what
+the sender has signed.
 
 All are immutable and safe to share between threads; they compare and hash by their encoding (`to_bytes`, `from_bytes`),
 and pickle by it. `from_bytes` takes bytes from anywhere: what is not well-formed is an `InputError`. It checks no
@@ -81,6 +82,7 @@ from city_chain._native import (
     Identity,
     KeyFile,
     KeyShares,
+    Letter,
     Manifest,
     Message,
     NodeRecord,
@@ -134,6 +136,7 @@ __all__ = [
     "Identity",
     "KeyFile",
     "KeyShares",
+    "Letter",
     "Manifest",
     "Message",
     "NodeRecord",

@@ -30,8 +30,10 @@ from city_chain.levels.crossing import Crossings
 from city_chain.levels.layouts import Layouts
 from city_chain.levels.owner import Owner
 from city_chain.levels.resharding import Reshard, Resharded
+from city_chain.levels.roots import Fork, Root
 from city_chain.levels.rulings import need_shard
 from city_chain.levels.settings import Settings
+from city_chain.levels.spreading import Spreading
 from city_chain.levels.steps import Step, Steps
 from city_chain.levels.world_cities import Cities
 from city_chain.levels.world_place import WorldPlace
@@ -78,9 +80,11 @@ class World:
         roll = self._store.roll() or Roll.founded(founding.cities, founding.settings)
         self._layouts = Layouts(founding.chain, roll, self._store, self._cities.running, self._steps)
         self._crossings = Crossings(self._layouts, self._store, self._cities.running, place.clock, self._steps)
+        self._spreading = Spreading(self._layouts, self._cities, place.clock, place.entropy)
         try:
             self._open_cities()
             self._recovery = self._resumed(_DEADLINE_S, self._place.clock.monotonic() + _DEADLINE_S)
+            self._spreading.begin()
         except BaseException:
             self.close()
             raise
@@ -209,6 +213,7 @@ class World:
             if self._closed:
                 return
             self._closed = True
+            self._spreading.close()
             self._cities.close()
             self._storage.close()
             if self._owner is not None:
@@ -281,9 +286,11 @@ class World:
         self._check_open()
         roll = self._layouts.roll
         names = ([member.name for member in some] for some in (roll.joining, roll.leaving, roll.left))
-        return WorldHealth([self._state_of(name) for name in self.names], self.pending(), *names)
+        behind = self._spreading.behind()
+        states = [self._state_of(name, behind.get(name)) for name in self.names]
+        return WorldHealth(states, self.pending(), *names, forks=self.forks())
 
-    def _state_of(self, name: str) -> CityState:
+    def _state_of(self, name: str, behind: int | None) -> CityState:
         city = self._cities.get(name)
         if city is None:
             return CityState(name, False, why=self._cities.why(name))
@@ -291,7 +298,31 @@ class World:
         share = float(self._founding.terms["faulty_share"])
         shard = need_shard(city._city)
         chance = failure_log2(city.settings.nodes, delegates, share)
-        return CityState(name, True, city.height, delegates, chance, shard.open(), keys=shard.keys())
+        return CityState(name, True, city.height, delegates, chance, shard.open(), keys=shard.keys(), behind=behind)
+
+    # --- what cities know of each other ------------------------------------------------------------------------------
+
+    def roots(self) -> dict[str, dict[str, Root]]:
+        """What the cities know of each other: by name, the newest root of each other city that it has verified.
+
+        A city that has just been started knows nothing, and soon all again. No send waits for that.
+
+        Example:
+            >>> import time
+            >>> with World.local(["north", "south"], nodes=8, k=2, n=4) as world:
+            ...     receipt = world.city("north").send(b"hello")
+            ...     while not world.roots().get("south"):
+            ...         time.sleep(0.01)
+            ...     world.roots()["south"]["north"].height
+            1
+        """
+        self._check_open()
+        return self._spreading.roots()
+
+    def forks(self) -> list[Fork]:
+        """The forks that cities have found since it was opened: two roots of a city that exclude each other."""
+        self._check_open()
+        return self._spreading.forks()
 
     def elect(
         self, validators: int | None = None, *, moves_max: int | None = None, deadline_s: float = _DEADLINE_S

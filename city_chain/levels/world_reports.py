@@ -11,6 +11,7 @@ from typing import Any
 from city_chain.errors import CityChainError
 from city_chain.levels.reports import html_table, table
 from city_chain.levels.resharding import Resharded
+from city_chain.levels.roots import Fork
 
 __all__ = ["CityState", "WorldHealth", "WorldRecovery"]
 
@@ -29,6 +30,8 @@ class CityState:
         locked: How many transactions that are not ended have keys locked there.
         why: Why it does not run; None if it does, or was stopped.
         keys: How many keys it has whose versions are kept apart.
+        behind: Of how many batches of the other cities it has not verified the root (see `World.roots`); None if it is
+            not in the overlay: it does not run, has just been started, or is alone.
     """
 
     name: str
@@ -39,6 +42,7 @@ class CityState:
     locked: int = 0
     why: CityChainError | None = None
     keys: int = 0
+    behind: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class WorldHealth:
         joining: The cities that are on their way into it.
         leaving: Those that are on their way out.
         left: Those that have left.
+        forks: What cities have committed twice, as others have found.
     """
 
     cities: Sequence[CityState]
@@ -58,6 +63,7 @@ class WorldHealth:
     joining: Sequence[str] = ()
     leaving: Sequence[str] = ()
     left: Sequence[str] = ()
+    forks: Sequence[Fork] = field(default=(), kw_only=True)
 
     def rows(self) -> list[dict[str, Any]]:
         """One dict a city, for a data frame."""
@@ -70,6 +76,7 @@ class WorldHealth:
                 "failure_log2": c.failure_log2,
                 "keys": c.keys,
                 "locked": c.locked,
+                "behind": c.behind,
             }
             for c in self.cities
         ]
@@ -95,6 +102,7 @@ class WorldHealth:
             f"{len(self.pending)} not ended",
             *(f"{c.name} does not run: {c.why or 'it was stopped'}" for c in self.cities if not c.running),
             *(f"{what}: {', '.join(names)}" for what, names in some if names),
+            *map(str, self.forks),
         ]
 
     __str__ = table

@@ -21,6 +21,7 @@ key                          value
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,11 +33,14 @@ from city_chain.errors import InputError, ProtocolError, StorageError, Verificat
 from city_chain.ports import Storage
 from city_chain.stages import messages
 
-__all__ = ["SEQUENCE_WINDOW", "Certificate", "CommittedBatch", "Ledger", "SenderState", "Tip"]
+__all__ = ["RECENT_MAX", "SEQUENCE_WINDOW", "Certificate", "CommittedBatch", "Ledger", "SenderState", "Tip"]
 
 SEQUENCE_WINDOW = 1024
 """How far a sequence may run ahead of the lowest one that is not committed: a sender can leave gaps (a transaction that
 could not be delivered), but cannot wander off to look for a draw that suits it."""
+
+RECENT_MAX = 16
+"""How many headers of batches that were appended last are at hand."""
 
 _FAILED_MAX = 3
 """After so many writes in a row that fail nobody waits for the disk any longer."""
@@ -134,6 +138,7 @@ class Ledger:
         self._senders: dict[bytes, SenderState] = {}
         self._tip = self._read_tip()
         self._appended: tuple[int, records.CommitCertificate] | None = None
+        self._recent: deque[tuple[records.BatchHeader, records.CommitCertificate]] = deque(maxlen=RECENT_MAX)
         self.failure: Exception | None = None
         """What went wrong when a batch was last to be appended: whoever waits for it may give up."""
         self._failed = 0
@@ -255,6 +260,18 @@ class Ledger:
         committed = self.batch(height)
         return None if committed is None else committed.certificate
 
+    def committed_after(self, height: int) -> list[tuple[records.BatchHeader, records.CommitCertificate]]:
+        """The headers and certificates of the batches above a height, ascending: the last `RECENT_MAX` of them at most.
+
+        Those that were appended here are at hand; of those that were there before, the last one alone is read.
+        """
+        with self._lock:
+            tip, recent = self._tip.height, [known for known in self._recent if known[0].height > height]
+        if recent or tip <= height:
+            return recent
+        last = self.batch(tip)
+        return [] if last is None else [(last.batch.header, last.certificate)]
+
     def evidence(self, batch: records.Batch) -> list[Certificate]:
         """The certificates behind the entries of a committed batch, in their order."""
         found: list[Certificate] = []
@@ -347,6 +364,7 @@ class Ledger:
                 raise
             self.failure = None
             self._appended = tip.height, certificate
+            self._recent.append((header, certificate))
             self._tip = tip
             self._senders.update(senders)
             return receipts

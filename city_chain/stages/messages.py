@@ -40,6 +40,9 @@ kind             parts                                           answer
 ``log_in``       lease in ms, node record (in a ``token``)       ``granted``: revision, lease in ms
 ``renew``        lease in ms (likewise)                          ``granted``: 0, lease in ms
 ``log_out``      sequence (likewise)                             ``done``
+``greet``        nothing                                         ``challenge``: 32 bytes, see `city_chain.node.gossip`
+``letter``       one letter                                      ``heard``: the letter that answers it, or ``later``, or
+                                                                 ``challenge``: it is under an old one
 any              what it cannot or will not do                   ``refused``: the reason
 ===============  ==============================================  ====================================================
 

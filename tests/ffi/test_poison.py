@@ -212,6 +212,12 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("verify_repair_requests", r.verify_repair_requests, [asked])
     add("NodeRecord", r.NodeRecord, city.sender, network=network, **entry)
     add("NodeRecord.verify", member.verify)
+    whom = {"network": network, "receiver": bytes(32), "challenge": bytes(32)}
+    letter = r.Letter(city.sender, number=1, bodies=[b"hello"], answer=False, **whom)
+    add("Letter", r.Letter, city.sender, number=1, bodies=[b"hello"], answer=False, **whom)
+    add("Letter.verify", letter.verify)
+    add("Letter.from_bytes", r.Letter.from_bytes, letter.to_bytes())
+    add("Letter.to_bytes", letter.to_bytes)
     add("Message", r.Message, "hold", [b"part"])
     add("Transaction.many", r.Transaction.many, city.sender, network, [(0, 1, b"payload")])
     described = (transaction, 9, city.hashes, city.selection())

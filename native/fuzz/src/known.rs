@@ -13,6 +13,7 @@ use city_chain_native::records::countersignature::{Countersignature, Countersign
 use city_chain_native::records::dealing::{Dealing, Recipient};
 use city_chain_native::records::epoch::{Election, Epoch, Handover};
 use city_chain_native::records::key_file::{KeyFile, PublicKeyFile};
+use city_chain_native::records::letter::Letter;
 use city_chain_native::records::manifest::Manifest;
 use city_chain_native::records::message::{Message, RepairRequest};
 use city_chain_native::records::node::NodeRecord;
@@ -55,7 +56,7 @@ impl Known {
 }
 
 /// Every record there is.
-pub const RECORDS: [Known; 40] = [
+pub const RECORDS: [Known; 41] = [
     Known::since::<Transaction>(1, "transaction"),
     Known::of::<TransactionHead>("transaction_head"),
     Known::of::<CandidateList>("candidate_list"),
@@ -88,6 +89,7 @@ pub const RECORDS: [Known; 40] = [
     Known::of::<Message>("message"),
     Known::of::<RepairRequest>("repair_request"),
     Known::of::<NodeRecord>("node_record"),
+    Known::of::<Letter>("letter"),
     Known::of::<Selection>("selection"),
     Known::of::<Sealed>("sealed"),
     Known::of::<KeyFile>("key_file"),

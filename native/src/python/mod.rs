@@ -13,6 +13,7 @@ mod dpos;
 mod ec;
 mod error;
 mod hs;
+mod hvp;
 mod identity;
 mod int;
 mod kem;
@@ -49,6 +50,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     cbf::register(module)?;
     tnh::register(module)?;
     hs::register(module)?;
+    hvp::register(module)?;
     signatures::register(module)?;
     ml_dsa::register(module)?;
     kem::register(module)?;

@@ -6,7 +6,8 @@
 //! it into the order of the ledger; the [`receipt::Receipt`] proves all of it against a [`receipt::Trust`].
 //! A payload may be [`sealed::Sealed`], so that its holders cannot read it.
 //! A [`sharding::Ruling`] is what a city says to a transaction of several cities.
-//! A [`repair::Repair`] moves fragments later. [`message::Message`] carries records between nodes.
+//! A [`repair::Repair`] moves fragments later. [`message::Message`] carries records between nodes; a [`letter::Letter`] is
+//! from one party to another and from nobody else.
 
 pub mod availability;
 pub mod batch;
@@ -17,6 +18,7 @@ pub mod dealing;
 pub mod epoch;
 pub mod identity;
 pub mod key_file;
+pub mod letter;
 pub mod manifest;
 pub mod message;
 pub mod node;

@@ -12,6 +12,7 @@ use city_chain_native::records::city_keys::CityKeys;
 use city_chain_native::records::countersignature::{Countersignature, CountersignedReceipt};
 use city_chain_native::records::dealing::{Dealing, Recipient};
 use city_chain_native::records::epoch::{Election, Handover};
+use city_chain_native::records::letter::Letter;
 use city_chain_native::records::manifest::Manifest;
 use city_chain_native::records::message::RepairRequest;
 use city_chain_native::records::node::NodeRecord;
@@ -106,6 +107,11 @@ fn of_a_repair_certificate() {
 #[test]
 fn of_a_node_record() {
     exhaust("node_record", |bytes| wire::decode::<NodeRecord>(bytes)?.verify());
+}
+
+#[test]
+fn of_a_letter() {
+    exhaust("letter", |bytes| wire::decode::<Letter>(bytes)?.verify());
 }
 
 #[test]

@@ -24,6 +24,7 @@ use city_chain_native::proofs::poh;
 use city_chain_native::records::batch::{CommitCertificate, Entry};
 use city_chain_native::records::dealing::Recipient;
 use city_chain_native::records::key_file::PublicKeyFile;
+use city_chain_native::records::letter::Letter;
 use city_chain_native::records::manifest::{Cipher, Manifest};
 use city_chain_native::records::message::{Message, RepairRequest, Wanted};
 use city_chain_native::records::receipt::Receipt;
@@ -205,10 +206,25 @@ fn messages(city: &City, tx_id: [u8; 32]) -> Vec<(&'static str, Vec<u8>)> {
         large: None,
     };
     let key = city.holders[0].signing();
+    let letter = Letter {
+        network: city.epoch.network,
+        sender: city.holders[0].id(),
+        receiver: city.holders[1].id(),
+        challenge: [7; 32],
+        number: 3,
+        answer: false,
+        bodies: List::new(
+            "bodies",
+            vec![Bytes::new("body", b"body".to_vec()).unwrap(), Bytes::new("body", vec![]).unwrap()],
+        )
+        .unwrap(),
+        signature: [0; 64],
+    };
     vec![
         ("message", encode(&message)),
         ("repair_request", encode(&request.sign(key).unwrap())),
         ("node_record", encode(&city.node_record(&city.holders[0]))),
+        ("letter", encode(&letter.sign(key).unwrap())),
         ("nested", encode(&nested)),
     ]
 }
@@ -336,7 +352,7 @@ fn no_two_records_share_a_tag() {
 }
 
 /// Messages and journals of the agreement machines, whose bytes their own tests pin.
-const MACHINES: [&str; 4] = ["algorithms/hs", "algorithms/abba", "algorithms/sc", "sim"];
+const MACHINES: [&str; 5] = ["algorithms/hs", "algorithms/hvp", "algorithms/abba", "algorithms/sc", "sim"];
 
 /// The tags in the sources, each once, so that a record that is forgotten here is noticed.
 #[test]

@@ -6,6 +6,7 @@ mod countersignature;
 mod dispersal;
 mod key_file;
 mod ledger;
+mod letter;
 mod message;
 mod receipt;
 mod repair;
@@ -27,6 +28,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     receipt::register(module)?;
     repair::register(module)?;
     message::register(module)?;
+    letter::register(module)?;
     bursts::register(module)?;
     city_keys::register(module)?;
     sealed::register(module)?;
