@@ -48,6 +48,8 @@ mod known;
 mod nodes;
 #[path = "ntp.rs"]
 mod ntp;
+#[path = "overlay.rs"]
+mod overlay;
 #[path = "post_quantum.rs"]
 mod post_quantum;
 #[path = "sharding.rs"]
@@ -61,6 +63,7 @@ pub use hotstuff::{hotstuff, hotstuff_samples};
 pub use known::{Known, Nested, RECORDS, recode};
 pub use nodes::placement;
 pub use ntp::ntp;
+pub use overlay::hyparview;
 pub use post_quantum::post_quantum;
 pub use sharding::sharding;
 pub use threshold::threshold;

@@ -11,6 +11,7 @@
 
 mod abba;
 mod hs;
+mod hvp;
 mod sc;
 
 use std::any::Any;
@@ -83,6 +84,11 @@ fn those_of_abba_are_killed() {
 }
 
 #[test]
+fn those_of_the_overlay_are_killed() {
+    all_are_killed(hvp::MUTANTS);
+}
+
+#[test]
 fn those_of_sharding_are_killed() {
     all_are_killed(sc::MUTANTS);
 }
@@ -106,7 +112,8 @@ fn every_mutant_of_the_sources_has_its_scenario() {
     let mut names = Vec::new();
     placed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);
     let placed: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-    let all: Vec<&str> = [hs::MUTANTS, abba::MUTANTS, sc::MUTANTS].concat().into_iter().map(|(name, _)| name).collect();
+    let all: Vec<&str> =
+        [hs::MUTANTS, abba::MUTANTS, hvp::MUTANTS, sc::MUTANTS].concat().into_iter().map(|(name, _)| name).collect();
     let registered: BTreeSet<&str> = all.iter().copied().collect();
     assert_eq!(registered.len(), all.len(), "a mutant is registered twice");
     assert_eq!(placed, registered);

@@ -205,6 +205,11 @@ fn sharding() {
 }
 
 #[test]
+fn hyparview() {
+    noise(targets::hyparview, 2000, 300);
+}
+
+#[test]
 fn threshold() {
     noise(targets::threshold, 600, 200);
 }

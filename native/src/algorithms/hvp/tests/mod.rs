@@ -1,7 +1,11 @@
 //! Tests of the machine, in a small network of their own.
 
+mod attacks;
+mod bounds;
 mod net;
+mod others;
 mod overlay;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -101,7 +101,19 @@ pub struct Net {
 impl Net {
     /// So many nodes, each joining over a random earlier one, 20 ms apart.
     pub fn new(nodes: u64, config: &Config) -> Self {
-        let mut net = Self {
+        let mut net = Self::empty(nodes, config, 1);
+        for number in 0..nodes {
+            let over: Vec<Contact> = if number == 0 { Vec::new() } else { vec![plain(net.below(number))] };
+            net.nodes[number as usize].join(net.now, &over).unwrap();
+            net.settle(number as usize);
+            net.run(20 * MS);
+        }
+        net
+    }
+
+    /// So many nodes that have not joined yet.
+    pub fn empty(nodes: u64, config: &Config, seed: u64) -> Self {
+        Self {
             nodes: (0..nodes).map(|number| node(number, config)).collect(),
             alive: vec![true; nodes as usize],
             side: vec![0; nodes as usize],
@@ -112,18 +124,23 @@ impl Net {
             sends: 0,
             bytes: 0,
             twice: 0,
-            chance: 1,
+            chance: seed,
             queue: BTreeMap::new(),
             last: BTreeMap::new(),
             count: 0,
-        };
-        for number in 0..nodes {
-            let over: Vec<Contact> = if number == 0 { Vec::new() } else { vec![plain(net.below(number))] };
-            net.nodes[number as usize].join(net.now, &over).unwrap();
-            net.settle(number as usize);
-            net.run(20 * MS);
         }
-        net
+    }
+
+    /// One more node, which joins over these contacts.
+    pub fn add(&mut self, config: &Config, contacts: &[Contact]) {
+        let at = self.nodes.len();
+        self.nodes.push(node(at as u64, config));
+        self.alive.push(true);
+        self.side.push(0);
+        self.got.push(BTreeMap::new());
+        self.order.push(Vec::new());
+        self.nodes[at].join(self.now, contacts).unwrap();
+        self.settle(at);
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
@@ -201,6 +218,19 @@ impl Net {
             }
         }
         self.now = end;
+    }
+
+    /// Lets time pass until nothing is on its way and nobody waits for an answer; whether that came to be in the time.
+    pub fn run_to_quiet(&mut self, time: u64) -> bool {
+        let end = self.now + time;
+        while self.now < end {
+            self.run(100 * MS);
+            let idle = |at: &usize| !self.alive[*at] || self.nodes[*at].stats().asked == 0;
+            if self.queue.is_empty() && (0..self.nodes.len()).all(|at| idle(&at)) {
+                return true;
+            }
+        }
+        false
     }
 
     fn carry(&mut self, event: Event) {

@@ -120,13 +120,7 @@ fn a_late_joiner_catches_up() {
     net.run(30 * SECOND);
     let ids: Vec<_> = (0..300u16).map(|round| net.broadcast(usize::from(round % 20), &round.to_le_bytes())).collect();
     net.run(10 * SECOND);
-    net.nodes.push(node(20, &config));
-    net.alive.push(true);
-    net.side.push(0);
-    net.got.push(BTreeMap::new());
-    net.order.push(Vec::new());
-    net.nodes[20].join(net.now, &[plain(4)]).unwrap();
-    net.settle(20);
+    net.add(&config, &[plain(4)]);
     net.run(20 * SECOND);
     assert!(ids.iter().all(|id| net.got[20].contains_key(id)), "{} of 300", net.got[20].len());
     assert_eq!(net.twice, 0);
