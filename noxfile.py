@@ -54,7 +54,7 @@ _CRATE = "profile.dev.package.city-chain-native"
 _PROFILE = (f"{_CRATE}.opt-level=1", f"{_CRATE}.debug=false", "build.incremental=false")
 RUST_TESTS = ("cargo", "test", "--workspace", "--locked", "--quiet", "--features=mutants")
 RUST_TESTS += tuple(f"--config={setting}" for setting in _PROFILE)
-HOSTILE_TARGETS = ("hotstuff", "abba", "sharding")
+HOSTILE_TARGETS = ("hotstuff", "abba", "sharding", "hyparview")
 HOSTILE_INPUTS = 1_000_000
 PROGRAMS = ("chrony", "libfaketime", "linuxptp")
 ELSEWHERE = ("--ignore=tests/test_wheel.py",)  # the task `wheel` builds what these look at
