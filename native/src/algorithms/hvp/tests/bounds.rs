@@ -241,7 +241,7 @@ fn contacts_are_the_peers_own_and_of_the_network() {
     assert!(Hvp::new(contact(2), [1; 32], config.clone(), Trust::Signed(key(1))).is_err(), "of another key");
     let mut hvp = Hvp::new(contact(1), [1; 32], config, Trust::Signed(key(1))).unwrap();
     let foreign = Contact::new(&key(3), &[6; 32], "host:1", 1).unwrap();
-    assert!(hvp.join(0, &[foreign.clone()]).is_err() && hvp.drain().is_empty());
+    assert!(hvp.join(0, std::slice::from_ref(&foreign)).is_err() && hvp.drain().is_empty());
     hvp.join(0, &[]).unwrap();
     for (sender, contact) in [(2, contact(3)), (3, foreign), (2, Contact { sequence: 2, ..contact(2) })] {
         let ask = bytes(Control::Neighbor { priority: Priority::High, contact });

@@ -74,6 +74,9 @@ pub fn gossip(origin: u64, number: u64, payload: &[u8]) -> Gossip {
     }
 }
 
+/// What was delivered, by id: payload and hops.
+pub type Got = BTreeMap<[u8; 32], (Vec<u8>, u8)>;
+
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Message(usize, PeerId, Vec<u8>),
@@ -86,7 +89,7 @@ pub struct Net {
     pub alive: Vec<bool>,
     pub side: Vec<u8>,
     pub now: u64,
-    pub got: Vec<BTreeMap<[u8; 32], (Vec<u8>, u8)>>,
+    pub got: Vec<Got>,
     pub order: Vec<Vec<Vec<u8>>>,
     pub isolated: BTreeSet<usize>,
     pub sends: u64,
