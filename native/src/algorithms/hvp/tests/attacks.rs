@@ -57,7 +57,8 @@ fn refused(hvp: &mut Hvp, sender: u64, message: &[u8]) -> Outcome {
 fn a_crowd_of_newcomers_displaces_only_the_youngest() -> Outcome {
     let mut hvp = among(5);
     for round in 1..=40 {
-        hvp.handle(round * 2 * SECOND, &id(100 + round), &high(100 + round)).map_err(|error| error.to_string())?;
+        hvp.handle((100 + 2 * round) * SECOND, &id(100 + round), &high(100 + round))
+            .map_err(|error| error.to_string())?;
         hvp.drain();
     }
     ensure(hvp.active()[..4] == [id(1), id(2), id(3), id(4)], "an old link was dropped for a newcomer")?;
