@@ -149,6 +149,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "expired": (ONE.token(iat=NOW - 700, nbf=None, exp=NOW - 5), "expired, 5 s ago"),
     "not yet": (ONE.token(nbf=NOW + 6), "valid only in 6 s"),
     "issued in the future": (ONE.token(iat=NOW + 60, nbf=None), "valid only in 60 s"),
+    "issued in the future, valid before": (ONE.token(iat=NOW + 60), "valid only in 60 s"),
     "lasts too long": (ONE.token(exp=NOW + 86_401), "it lasts 86401 s"),
     "lasts no time": (ONE.token(exp=NOW), "it lasts 0 s"),
     "exp is a text": (ONE.token(exp=str(NOW + 600)), "exp is"),

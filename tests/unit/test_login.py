@@ -247,6 +247,21 @@ def test_a_move_is_seen_at_once(registry: Registry) -> None:
     assert (registry.there("tokyo"), registry.there("osaka")) == ([], [NODES[0].id])
 
 
+def test_what_changes_while_it_is_looked_up_is_not_remembered(registry: Registry) -> None:
+    registry.login.log_in(token(), entry(NODES[0]), ttl=60.0)
+    find = registry.presence.find
+
+    def overtaken(now: float, node: bytes) -> PresenceEntry | None:
+        found = find(now, node)
+        registry.presence.find = find  # type: ignore[method-assign]
+        registry.login.log_in(token(), entry(NODES[0], 2, "osaka"), ttl=60.0)
+        return found
+
+    registry.presence.find = overtaken  # type: ignore[method-assign]
+    assert registry.login.authorise(token()).region == "tokyo"  # as it was when it was asked
+    assert registry.login.authorise(token()).region == "osaka"
+
+
 def test_the_storage_knows_what_a_presence_in_memory_forgot() -> None:
     storage = MemoryStorage()
     before = Registry(storage, storage)
@@ -432,6 +447,10 @@ NOBODY: dict[str, tuple[bytes, str]] = {
     "a login without a token": (messages.message("log_in", [messages.integer(9), record(NODES[0])]), "a token"),
     "a forged login": (
         shown(b"x.y.z", messages.message("log_in", [messages.integer(9), record(NODES[0])])),
+        "token: ",
+    ),
+    "a forged login with half a record": (
+        shown(b"x.y.z", messages.message("log_in", [messages.integer(9), b"half"])),
         "token: ",
     ),
     "a login without a lease": (

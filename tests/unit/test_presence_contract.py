@@ -326,11 +326,14 @@ def test_a_lower_limit_evicts_nobody(tmp_path: Path) -> None:
     with SqlitePresence(path, LIMITS) as presence:
         for number in range(4):
             presence.register(0.0, entry(b"%d" % number, 1), ttl=30.0 + number)
-    with SqlitePresence(path, LIMITS._replace(region_entries_max=2, rows_max=3)) as presence:
+    with SqlitePresence(path, LIMITS._replace(region_entries_max=2)) as presence:
         assert len(nodes(presence, 0.0)) == 4
-        for region in ("tokyo", "osaka"):
-            with pytest.raises(InputError, match="full"):
-                presence.register(30.0, entry(b"new", 1, region), ttl=30.0)
+        with pytest.raises(InputError, match="full: it has 2 live entries"):
+            presence.register(30.0, entry(b"new", 1), ttl=30.0)
+    with SqlitePresence(path, LIMITS._replace(rows_max=3)) as presence:
+        assert len(nodes(presence, 0.0)) == 4
+        with pytest.raises(InputError, match="full: it remembers 3 nodes"):
+            presence.register(30.0, entry(b"new", 1, "osaka"), ttl=30.0)
         presence.register(30.0, entry(b"3", 2), ttl=30.0)  # who is in may come anew
         assert nodes(presence, 30.0) == [b"1", b"2", b"3"]
 
