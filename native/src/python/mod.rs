@@ -21,6 +21,7 @@ mod keys;
 mod ml_dsa;
 mod output;
 mod poh;
+mod pop;
 mod real;
 mod record;
 mod records;
@@ -60,6 +61,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     session::register(module)?;
     audit::register(module)?;
     dpos::register(module)?;
+    pop::register(module)?;
     sim::register(module)?;
     twins::register(module)?;
     records::register(module)
