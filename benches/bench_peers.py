@@ -43,6 +43,8 @@ PACKAGES = {
     "py-arkworks-bls12381": "py_arkworks_bls12381",
     "milagro-bls-binding": "milagro_bls_binding",
     "pqcrypto": "pqcrypto",
+    "shapely": "shapely",
+    "geopandas": "geopandas",
     "pyjwt": "jwt",
 }
 

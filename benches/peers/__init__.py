@@ -4,5 +4,5 @@
 peer that is not installed is named and left out. `benches/report.py` writes the tables into docs/benchmarks.md.
 """
 
-ALGORITHMS = ("ec", "rvh", "vrf", "cbf", "hlc", "tokens", "poh", "dkg", "bls", "tdh2", "kem", "ml_dsa")
+ALGORITHMS = ("ec", "rvh", "vrf", "cbf", "hlc", "tokens", "poh", "pop", "dkg", "bls", "tdh2", "kem", "ml_dsa")
 """The modules here, in the order of the page."""

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 from collections.abc import Sequence
 
-from city_chain.cli import lab_parser, world_parser
+from city_chain.cli import lab_parser, places_parser, world_parser
 from city_chain.cli.arguments import Commands, action, file, folder
 
 __all__ = ["FILE_BYTES_MAX", "KEY_KINDS", "build", "parse"]
@@ -76,6 +76,7 @@ def build() -> argparse.ArgumentParser:
         _add_common(add(commands), argparse.SUPPRESS, as_json=argparse.SUPPRESS)
     _ec(commands)
     lab_parser.add(commands)
+    places_parser.add(commands)
     world_parser.add(commands)
     return parser
 

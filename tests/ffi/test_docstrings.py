@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from city_chain import proofs, records
-from city_chain.proofs import dpos, poh
+from city_chain.proofs import dpos, poh, pop
 
 pytestmark = pytest.mark.ffi
 
-FACADES = (records, poh, dpos)
+FACADES = (records, poh, dpos, pop)
 
 
 def public() -> Iterator[tuple[str, object, bool]]:
@@ -83,7 +83,7 @@ def test_classes_and_functions_show_their_signatures():
             assert inspect.signature(getattr(thing, "__func__", thing)) is not None, name
 
 
-@pytest.mark.parametrize("name", ["poh", "dpos"])
+@pytest.mark.parametrize("name", ["poh", "dpos", "pop"])
 def test_programs_of_the_proofs_alone_run(name):
     program = Path(__file__).parents[2] / "examples" / f"{name}_alone.py"
     ran = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=False)

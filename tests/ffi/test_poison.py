@@ -19,7 +19,7 @@ import pytest
 from city_chain import abba, hs, proofs, records, sc
 from city_chain.algorithms.tes import kem
 from city_chain.errors import InputError, ProtocolError, UnavailableError, VerificationError
-from city_chain.proofs import dpos, poh
+from city_chain.proofs import dpos, poh, pop
 
 pytestmark = pytest.mark.ffi
 
@@ -384,6 +384,31 @@ def add_sealed(city, add) -> None:
     add("Sealed.open", sealed.open, reader)
     add("Sealed.from_bytes", r.Sealed.from_bytes, payload)
     add("Sealed.to_bytes", sealed.to_bytes)
+    add_places(add)
+
+
+TOWN = b"""{"type": "FeatureCollection", "features": [{"type": "Feature", "id": "town", "properties": {"name": "Town"},
+    "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}}]}"""
+
+
+def add_places(add: Callable[..., None]) -> None:
+    """The calls of `pop`."""
+    places = pop.Places.from_geojson(TOWN)
+    table = pop.Multipliers({"town": 20_000}, [(None, 10_000, 1, 2)])
+    add("Places.from_geojson", pop.Places.from_geojson, TOWN, name="name", leave_out="rings")
+    add("Places.from_bytes", pop.Places.from_bytes, places.to_bytes())
+    add("Places.to_bytes", places.to_bytes)
+    add("Places.name", places.name, 0)
+    add("Places.position", places.position, "town")
+    add("Places.locate", places.locate, 0.5, 0.5)
+    add("Places.locate_e7", places.locate_e7, 1, 1)
+    add("Places.locate_many", places.locate_many, array.array("i", [0, 1]), unit="e7")
+    add("faults", pop.faults, TOWN, name="name")
+    add("Multipliers", pop.Multipliers, {"town": 20_000}, [("town", 10_000, 1, 2)])
+    add("Multipliers.from_bytes", pop.Multipliers.from_bytes, table.to_bytes())
+    add("Multipliers.to_bytes", table.to_bytes)
+    add("Multipliers.weight", table.weight, "town", 1)
+    add("Multipliers.apply", table.apply, 1, "town", 1)
 
 
 NOT_CONSTRUCTED = {
@@ -397,7 +422,7 @@ NOT_CONSTRUCTED = {
     "KeyFile",
 }
 NOT_CONSTRUCTED |= {"HoldRequest", "Report", "Selection", "Session", "Countersignature"}
-NOT_CONSTRUCTED |= {"CityKeys", "Dealing", "Dealings", "KeyShares", "Sealed", "TransactionHead"}
+NOT_CONSTRUCTED |= {"Fault", "Places", "CityKeys", "Dealing", "Dealings", "KeyShares", "Sealed", "TransactionHead"}
 
 
 PROOFS = [importlib.import_module(f"{proofs.__name__}.{found.name}") for found in pkgutil.iter_modules(proofs.__path__)]
@@ -418,7 +443,7 @@ def public_callables() -> Iterator[str]:
 
 
 def test_the_table_names_every_public_callable(city):
-    assert {dpos, poh} <= set(PROOFS)
+    assert {dpos, poh, pop} <= set(PROOFS)
     named = set(table(city))
     assert named <= set(public_callables())
     missing = set(public_callables()) - named

@@ -50,6 +50,8 @@ mod nodes;
 mod ntp;
 #[path = "overlay.rs"]
 mod overlay;
+#[path = "places.rs"]
+mod places;
 #[path = "post_quantum.rs"]
 mod post_quantum;
 #[path = "sharding.rs"]
@@ -64,6 +66,7 @@ pub use known::{Known, Nested, RECORDS, recode};
 pub use nodes::placement;
 pub use ntp::ntp;
 pub use overlay::hyparview;
+pub use places::places;
 pub use post_quantum::post_quantum;
 pub use sharding::sharding;
 pub use threshold::threshold;

@@ -1,4 +1,4 @@
-//! Seeded mutants: rules of the agreement machines that are broken on purpose, one at a time, to see that a scenario
+//! Seeded mutants: rules of the machines and proofs that are broken on purpose, one at a time, to see that a scenario
 //! notices.
 //!
 //! `mutant!("hs.name")` stands in the sources where a rule is kept. Each is registered here with the scenario that must
@@ -12,6 +12,7 @@
 mod abba;
 mod hs;
 mod hvp;
+mod pop;
 mod sc;
 
 use std::any::Any;
@@ -89,6 +90,11 @@ fn those_of_the_overlay_are_killed() {
 }
 
 #[test]
+fn those_of_places_are_killed() {
+    all_are_killed(pop::MUTANTS);
+}
+
+#[test]
 fn those_of_sharding_are_killed() {
     all_are_killed(sc::MUTANTS);
 }
@@ -112,8 +118,11 @@ fn every_mutant_of_the_sources_has_its_scenario() {
     let mut names = Vec::new();
     placed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut names);
     let placed: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-    let all: Vec<&str> =
-        [hs::MUTANTS, abba::MUTANTS, hvp::MUTANTS, sc::MUTANTS].concat().into_iter().map(|(name, _)| name).collect();
+    let all: Vec<&str> = [hs::MUTANTS, abba::MUTANTS, hvp::MUTANTS, sc::MUTANTS, pop::MUTANTS]
+        .concat()
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     let registered: BTreeSet<&str> = all.iter().copied().collect();
     assert_eq!(registered.len(), all.len(), "a mutant is registered twice");
     assert_eq!(placed, registered);

@@ -210,6 +210,11 @@ fn hyparview() {
 }
 
 #[test]
+fn places() {
+    noise(targets::places, 4000, 120);
+}
+
+#[test]
 fn threshold() {
     noise(targets::threshold, 600, 200);
 }

@@ -176,7 +176,8 @@ fn western_and_southern_borders_belong_to_a_municipality() {
 
 #[test]
 fn stairs_whose_edges_lie_within_cells() {
-    // Flat and upright edges of all lengths, so close that cells are cut many times.
+    // Flat and upright edges of all lengths, in a map so wide that cells are cut many times.
+    let far = vec![(900_000_000, 0), (900_000_009, 0), (900_000_000, 9)];
     let step = |at: i32| (at * at * 37 % 5000 + at * 1000, at * 900 + at % 7 * 100);
     let stairs: Vec<(i32, i32)> = (0..60).flat_map(|at| [step(at), (step(at + 1).0, step(at).1)]).collect();
     let (last, top) = (stairs[stairs.len() - 1], 100_000);
@@ -184,7 +185,7 @@ fn stairs_whose_edges_lie_within_cells() {
     let left = [stairs.clone(), vec![(last.0, top), (-50, top), (-50, -50)]].concat();
     for (left, right) in [("a", "b"), ("b", "a")].map(|names| ((names.0, &left), (names.1, &right))) {
         let all: Vec<(String, Rings)> =
-            [left, right].map(|(name, corners)| (name.to_string(), vec![corners.clone()])).to_vec();
+            [left, right, ("far", &far)].map(|(name, corners)| (name.to_string(), vec![corners.clone()])).to_vec();
         let places = build(&all);
         for point in touching(&all).into_iter().chain((0..4000).map(|at| (at * 7919 % 65_000, at * 104_729 % 60_000))) {
             check(&places, &all, point);
