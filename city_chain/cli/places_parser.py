@@ -14,6 +14,7 @@ def add(commands: Commands) -> None:
         commands: The commands of the whole command line.
 
     Example:
+        >>> import argparse
         >>> parser = argparse.ArgumentParser()
         >>> add(parser.add_subparsers(dest="command"))
         >>> args = parser.parse_args(["places", "locate", "map.geojson", "8.5", "47.4", "--leave-out", "rings"])
