@@ -17,6 +17,9 @@ together, a delegate's secret part are `KeyShares`. An `Election`, certified as 
 keys at rest. A `Ruling` is what a city says to a transaction of several cities, and a `TransactionHead` shows it what
 the sender has signed.
 
+Where a node is says a `PlaceAttestation`: its own `PlaceClaim` with witnesses' `PlaceTestimony`s, graded by
+`PlaceRules`. `verify_selection` computes a whole choice of nodes again, grades too, from bytes alone.
+
 All are immutable and safe to share between threads; they compare and hash by their encoding (`to_bytes`, `from_bytes`),
 and pickle by it. `from_bytes` takes bytes from anywhere: what is not well-formed is an `InputError`. It checks no
 signature; `verify` does. Encodings are borsh behind a four-letter tag and a version (little-endian, one encoding per
@@ -59,6 +62,16 @@ Example:
     >>> commit = CommitCertificate.dpos(certificate)
     >>> receipt = Receipt(availability, epoch, batch, commit, 0)
     >>> receipt.verify(Trust.of(epoch))
+
+    Say where somebody is, have a witness say so too, and grade it.
+
+    >>> claim = PlaceClaim(identity, network=epoch.network, epoch=0, municipality="Utrecht",
+    ...                    lat_e7=520_907_000, lon_e7=51_214_000, nonce=bytes(32), hlc=1_000 << 16)
+    >>> testimony = PlaceTestimony(holders[0], claim, rtt_us=400, hlc=1_001 << 16)
+    >>> attestation = PlaceAttestation(claim, [testimony])
+    >>> rules = PlaceRules("Utrecht", needed=1, witnesses=[(holders[0].id, "Utrecht", 520_907_000, 51_214_000)])
+    >>> rules.grade(attestation, network=epoch.network, epoch=0, at_ms=2_000)[0]
+    3
 """
 
 from city_chain._native import (
@@ -86,6 +99,10 @@ from city_chain._native import (
     Manifest,
     Message,
     NodeRecord,
+    PlaceAttestation,
+    PlaceClaim,
+    PlaceRules,
+    PlaceTestimony,
     PublicKeyFile,
     Receipt,
     Recipient,
@@ -111,6 +128,7 @@ from city_chain._native import (
     verify_availability,
     verify_message,
     verify_repair_requests,
+    verify_selection,
     verify_selections,
     verify_transactions,
 )
@@ -140,6 +158,10 @@ __all__ = [
     "Manifest",
     "Message",
     "NodeRecord",
+    "PlaceAttestation",
+    "PlaceClaim",
+    "PlaceRules",
+    "PlaceTestimony",
     "PublicKeyFile",
     "Receipt",
     "Recipient",
@@ -165,6 +187,7 @@ __all__ = [
     "verify_availability",
     "verify_message",
     "verify_repair_requests",
+    "verify_selection",
     "verify_selections",
     "verify_transactions",
 ]

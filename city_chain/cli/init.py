@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from city_chain.cli.console import Console, text
-from city_chain.cli.place import Place
-from city_chain.levels.settings import Settings
+from city_chain.cli.place import Place, bounded
+from city_chain.errors import InputError
+from city_chain.levels import Places
+from city_chain.levels.settings import Settings, founder
 
-__all__ = ["run"]
+__all__ = ["read_places", "run"]
+
+_PLACES_BYTES_MAX = 1 << 20
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -22,20 +27,40 @@ def run(args: argparse.Namespace, console: Console) -> int:
         districts=args.districts,
         engine=args.engine,
     )
+    places = None if args.places is None else read_places(Path(args.places))
+    founder(settings, places, is_new=True)  # whether they go together, before anything is made
     place = Place(args.folder)
     place.folder.mkdir(parents=True, exist_ok=True)
     place.receipts.mkdir(exist_ok=True)
     names = ("name", "nodes", "validators", "k", "n", "districts", "engine")
-    with place.made(console, **{name: getattr(settings, name) for name in names}) as city:
+    with place.made(console, **{name: getattr(settings, name) for name in names}, places=places) as city:
         place.keep_anchor(city.trust)
         network = city.network.hex()
     if args.json:
         about = {name: getattr(settings, name) for name in names}
-        console.json({"city": text(place.folder), "network": network, "trust": text(place.anchor), **about})
+        placed = {} if places is None else {"home": places.home, "places": len(places.nodes)}
+        console.json({"city": text(place.folder), "network": network, "trust": text(place.anchor), **about, **placed})
     else:
         console.say(
             f"made the city {settings.name!r} in {text(place.folder)}: {settings.nodes} nodes, "
             f"{settings.validators} of them delegates; {settings.k} of {settings.n} fragments restore a transaction; "
             f"engine {settings.engine}"
+            + ("" if places is None else f"; {len(places.nodes)} nodes have places, near is {text(places.home)}")
         )
     return 0
+
+
+def read_places(path: Path) -> Places:
+    """The places of nodes that a file tells.
+
+    Args:
+        path: A JSON file (see `Places.from_json`), at most 1 MiB.
+
+    Raises:
+        InputError: It is none, or a value is out of range.
+        OSError: It cannot be read.
+    """
+    try:
+        return Places.from_json(bounded(path, _PLACES_BYTES_MAX))
+    except InputError as error:
+        raise InputError(f"{text(path)}: {error}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,8 +49,11 @@ RECORDS: dict[bytes, tuple[str, type[Any]]] = {
     b"CCmf": ("manifest", records.Manifest),
     b"CCms": ("message", records.Message),
     b"CCno": ("node record", records.NodeRecord),
+    b"CCpa": ("place attestation", records.PlaceAttestation),
     b"CCpk": ("public key file", records.PublicKeyFile),
     b"CCpr": ("proposal", dpos.Proposal),
+    b"CCpu": ("place rules", records.PlaceRules),
+    b"CCpw": ("place testimony", records.PlaceTestimony),
     b"CCrc": ("repair certificate", records.RepairCertificate),
     b"CCre": ("receipt", records.Receipt),
     b"CCrn": ("recipient", records.Recipient),
@@ -70,6 +74,7 @@ RECORDS: dict[bytes, tuple[str, type[Any]]] = {
     b"CCtx": ("transaction", records.Transaction),
     b"CCvo": ("vote", dpos.Vote),
     b"CCvs": ("validator set", dpos.ValidatorSet),
+    b"CCwc": ("place claim", records.PlaceClaim),
 }
 """What each tag stands for: a name, and the class that reads it."""
 
@@ -189,12 +194,27 @@ def _summary(record: object) -> dict[str, Any]:
     return {
         "acks": len(record.availability.acks),
         "of": record.manifest.n,
+        **({"grades": grades} if (grades := grade_words(record.availability.grades)) else {}),
         "epoch": record.epoch.number,
         "height": record.header.height,
         "sealed": {None: "no", "city": "to the city", "readers": "to readers"}.get(cipher, cipher),
         "compressed": record.certificate.engine == "bls",
         "commit": certificate_words(record.certificate, record.epoch),
     }
+
+
+def grade_words(grades: list[tuple[int, int]]) -> str:
+    """The grades of place of a transaction's holders in words; empty where places did not count.
+
+    Args:
+        grades: (fragment index, grade) each (`records.AvailabilityCertificate.grades`).
+
+    Example:
+        >>> grade_words([(0, 3), (1, 2), (2, 3)])
+        '2 of grade 3, 1 of grade 2'
+    """
+    counts = Counter(grade for _, grade in grades)
+    return ", ".join(f"{counts[grade]} of grade {grade}" for grade in sorted(counts, reverse=True))
 
 
 def _of_fragment(header: Header) -> dict[str, Any]:

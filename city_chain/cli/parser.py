@@ -136,6 +136,9 @@ def _init(commands: Commands) -> argparse.ArgumentParser:
         metavar="NAME",
         help="how delegates commit: hotstuff, abba or dpos (default: %(default)s); lab engines compares them",
     )
+    parser.add_argument(
+        "--places", metavar="FILE", type=file, help="where the nodes are, as JSON: nodes are chosen by that, too"
+    )
     return parser
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from city_chain.cli.commits import certificate_fields, certificate_words
 from city_chain.cli.console import Console, text
+from city_chain.cli.known import grade_words
 from city_chain.cli.place import ANCHOR, ANCHOR_BYTES_MAX, SUFFIX, Place, bounded
 from city_chain.cli.reasons import why
 from city_chain.errors import CityChainError, InputError, StorageError, VerificationError
@@ -51,6 +52,7 @@ class Verdict:
             "network": self.receipt.manifest.network.hex(),
             "height": self.receipt.header.height,
             **certificate_fields(self.receipt.certificate, self.receipt.epoch),
+            **({"grades": [grade for _, grade in grades]} if (grades := self.receipt.availability.grades) else {}),
             **({} if self.crossing is None else {"home": text(self.crossing.home), "cities": self._cities}),
         }
 
@@ -61,6 +63,7 @@ class Verdict:
         return (
             f"ok  {text(self.file)}: transaction {self.receipt.tx_id.hex()}{home}, batch {self.receipt.header.height}; "
             f"{certificate_words(self.receipt.certificate, self.receipt.epoch)}"
+            + (f"; places: {words}" if (words := grade_words(self.receipt.availability.grades)) else "")
         )
 
     @property

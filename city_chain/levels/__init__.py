@@ -5,6 +5,7 @@ from city_chain.levels.city import City
 from city_chain.levels.cross_receipt import CrossReceipt, WorldTrust
 from city_chain.levels.crossing import Step
 from city_chain.levels.node_host import NodeHost
+from city_chain.levels.places import Places
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
 from city_chain.levels.resharding import Resharded
 from city_chain.levels.settings import Settings
@@ -19,6 +20,7 @@ __all__ = [
     "Health",
     "NodeHost",
     "NodeInfo",
+    "Places",
     "Recovery",
     "RepairReport",
     "Resharded",

@@ -16,7 +16,7 @@ from city_chain import records
 from city_chain.adapters.storage.namespaced import NamespacedStorage
 from city_chain.algorithms.tes import kem
 from city_chain.composer import Pipeline, StageEvent
-from city_chain.errors import CityChainError, InputError, StorageError, UnavailableError
+from city_chain.errors import CityChainError, InputError, StorageError
 from city_chain.levels.bursts import bursts
 from city_chain.levels.checks import (
     check_batch,
@@ -35,10 +35,10 @@ from city_chain.levels.embedded import Embedded, Parts
 from city_chain.levels.gate import Gate
 from city_chain.levels.opening import opened, reopened
 from city_chain.levels.owner import Owner
-from city_chain.levels.reads import Reads
+from city_chain.levels.reads import Reads, payloads_of, transactions_of
 from city_chain.levels.reports import Health, NodeInfo, Recovery, RepairReport, TransactionHealth
 from city_chain.levels.sends import Outcome, Payload, Sends, size_of
-from city_chain.levels.settings import DEFAULT_ENGINE, Founding, Settings, found, load, load_or_found
+from city_chain.levels.settings import DEFAULT_ENGINE, Founding, Places, Settings, founder, load
 from city_chain.pipelines import HEALTH, OPENING, RECEIVING, REPAIRING, SENDING
 from city_chain.ports import Clock, Entropy, Presence, Storage, Transport
 
@@ -60,10 +60,8 @@ class City:
 
     def __init__(self, founding: Founding, parts: Parts, owner: Owner | None) -> None:
         """Use `local`, `create` or `open`."""
-        self._owner = owner
-        self._closed = False
-        self._parts = parts
-        self._gate = Gate()
+        self._owner, self._closed = owner, False
+        self._parts, self._gate = parts, Gate()
         self._city = Embedded(founding, parts)
         if self._city.carry_on():
             self._city = self._next()
@@ -85,6 +83,7 @@ class City:
         districts: int = 3,
         engine: str | None = None,
         session: str = "x-wing",
+        places: Places | None = None,
         storage: Storage | None = None,
         presence: Presence | None = None,
         transport: Transport | None = None,
@@ -104,6 +103,7 @@ class City:
             engine: The commit engine: ``"hotstuff"``, ``"abba"`` or ``"dpos"`` (see the page on engines). Without it
                 that of the city that is there, and ``"hotstuff"`` for a new one.
             session: The KEM suite to which fragments are sealed on their way to nodes.
+            places: Where the nodes are, if that is to count when they are chosen; a city that is there keeps its own.
             storage: Where to keep the city instead of `path`.
             presence: The list of nodes (default: in memory).
             transport: What carries messages (default: in process).
@@ -120,13 +120,12 @@ class City:
         """
         chosen = DEFAULT_ENGINE if engine is None else engine
         settings = Settings(name, nodes, validators, k, n, districts, chosen, session)
-        given = Parts(storage, presence, transport, clock, entropy)
-        founding = partial(load_or_found, settings, engine is None)
-        return opened(path, given, founding, cls, create=True)
+        founding = founder(settings, places, keeps_engine=engine is None)
+        return opened(path, Parts(storage, presence, transport, clock, entropy), founding, cls, create=True)
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
-        """Makes a new city at `path`; the settings are those of `local`.
+        """Makes a new city at `path`; the settings are those of `local`, places among them.
 
         Raises:
             StorageError: There is a city already, or the file cannot be made.
@@ -138,9 +137,8 @@ class City:
             >>> City.create(f"{folder.name}/city.db", nodes=4, validators=1, k=2, n=4).close()
             >>> folder.cleanup()
         """
-        wanted = Settings(**settings)
-        where = checked_path(path)
-        return opened(where, Parts(), lambda storage, entropy: found(storage, wanted, entropy), cls, create=True)
+        founding = founder(places=settings.pop("places", None), settings=Settings(**settings), is_new=True)
+        return opened(checked_path(path), Parts(), founding, cls, create=True)
 
     @classmethod
     def open(
@@ -439,9 +437,7 @@ class City:
         """
         self._check_open()
         check_deadline(deadline_s)
-        return self._reads.outcomes(
-            OPENING, tx_ids, deadline_s, lambda run: run["payloads"], reader=checked_reader(key)
-        )
+        return self._reads.outcomes(OPENING, tx_ids, deadline_s, payloads_of, reader=checked_reader(key))
 
     def receive_many(
         self, tx_ids: Iterable[bytes], *, deadline_s: float = _DEADLINE_S
@@ -453,7 +449,7 @@ class City:
         """
         self._check_open()
         check_deadline(deadline_s)
-        return self._reads.outcomes(RECEIVING, tx_ids, deadline_s, _transactions)
+        return self._reads.outcomes(RECEIVING, tx_ids, deadline_s, transactions_of)
 
     def receipt(self, tx_id: bytes) -> records.Receipt:
         """The receipt of a committed transaction.
@@ -466,6 +462,15 @@ class City:
         if receipt is None:
             raise InputError(f"no transaction {tx_id.hex()} is committed here")
         return receipt
+
+    def candidates(self, root: bytes) -> records.Candidates:
+        """The candidate list of that root (`Selection.candidates_root`), for `records.verify_selection`.
+
+        Raises:
+            InputError: Nodes were never drawn from such a list here.
+        """
+        self._check_open()
+        return self._city.candidates(root)
 
     def countersign(self, tx_id: bytes, *, deadline_s: float = _DEADLINE_S) -> records.CountersignedReceipt:
         """Has a committed transaction's receipt countersigned with ML-DSA, against the day when Ed25519 can be forged.
@@ -693,8 +698,3 @@ class City:
     def _check_open(self) -> None:
         if self._closed:
             raise StorageError("the city is closed; open it again")
-
-
-def _transactions(run: Mapping[str, Any]) -> list[records.Transaction | CityChainError]:
-    lost = UnavailableError("it was not restored", 1, 0)
-    return [result.transaction or result.error or lost for result in run["restored"]]

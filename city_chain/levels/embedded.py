@@ -42,6 +42,7 @@ from city_chain.levels.keys import OVER, KeyMaker, handover_key
 from city_chain.levels.misbehaviour import Misbehaviour
 from city_chain.levels.moving import file_of, index_of, mark_moved, rows_of
 from city_chain.levels.node_file import secret_beside
+from city_chain.levels.placing import Placing, grader_of
 from city_chain.levels.reports import ClockHealth, NodeInfo
 from city_chain.levels.sent import SentIndex
 from city_chain.levels.settings import STAKE, Founding, domain_of, node_identity, sender_identity
@@ -146,9 +147,7 @@ class Embedded:
         self._own = NamespacedStorage(self.storage, b"c")
         self._lock = threading.Lock()
         self._founding = founding
-        self._roster = Roster(
-            parts.presence, parts.clock, self.settings.name, founding.epoch, NamespacedStorage(self.storage, b"k")
-        )
+        self._roster, self._placing = self._make_roster(founding, parts.presence, parts.transport, parts.need_entropy())
         self.ledger = Ledger(NamespacedStorage(self.storage, b"l"), founding.epoch, founding.earlier, founding.begins)
         # What a process wrote that was killed may not be on the disk yet, and all that follows rests on it.
         self.sync()
@@ -173,7 +172,7 @@ class Embedded:
             self.ledger, self._roster, self.settings.name, self.sender.terms, authorised, parts.clock, self.shard
         )
         door = Ingress(founding.epoch.network, authorised, parts.clock)
-        self._judge, self._host = judge, Host(hosted, self.ledger, judge, door, put)
+        self._judge, self._host = judge, Host(hosted, self.ledger, judge, door, put, parts.transport)
         self._nodes = self._make_nodes(founding, hosted)
         self._host.make_ready(list(self._nodes.values()))
         self._stopped = set(founding.stopped)
@@ -213,6 +212,14 @@ class Embedded:
             self.ledger, judge, self._roster, parts.transport, parts.clock, self.settings.name
         )
 
+    def _make_roster(
+        self, founding: Founding, presence: Presence, transport: Transport, entropy: Entropy
+    ) -> tuple[Roster, Placing]:
+        grader = grader_of(founding, self.clock, entropy)
+        lists = NamespacedStorage(self.storage, b"k")
+        roster = Roster(presence, self.clock, founding.settings.name, founding.epoch, lists, grader)
+        return roster, Placing(grader, transport, self.clock)
+
     def _make_sender(self, founding: Founding, entropy: Entropy) -> Sender:
         identity = sender_identity(founding.master)
         settings = founding.settings
@@ -247,9 +254,19 @@ class Embedded:
                 bounds=self._bounds,
                 suite=founding.settings.session,
                 engine=founding.settings.engine,
+                place=None if founding.places is None else founding.places.nodes.get(index),
             )
             nodes[node.id] = node
         return nodes
+
+    def candidates(self, root: bytes) -> records.Candidates:
+        """A candidate list that nodes were drawn from (see `City.candidates`)."""
+        if not isinstance(root, bytes):
+            raise TypeError(f"the root of a candidate list must be bytes, not {type(root).__name__}")
+        known = self._roster.candidates(root) if len(root) == 32 else None
+        if known is None:
+            raise InputError(f"there is no candidate list {root.hex()[:64]} here")
+        return known
 
     # --- a world -----------------------------------------------------------------------------------------------------
 
@@ -624,10 +641,15 @@ class Embedded:
         with self._lock:
             granted = [_LEASE_S]
             absent = []
+            placed = self._placing.is_due()
+            if placed:
+                self._placing.ask([node for node in self._nodes.values() if node.id not in self._stopped], self.sender)
             for node in self._nodes.values():
                 if node.id in self._stopped:
                     continue
-                if node.has_logged_in:  # what is listed of one that has not, an earlier version may have written
+                if (
+                    node.has_logged_in and not placed
+                ):  # what is listed of one that has not, an earlier version may have written
                     try:
                         granted.append(self._presence.renew(now, node.id, ttl=_LEASE_S))
                     except UnavailableError:
@@ -636,7 +658,7 @@ class Embedded:
                     absent.append(node)
                 node.holder.expire(self.clock.now_ms(), self.ledger.committed)
             granted += Node.log_in(absent, self._hosted, self._presence, self.settings.name, _LEASE_S)
-            self._renew_at = now + min(granted) / 2
+            self._renew_at = now + min(min(granted) / 2, self._placing.due_s)
 
     def sync(self) -> None:
         """Returns when everything that was written is durable."""

@@ -6,16 +6,39 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import batched
 from typing import Any
 
+from city_chain import records
 from city_chain.composer import Pipeline
-from city_chain.errors import CityChainError, StorageError
+from city_chain.errors import CityChainError, StorageError, UnavailableError
 from city_chain.levels.bursts import apart, bursts
 from city_chain.levels.checks import checked_id
 from city_chain.levels.embedded import Embedded
 from city_chain.levels.gate import Gate
 
-__all__ = ["Reads"]
+__all__ = ["Reads", "payloads_of", "transactions_of"]
 
 _READING_MAX = 256
+
+
+def payloads_of(run: Mapping[str, Any]) -> list[bytes | CityChainError]:
+    """The outcomes of `pipelines.OPENING`.
+
+    Example:
+        >>> payloads_of({"payloads": [b"hello"]})
+        [b'hello']
+    """
+    payloads: list[bytes | CityChainError] = run["payloads"]
+    return payloads
+
+
+def transactions_of(run: Mapping[str, Any]) -> list[records.Transaction | CityChainError]:
+    """The outcomes of `pipelines.RECEIVING`.
+
+    Example:
+        >>> transactions_of({"restored": []})
+        []
+    """
+    lost = UnavailableError("it was not restored", 1, 0)
+    return [result.transaction or result.error or lost for result in run["restored"]]
 
 
 class Reads:

@@ -6,6 +6,7 @@ key            value
 ``settings``   the settings (JSON)
 ``master``     32 secret bytes that all keys of the city come from
 ``epoch``      the first epoch
+``places``     the settings of places (JSON); none where they do not count
 ``o`` number   the handover to a later epoch (see `keys`, also for ``k``, ``g``, ``z``)
 ``x`` node     present while the node is stopped
 ``a`` index    present when the node was moved out: where it answers, as far as known
@@ -16,7 +17,7 @@ key            value
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import orjson
@@ -24,6 +25,7 @@ import orjson
 from city_chain import records
 from city_chain.composer.checks import shown
 from city_chain.errors import CityChainError, InputError, StorageError
+from city_chain.levels.places import PLACES, Places
 from city_chain.node import ENGINES
 from city_chain.ports import Entropy, Storage
 from city_chain.proofs import dpos, poh
@@ -35,11 +37,13 @@ __all__ = [
     "STAKE",
     "VERSION",
     "Founding",
+    "Places",
     "Settings",
     "domain_of",
     "elsewhere_key",
     "follow",
     "found",
+    "founder",
     "load",
     "load_or_found",
     "located",
@@ -50,8 +54,8 @@ __all__ = [
 DEFAULT_ENGINE = "hotstuff"
 """The commit engine of a city that is made without naming one."""
 
-VERSION = 1
-"""The version of what is kept; one that is higher belongs to a newer city-chain."""
+VERSION = 2
+"""The version of what is kept; one that is higher belongs to a newer city-chain. Without places it is 1."""
 
 NODES_MAX = 1024
 """The most nodes of an embedded city."""
@@ -131,6 +135,7 @@ class Founding:
     earlier: tuple[records.Epoch, ...] = ()
     begins: tuple[int, bytes] | None = None
     elsewhere: Mapping[int, str] = field(default_factory=dict)
+    places: Places | None = None
 
     def __repr__(self) -> str:
         return f"Founding({self.settings!r}, network={self.epoch.network.hex()[:16]}…)"
@@ -179,24 +184,36 @@ def sender_identity(master: bytes) -> records.Identity:
     return records.Identity.child(master, b"sender", 0)
 
 
-def found(storage: Storage, settings: Settings, entropy: Entropy) -> Founding:
+def found(storage: Storage, settings: Settings, entropy: Entropy, places: Places | None = None) -> Founding:
     """Makes a new city in an empty storage: draws its secrets and elects its delegates.
 
     Raises:
         StorageError: There is a city already.
+        InputError: A place is of a node that there is not.
     """
+    _check_places(settings, places)
     master = entropy.bytes(32)
     stakes = [(node_identity(master, index).id, STAKE) for index in range(settings.nodes)]
     validators = dpos.elect(0, stakes, [], settings.validators)
     epoch = records.Epoch.first(settings.name, entropy.bytes(32), validators)
-    row = orjson.dumps({"version": VERSION, **asdict(settings), **_prints(master, epoch)})
+    version = 1 if places is None else VERSION
+    row = orjson.dumps({"version": version, **asdict(settings), **_prints(master, epoch)})
     kept, hosted = storage.get_many([b"settings", b"w"])
     if kept is not None:
         raise StorageError("there is a city here already; open it instead")
     if hosted is not None:
         raise StorageError(_HOSTED)
-    storage.put_many({b"settings": row, b"master": master, b"epoch": epoch.to_bytes()})
-    return Founding(settings, master, epoch, frozenset())
+    placed = {} if places is None else {PLACES: places.to_json()}
+    storage.put_many({b"settings": row, b"master": master, b"epoch": epoch.to_bytes(), **placed})
+    return Founding(settings, master, epoch, frozenset(), places=places)
+
+
+def _check_places(settings: Settings, places: Places | None) -> None:
+    if places is not None and not isinstance(places, Places):
+        raise TypeError(f"places must be Places, not {type(places).__name__}")
+    strangers = [] if places is None else [index for index in places.nodes if index >= settings.nodes]
+    if strangers:
+        raise InputError(f"places: nodes {shown(strangers)} of a city that has {settings.nodes}")
 
 
 def _prints(master: bytes, epoch: records.Epoch) -> dict[str, str]:
@@ -210,7 +227,7 @@ def load(storage: Storage) -> Founding | None:
     Raises:
         StorageError: It is of a newer version, or damaged.
     """
-    row, master, epoch, hosted = storage.get_many([b"settings", b"master", b"epoch", b"w"])
+    row, master, epoch, hosted, placed = storage.get_many([b"settings", b"master", b"epoch", b"w", PLACES])
     if row is None:
         if hosted is not None:
             raise StorageError(_HOSTED)
@@ -231,17 +248,49 @@ def load(storage: Storage) -> Founding | None:
                 raise StorageError(f"the city is damaged: its {what} is not the one that it was made with")
         current, earlier, begins = follow(first, [row for _, row in storage.scan(b"o")])
         moved = {int.from_bytes(key[1:], "big"): row.decode() for key, row in storage.scan(b"a") if len(key) == 5}
-        return Founding(Settings(**kept), master, current, stopped, earlier, begins, moved)
+        if (placed is not None) != (version > 1):
+            raise StorageError("the city is damaged: its places are not those that it was made with")
+        places = None if placed is None else Places.from_json(placed)
+        return Founding(Settings(**kept), master, current, stopped, earlier, begins, moved, places)
     except (InputError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise StorageError(f"the city is damaged: {error}") from error
 
 
-def load_or_found(settings: Settings, keeps_engine: bool, storage: Storage, entropy: Entropy) -> Founding:
+def founder(
+    settings: Settings, places: Places | None, *, is_new: bool = False, keeps_engine: bool = False
+) -> Callable[[Storage, Entropy], Founding]:
+    """What founds a city with these settings, or reads the one that is there.
+
+    Args:
+        settings: What it is made with, or must have been made with.
+        places: Where its nodes are; None where that does not count, and for a city that is there.
+        is_new: Whether there must be none yet.
+        keeps_engine: Whether a city that is there may have been made with another engine.
+
+    Raises:
+        InputError: A place is of a node that there is not.
+
+    Example:
+        >>> founder(Settings(nodes=4, validators=1, k=2, n=4), Places("Utrecht", {9: ("Utrecht", 0, 0)}))
+        Traceback (most recent call last):
+        ...
+        city_chain.errors.InputError: places: nodes [9] of a city that has 4
+    """
+    _check_places(settings, places)
+    if is_new:
+        return lambda storage, entropy: found(storage, settings, entropy, places)
+    return lambda storage, entropy: load_or_found(settings, keeps_engine, places, storage, entropy)
+
+
+def load_or_found(
+    settings: Settings, keeps_engine: bool, places: Places | None, storage: Storage, entropy: Entropy
+) -> Founding:
     """The city of a storage; a new one if there is none.
 
     Args:
         settings: What it must have been made with, or is made with.
         keeps_engine: Whether a city that is there may have been made with another engine.
+        places: Where its nodes are; None where that does not count, and for a city that is there.
         storage: Where it is, or will be.
         entropy: Where the secrets of a new one come from.
 
@@ -251,10 +300,12 @@ def load_or_found(settings: Settings, keeps_engine: bool, storage: Storage, entr
     """
     there = load(storage)
     if there is None:
-        return found(storage, settings, entropy)
+        return found(storage, settings, entropy, places)
     wanted = replace(settings, engine=there.settings.engine) if keeps_engine else settings
     if there.settings != wanted:
         raise InputError(f"the city that is there has {there.settings}, not {wanted}; open it with City.open")
+    if places is not None and there.places != places:
+        raise InputError("the city that is there has other places; open it with City.open")
     return there
 
 

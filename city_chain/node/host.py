@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, ProtocolError, UnavailableError
@@ -25,7 +26,8 @@ from city_chain.node.node import Node
 from city_chain.node.testifying import Testifying
 from city_chain.node.voter import Voter
 from city_chain.node.voting import Voting
-from city_chain.ports import Put, Request, Storage
+from city_chain.node.witnessing import Witnessing
+from city_chain.ports import Put, Request, Storage, Transport
 from city_chain.proofs import poh
 from city_chain.stages import messages
 from city_chain.stages.r1_ingress import Ingress
@@ -61,10 +63,17 @@ class Host:
             and is right wherever somebody may hear the answer who outlives the loss of this machine's power. Where all
             who hear it are lost with it, and keep what they do in the same storage and its order, `defer_many` is as
             good: what was said and what was done upon it are lost together or not at all.
+        transport: What its nodes ask others by as witnesses of their places; without it they are none.
     """
 
     def __init__(
-        self, storage: Storage, ledger: Ledger, judge: Judge, ingress: Ingress, put: Put | None = None
+        self,
+        storage: Storage,
+        ledger: Ledger,
+        judge: Judge,
+        ingress: Ingress,
+        put: Put | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._storage = storage
         self._put: Put = put or storage.put_many
@@ -97,6 +106,7 @@ class Host:
             **Keeping(ledger, judge, self._put, self._voting).answers(),
             **Attesting(ledger, judge).answers(),
             **Testifying().answers(),
+            **Witnessing(partial(self._repair_requests, has_more=True), transport, judge.clock).answers(),
             **self._agreeing.answers(),
         }
 

@@ -24,6 +24,7 @@ from city_chain.node.engines import ENGINES
 from city_chain.node.holder import Holder
 from city_chain.node.keeper import Keeper
 from city_chain.node.ledger import Ledger
+from city_chain.node.placed import Placed
 from city_chain.node.validator import evidence_in
 from city_chain.node.voter import Voter
 from city_chain.ports import Clock, Presence, PresenceEntry, Storage
@@ -56,6 +57,7 @@ class Node:
         bounds: What its stamps stay under; without it the node keeps a bound in its own space.
         suite: Of which suite the KEM key is that its record shows.
         engine: The commit engine in which it takes part if it is a delegate, one of `ENGINES`.
+        place: Where it is: municipality, latitude and longitude in 1e-7 degrees; None if it claims no place.
 
     Example:
         A node is made by a city: see `city_chain.City.local`.
@@ -75,6 +77,7 @@ class Node:
         stake: int = 1,
         bounds: Bounds | None = None,
         suite: str = "x-wing",
+        place: tuple[str, int, int] | None = None,
     ) -> None:
         self.id = identity.id
         self.space = space
@@ -86,6 +89,7 @@ class Node:
         self.keeper = Keeper(identity, storage)
         self.voter = self._make_voter(identity, storage, ledger, engine)
         self._identity = identity
+        self.place = Placed(identity, ledger.epoch, place, self.stamp)
         self._suite = suite
         self._ledger = ledger
         self._record: bytes | None = None
@@ -240,6 +244,7 @@ class Node:
             sequence=sequence,
             hlc=self._hlc.next(),
             suite=self._suite,
+            place=self.place.attestation,
         )
         self._record = record.to_bytes()
         entry = PresenceEntry(self.id, region, sequence, self._record)

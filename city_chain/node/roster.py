@@ -11,12 +11,33 @@ from collections.abc import Sequence
 
 from city_chain import records
 from city_chain.errors import CityChainError, InputError, UnavailableError
+from city_chain.node.grader import Grader
 from city_chain.ports import Clock, Presence, Storage
 from city_chain.stages.model import Members
 
-__all__ = ["Roster"]
+__all__ = ["Roster", "near_of"]
 
 _LISTS_MAX = 256
+
+
+def near_of(candidates: records.Candidates) -> frozenset[bytes]:
+    """The candidates that witnesses saw in the home municipality: those of grade 2 or 3 there.
+
+    Args:
+        candidates: A list, with places or without.
+
+    Example:
+        >>> near_of(records.Candidates(bytes(32), "Utrecht", [(bytes(32), 1, "north")]))
+        frozenset()
+    """
+    rules = candidates.rules
+    if rules is None:
+        return frozenset()
+    return frozenset(
+        node
+        for (node, _, _), (municipality, grade, _) in zip(candidates.items, candidates.standings, strict=True)
+        if grade >= 2 and municipality == rules.home
+    )
 
 
 class Roster:
@@ -28,16 +49,25 @@ class Roster:
         region: The region to read.
         epoch: The delegates and seed in force.
         storage: Keeps candidate lists by root; None keeps the newest 256 in memory.
+        grader: Grades the places of nodes; None where they do not count.
     """
 
     def __init__(
-        self, presence: Presence, clock: Clock, region: str, epoch: records.Epoch, storage: Storage | None = None
+        self,
+        presence: Presence,
+        clock: Clock,
+        region: str,
+        epoch: records.Epoch,
+        storage: Storage | None = None,
+        grader: Grader | None = None,
     ) -> None:
         self._presence = presence
         self._clock = clock
         self._region = region
         self._epoch = epoch
         self._storage = storage
+        self._grader = grader
+        self._until_ms = 0  # until when weights that hang on places are as they are
         self._lock = threading.Lock()
         self._verified: dict[bytes, records.NodeRecord] = {}
         self._lists: dict[bytes, records.Candidates] = {}
@@ -53,9 +83,13 @@ class Roster:
         self._presence.expire(now, 1000)
         revision = self._presence.revision()
         with self._lock:
-            if self._snapshot is None or self._snapshot[0] != revision:
+            if self._snapshot is None or self._snapshot[0] != revision or self._is_over():
                 self._snapshot = (revision, self._read(now))
             return self._snapshot[1]
+
+    def _is_over(self) -> bool:
+        """Whether weights have changed by time alone."""
+        return self._grader is not None and self._clock.now_ms() >= self._until_ms
 
     def candidates(self, root: bytes) -> records.Candidates | None:
         """The candidate list of that root, if it was ever this region's."""
@@ -95,6 +129,7 @@ class Roster:
 
     def _read(self, now: float) -> Members:
         entries: list[tuple[bytes, int, str]] = []
+        shown: dict[bytes, records.PlaceAttestation] = {}
         addresses: dict[bytes, str] = {}
         kem: dict[bytes, bytes] = {}
         cookie = None
@@ -108,14 +143,25 @@ class Roster:
                 kem[record.node] = record.kem
                 if record.roles & records.HOLDER and record.weight:
                     entries.append((record.node, record.weight, record.domain))
+                    attestation = None if self._grader is None else self._grader.shown_by(record)
+                    if attestation is not None:
+                        shown[record.node] = attestation
             cookie = page.cookie
             if cookie is None:
                 break
         if not entries:
             raise UnavailableError(f"no holder is logged in to the region {self._region!r}", 1, 0)
-        candidates = records.Candidates(self._epoch.network, self._region, entries)
+        if self._grader is None:
+            candidates = records.Candidates(self._epoch.network, self._region, entries)
+            self._keep(candidates)
+            return Members(self._epoch, candidates, addresses, kem)
+        placing = self._grader.placing()
+        placed = [(*entry, shown.get(entry[0])) for entry in entries]
+        candidates = records.Candidates(self._epoch.network, self._region, placed, placing)
+        self._until_ms = self._grader.changes_at_ms(list(shown.values()), placing[2])
         self._keep(candidates)
-        return Members(self._epoch, candidates, addresses, kem)
+        able = sum(1 for weight in candidates.weights if weight)
+        return Members(self._epoch, candidates, addresses, kem, near_of(candidates), able)
 
     def _remember(self, candidates: records.Candidates) -> None:
         self._lists[candidates.root] = candidates

@@ -27,6 +27,9 @@ kind             parts                                           answer
 ``proven``       height                                          ``proven``: batch, certificate, evidence…
 ``offer``        batch, evidence…                                ``said``: see `city_chain.node.agreeing`
 ``agree``        what delegates' machines say to each other      ``said``
+``place``        what witnesses say of where nodes are           ``placed``: see `city_chain.node.witnessing`
+``witness``      likewise                                        ``witnessed``
+``echo``         likewise                                        ``echoed``
 ``meet``         a city and its nodes in other processes         ``met``: see `city_chain.node.joining`
 ``lists``        likewise                                        ``done``
 ``keys``         likewise                                        ``done``

@@ -7,7 +7,7 @@ checked in batches and storage is written once for all, and a stage of your own 
 from __future__ import annotations
 
 import threading
-from collections.abc import Buffer, Callable, Mapping, Sequence
+from collections.abc import Buffer, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,12 +73,16 @@ class Members:
         candidates: The holders that may be chosen.
         addresses: Where every node answers.
         kem: The KEM key to which secrets for each node are sealed.
+        near: The nodes that witnesses saw in the city's own municipality.
+        able: How many of the candidates may be chosen, where that takes a grade; None: all.
     """
 
     epoch: records.Epoch
     candidates: records.Candidates
     addresses: Mapping[bytes, str]
     kem: Mapping[bytes, bytes]
+    near: Set[bytes] = frozenset()
+    able: int | None = None
 
 
 class Keys(Protocol):

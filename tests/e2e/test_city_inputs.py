@@ -44,7 +44,7 @@ WRONG: list[Callable[[], object]] = [
 ]  # fmt: skip
 """Makers of what is wrong for nearly every argument. What an iterator gives is gone when it was looked at once."""
 
-PARTS = ("storage", "presence", "transport", "clock", "entropy")
+PARTS = ("places", "storage", "presence", "transport", "clock", "entropy")
 SETTINGS = ("name", "nodes", "validators", "k", "n", "districts", "engine", "session")
 
 
@@ -129,6 +129,7 @@ CALLS: dict[str, tuple[Call, Right]] = {
         is_time,
     ),
     "receipt tx_id": (lambda city, value: city.receipt(value), never),
+    "candidates root": (lambda city, value: city.candidates(value), never),
     "countersign tx_id": (lambda city, value: city.countersign(value), never),
     "countersign deadline_s": (lambda city, value: city.countersign(next(city.tx_ids()), deadline_s=value), is_time),
     "compress receipt": (lambda city, value: city.compress(value), never),
@@ -410,7 +411,7 @@ def test_a_database_of_a_newer_version(tmp_path: Path) -> None:
     with SqliteStorage(path) as storage:
         (row,) = storage.get_many([b"csettings"])
         assert row is not None
-        newer = orjson.dumps({**orjson.loads(row), "version": 2, "new": "setting"})
+        newer = orjson.dumps({**orjson.loads(row), "version": 3, "new": "setting"})
         storage.put_many({b"csettings": newer})
         rows = dict(storage.scan(b""))
     for make in (City.open, lambda where: City.local(where, **SMALL)):

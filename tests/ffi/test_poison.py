@@ -152,7 +152,6 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("Identity.kem_public", city.sender.kem_public, "x-wing")
     add("verify_message", r.verify_message, city.sender.id, b"m", city.sender.sign(b"m"))
     add("Epoch.first", r.Epoch.first, "name", bytes(32), city.validators)
-    add("Candidates", r.Candidates, network, "r", [(node, 1, "d")])
     add("Candidates.choose", city.candidates.choose, b"seed", 3, [node])
     add("Draw", r.Draw, city.sender, city.epoch)
     add("Draw.select_many", city.draw.select_many, city.candidates, city.sender.id, [0], 4)
@@ -177,6 +176,28 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("AvailabilityCertificate.verify", availability.verify, city.epoch)
     add("verify_availability", r.verify_availability, [availability], city.epoch)
     add("verify_selections", r.verify_selections, [manifest], city.epoch, city.candidates)
+    given = [part.to_bytes() for part in (manifest, city.candidates, city.epoch)]
+    add("verify_selection", r.verify_selection, *given, [])
+    where = {"municipality": "Utrecht", "lat_e7": 520_907_000, "lon_e7": 51_214_000}
+    claim = r.PlaceClaim(city.sender, network=network, epoch=0, **where, nonce=bytes(32), hlc=1)
+    add("PlaceClaim", r.PlaceClaim, city.sender, network=network, epoch=0, **where, nonce=bytes(32), hlc=1)
+    add("PlaceClaim.verify", claim.verify)
+    witness = city.nodes[node]
+    add("PlaceClaim.echo", claim.echo, city.sender, node, bytes(32))
+    add("PlaceClaim.verify_echo", claim.verify_echo, node, bytes(32), claim.echo(city.sender, node, bytes(32)))
+    testimony = r.PlaceTestimony(witness, claim, 400, 1)
+    add("PlaceTestimony", r.PlaceTestimony, witness, claim, 400, 1)
+    add("PlaceTestimony.verify", testimony.verify)
+    attestation = r.PlaceAttestation(claim, [testimony])
+    add("PlaceAttestation", r.PlaceAttestation, claim, [testimony])
+    ruled = {"home_bp": 10_000, "grade_bp": (0, 1, 2, 3), "grade_min": 0, "needed": 1, "rtt_us_max": 1, "age_ms_max": 1}
+    known = {"witnesses": [(node, "Utrecht", 0, 0)], "events": [("Utrecht", 1, 0, 1)]}
+    add("PlaceRules", r.PlaceRules, "Utrecht", **ruled, **known)
+    rules = r.PlaceRules("Utrecht", **ruled, **known)
+    add("PlaceRules.grade", rules.grade, attestation, network=network, epoch=0, at_ms=0)
+    add("PlaceRules.weight", rules.weight, 1, "Utrecht", 1, 0)
+    placed = [(node, 1, "d", None), (city.sender.id, 1, "d", attestation)]
+    add("Candidates", r.Candidates, network, "r", placed, (rules, 0, 0))
     add("Entry.transaction", r.Entry.transaction, manifest)
     add("Entry.repair", r.Entry.repair, moved.repair)
     ruling = r.Ruling(bytes(32), command=b"c", statement=b"s")
@@ -210,7 +231,7 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("RepairRequest", r.RepairRequest, city.sender, **wanted)
     add("RepairRequest.verify", asked.verify)
     add("verify_repair_requests", r.verify_repair_requests, [asked])
-    add("NodeRecord", r.NodeRecord, city.sender, network=network, **entry)
+    add("NodeRecord", r.NodeRecord, city.sender, network=network, **entry, place=attestation)
     add("NodeRecord.verify", member.verify)
     whom = {"network": network, "receiver": bytes(32), "challenge": bytes(32)}
     letter = r.Letter(city.sender, number=1, bodies=[b"hello"], answer=False, **whom)
@@ -313,7 +334,7 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("key_words", r.key_words, key.public_key)
     add_keys(city, add, commit, receipt)
     add_sealed(city, add)
-    for record in [*city.records(), vote]:
+    for record in [*city.records(), vote, claim, testimony, attestation, rules]:
         kind = type(record)
         add(f"{kind.__name__}.from_bytes", kind.from_bytes, record.to_bytes())
         add(f"{kind.__name__}.to_bytes", record.to_bytes)

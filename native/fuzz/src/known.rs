@@ -6,12 +6,14 @@ use city_chain_native::error::Result;
 use city_chain_native::primitives::wire::{self, Bytes, List, Record, Text};
 use city_chain_native::proofs::dpos::{Certificate, Proposal, Report, ValidatorSet, Vote};
 use city_chain_native::proofs::poh::{Ack, HoldRequest};
+use city_chain_native::records::attestation::{Attestation, Claim, Testimony};
 use city_chain_native::records::availability::AvailabilityCertificate;
 use city_chain_native::records::batch::{Batch, BatchHeader, CommitCertificate, Entry};
 use city_chain_native::records::city_keys::CityKeys;
 use city_chain_native::records::countersignature::{Countersignature, CountersignedReceipt};
 use city_chain_native::records::dealing::{Dealing, Recipient};
 use city_chain_native::records::epoch::{Election, Epoch, Handover};
+use city_chain_native::records::grading::Rules;
 use city_chain_native::records::key_file::{KeyFile, PublicKeyFile};
 use city_chain_native::records::letter::Letter;
 use city_chain_native::records::manifest::Manifest;
@@ -56,14 +58,14 @@ impl Known {
 }
 
 /// Every record there is.
-pub const RECORDS: [Known; 41] = [
+pub const RECORDS: [Known; 45] = [
     Known::since::<Transaction>(1, "transaction"),
     Known::of::<TransactionHead>("transaction_head"),
-    Known::of::<CandidateList>("candidate_list"),
-    Known::of::<Manifest>("manifest"),
+    Known::since::<CandidateList>(1, "candidate_list"),
+    Known::since::<Manifest>(1, "manifest"),
     Known::of::<HoldRequest>("hold_request"),
     Known::of::<Ack>("ack"),
-    Known::of::<AvailabilityCertificate>("availability_certificate"),
+    Known::since::<AvailabilityCertificate>(1, "availability_certificate"),
     Known::of::<Entry>("entry"),
     Known::of::<BatchHeader>("batch_header"),
     Known::of::<Batch>("batch"),
@@ -79,18 +81,22 @@ pub const RECORDS: [Known; 41] = [
     Known::of::<Report>("report"),
     Known::of::<Proposal>("proposal"),
     Known::of::<Certificate>("certificate"),
-    Known::of::<Receipt>("receipt"),
+    Known::since::<Receipt>(1, "receipt"),
     Known::since::<Trust>(1, "trust"),
     Known::of::<Countersignature>("countersignature"),
-    Known::of::<CountersignedReceipt>("countersigned_receipt"),
+    Known::since::<CountersignedReceipt>(1, "countersigned_receipt"),
     Known::of::<Repair>("repair"),
     Known::of::<RepairCertificate>("repair_certificate"),
     Known::since::<Ruling>(1, "ruling"),
     Known::of::<Message>("message"),
     Known::of::<RepairRequest>("repair_request"),
-    Known::of::<NodeRecord>("node_record"),
+    Known::since::<NodeRecord>(2, "node_record"),
     Known::of::<Letter>("letter"),
-    Known::of::<Selection>("selection"),
+    Known::since::<Selection>(1, "selection"),
+    Known::of::<Claim>("place_claim"),
+    Known::of::<Testimony>("place_testimony"),
+    Known::of::<Attestation>("place_attestation"),
+    Known::of::<Rules>("place_rules"),
     Known::of::<Sealed>("sealed"),
     Known::of::<KeyFile>("key_file"),
     Known::of::<PublicKeyFile>("public_key_file"),

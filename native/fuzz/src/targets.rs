@@ -19,12 +19,14 @@ use city_chain_native::proofs::dpos::{
     self, Accepted, Certificate, Delegate, Proposal, Report, Saying, Slot, ValidatorSet, Vote,
 };
 use city_chain_native::proofs::poh::{Ack, HoldRequest, audit, chance, verify_acks, verify_requests};
+use city_chain_native::records::attestation::{Attestation, Testimony};
 use city_chain_native::records::availability::{self, AvailabilityCertificate};
 use city_chain_native::records::batch::Entry;
 use city_chain_native::records::city_keys::CityKeys;
 use city_chain_native::records::countersignature::{Countersignature, CountersignedReceipt};
 use city_chain_native::records::dealing::{Dealing, Dealings, Recipient};
 use city_chain_native::records::epoch::{Election, Handover};
+use city_chain_native::records::grading::{BP_ONE, GRADES, Moment, Rules, Witness};
 use city_chain_native::records::manifest::Manifest;
 use city_chain_native::records::message::RepairRequest;
 use city_chain_native::records::node::NodeRecord;
@@ -150,7 +152,24 @@ fn verify_records(data: &[u8]) {
     let _ = wire::decode::<Ack>(data).map(|ack| (ack.verify(), ack.verify_held(data)));
     let _ = wire::decode::<HoldRequest>(data).map(|request| verify_requests(&[request]));
     let _ = wire::decode::<Transaction>(data).map(|transaction| transaction.verify());
-    let _ = wire::decode::<NodeRecord>(data).map(|node| node.verify());
+    let _ = wire::decode::<NodeRecord>(data).map(|node| (node.verify(), node.attestation()));
+    let _ = wire::decode::<Attestation>(data).map(|shown| {
+        let known = |one: &Testimony| Witness { node: one.witness, spot: shown.claim.spot.clone() };
+        let rules = Rules {
+            home: shown.claim.spot.municipality.clone(),
+            home_bp: BP_ONE,
+            grade_bp: [BP_ONE; GRADES],
+            grade_min: 0,
+            needed: 1,
+            rtt_us_max: u32::MAX,
+            age_ms_max: u64::MAX,
+            witnesses: List::new("witnesses", shown.testimonies.iter().map(known).collect()).expect("few"),
+            events: List::default(),
+        };
+        let moment = Moment { network: shown.claim.network, epoch: shown.claim.epoch, at_ms: shown.claim.hlc >> 16 };
+        rules.grade(&shown, &moment).map(|graded| assert!(usize::from(graded.grade) < GRADES)).ok()
+    });
+    let _ = wire::decode::<Rules>(data).map(|rules| rules.weight(u32::MAX, &rules.home, 3, u64::MAX));
     let _ = wire::decode::<RepairRequest>(data).map(|request| request.verify());
     let _ = wire::decode::<Proposal>(data).map(|proposal| CITY.delegate(0).propose(&proposal));
     let _ = wire::decode::<Report>(data).map(|report| CITY.delegate(0).weigh(report.attempt, &[report]));

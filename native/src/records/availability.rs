@@ -38,7 +38,7 @@ pub struct CompactAck {
     pub signature: BulkSignature,
 }
 
-/// A manifest, the fragments' hashes, and at least a write quorum of acks.
+/// A manifest, the fragments' hashes, and at least a write quorum of acks. Written in the version of its manifest.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct AvailabilityCertificate {
     /// What was dispersed.
@@ -51,9 +51,17 @@ pub struct AvailabilityCertificate {
 
 impl Record for AvailabilityCertificate {
     const TAG: [u8; 4] = *b"CCav";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "availability certificate";
     const LEN_MAX: usize = Manifest::LEN_MAX + FRAGMENTS_MAX * (32 + 1024) + 64;
+
+    fn version(&self) -> u16 {
+        self.manifest.version()
+    }
+
+    fn read_older(version: u16, body: &mut &[u8]) -> Option<std::io::Result<Self>> {
+        (version == 1).then(|| Self::deserialize(body))
+    }
 
     fn check(&self) -> Result<()> {
         self.manifest.check()?;
@@ -133,6 +141,13 @@ impl AvailabilityCertificate {
     pub fn holders(&self) -> Vec<(u16, Key)> {
         let nodes = &self.manifest.selection.nodes;
         self.acks.iter().filter_map(|ack| Some((ack.index, *nodes.get(usize::from(ack.position))?))).collect()
+    }
+
+    /// The grade of place with which each holder was chosen, by index; empty if places did not count. The sender signed
+    /// them, and whoever voted for the transaction compared them with the candidate list.
+    pub fn grades(&self) -> Vec<(u16, u8)> {
+        let grades = &self.manifest.selection.grades;
+        self.acks.iter().filter_map(|ack| Some((ack.index, *grades.get(usize::from(ack.position))?))).collect()
     }
 
     /// Checks everything but the choice of nodes, which needs the candidate list.

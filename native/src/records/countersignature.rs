@@ -162,7 +162,7 @@ pub struct Vouched {
     pub countersignature: Countersignature,
 }
 
-/// A receipt with the countersignatures of its holders and delegates.
+/// A receipt with the countersignatures of its holders and delegates. Written in version 1 where nothing in it says a place.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct CountersignedReceipt {
     /// What is countersigned.
@@ -175,10 +175,20 @@ pub struct CountersignedReceipt {
 
 impl Record for CountersignedReceipt {
     const TAG: [u8; 4] = *b"CCcr";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "countersigned receipt";
     const LEN_MAX: usize =
         Receipt::LEN_MAX + (FRAGMENTS_MAX + DELEGATES_MAX) * (NodeRecord::LEN_MAX + Countersignature::LEN_MAX);
+
+    fn version(&self) -> u16 {
+        let entries = || self.holders.iter().chain(self.delegates.iter());
+        let places = self.receipt.version() > 1 || entries().any(|vouched| !vouched.entry.place.is_empty());
+        if places { 2 } else { 1 }
+    }
+
+    fn read_older(version: u16, body: &mut &[u8]) -> Option<std::io::Result<Self>> {
+        (version == 1).then(|| Self::deserialize(body))
+    }
 
     fn check(&self) -> Result<()> {
         self.receipt.check()?;

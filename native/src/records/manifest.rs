@@ -60,7 +60,8 @@ impl Cipher {
     }
 }
 
-/// What was dispersed, how, and to whom. Its digest is the manifest hash that every ack names.
+/// What was dispersed, how, and to whom. Its digest is the manifest hash that every ack names. Written in version 1 where its
+/// selection is.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Manifest {
     /// The network.
@@ -93,9 +94,17 @@ pub struct Manifest {
 
 impl Record for Manifest {
     const TAG: [u8; 4] = *b"CCmf";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "manifest";
-    const LEN_MAX: usize = NODES_MAX * 32 + 1024;
+    const LEN_MAX: usize = NODES_MAX * 33 + 1024;
+
+    fn version(&self) -> u16 {
+        self.selection.version()
+    }
+
+    fn read_older(version: u16, body: &mut &[u8]) -> Option<std::io::Result<Self>> {
+        (version == 1).then(|| Self::deserialize(body))
+    }
 
     fn check(&self) -> Result<()> {
         let (k, n, quorum) = (self.k, self.n, self.quorum);
@@ -121,6 +130,7 @@ impl Record for Manifest {
                 "manifest: {n} fragments of {fragment_len} bytes: together at most {DISPERSED_MAX} bytes are allowed"
             )));
         }
+        self.selection.check()?;
         if self.selection.nodes.len() > 2 * usize::from(n) {
             return Err(Error::input(format!(
                 "manifest: {} nodes for {n} fragments: the holders and as many spares, at most {} are allowed",

@@ -4,18 +4,23 @@
 //! [`selection::Selection`] out of the [`selection::Candidates`] says who holds it; the [`manifest::Manifest`] describes
 //! its dispersal; with the holders' acks it becomes an [`availability::AvailabilityCertificate`]; a [`batch::Batch`] puts
 //! it into the order of the ledger; the [`receipt::Receipt`] proves all of it against a [`receipt::Trust`].
+//! Where a node is says an [`attestation::Attestation`], graded by [`grading::Rules`].
 //! A payload may be [`sealed::Sealed`], so that its holders cannot read it.
 //! A [`sharding::Ruling`] is what a city says to a transaction of several cities.
 //! A [`repair::Repair`] moves fragments later. [`message::Message`] carries records between nodes; a [`letter::Letter`] is
 //! from one party to another and from nobody else.
 
+pub mod attestation;
 pub mod availability;
 pub mod batch;
 pub mod bursts;
+pub mod choice;
 pub mod city_keys;
 pub mod countersignature;
 pub mod dealing;
 pub mod epoch;
+mod extended;
+pub mod grading;
 pub mod identity;
 pub mod key_file;
 pub mod letter;

@@ -1,17 +1,21 @@
 //! A node's signed entry in Presence.
 //!
 //! Version 2 says with which keys one may seal to the node ([`crate::crypto::kem`]) and check its ML-DSA signatures
-//! ([`super::countersignature`]). Version 1 had neither, and is not read any more: leases are short.
+//! ([`super::countersignature`]). Version 1 had neither, and is not read any more: leases are short. Version 3 has an
+//! attestation of the node's place; without one the record is written in version 2.
+
+use std::io::{Read, Write};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use super::attestation::Attestation;
 use super::signed::{SIGNATURE_LEN, signed};
-use super::{Key, NAME_MAX};
+use super::{Key, NAME_MAX, extended};
 use crate::crypto::hash::{self, Digest};
 use crate::crypto::kem::{self, Suite};
 use crate::crypto::typed::Kind;
 use crate::error::{Error, Result};
-use crate::primitives::wire::{Bytes, Record, Text};
+use crate::primitives::wire::{self, Bytes, Record, Text};
 
 /// The role bit of a node that keeps fragments.
 pub const HOLDER: u8 = 1;
@@ -32,6 +36,9 @@ pub const ADDRESS_MAX: usize = 256;
 
 /// The most bytes of a KEM key, type prefix included.
 pub const KEM_MAX: usize = 2048;
+
+/// The most bytes of an attestation of place.
+pub const PLACE_MAX: usize = Attestation::LEN_MAX;
 
 const CONTEXT_ML_DSA: &str = "city-chain v1 node ml-dsa key";
 
@@ -56,7 +63,7 @@ fn check_kem(public: &[u8]) -> Result<()> {
 }
 
 /// Who a node is, where, and what it does; signed by the node, replaced by a higher sequence.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRecord {
     /// The network.
     pub network: Digest,
@@ -80,24 +87,87 @@ pub struct NodeRecord {
     pub hlc: u64,
     /// The KEM public key that secrets for the node are sealed to, with its type prefix.
     pub kem: Bytes<KEM_MAX>,
+    /// The encoding of the attestation of its place ([`Attestation`]); empty if it has none.
+    pub place: Bytes<PLACE_MAX>,
     /// The digest of its ML-DSA-65 public key ([`ml_dsa_digest`]).
     pub ml_dsa: Digest,
     /// The node's signature.
     pub signature: [u8; SIGNATURE_LEN],
 }
 
+impl BorshSerialize for NodeRecord {
+    fn serialize<W: Write>(&self, writer: &mut W) -> std::io::Result<()> {
+        (self.network, self.node, &self.region, &self.domain, &self.address).serialize(writer)?;
+        (self.roles, self.weight, self.stake, self.sequence, self.hlc).serialize(writer)?;
+        extended::write(writer, &self.kem, &self.place, !self.place.is_empty())?;
+        (self.ml_dsa, self.signature).serialize(writer)
+    }
+}
+
+impl BorshDeserialize for NodeRecord {
+    fn deserialize_reader<R: Read>(reader: &mut R) -> std::io::Result<Self> {
+        let (network, node, region, domain, address) = BorshDeserialize::deserialize_reader(reader)?;
+        let (roles, weight, stake, sequence, hlc) = BorshDeserialize::deserialize_reader(reader)?;
+        let (kem, place) = extended::read::<_, Bytes<KEM_MAX>, Bytes<PLACE_MAX>>(reader)?;
+        let place = place.unwrap_or_default();
+        let (ml_dsa, signature) = BorshDeserialize::deserialize_reader(reader)?;
+        Ok(Self {
+            network,
+            node,
+            region,
+            domain,
+            address,
+            roles,
+            weight,
+            stake,
+            sequence,
+            hlc,
+            kem,
+            place,
+            ml_dsa,
+            signature,
+        })
+    }
+}
+
 impl Record for NodeRecord {
     const TAG: [u8; 4] = *b"CCno";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
     const NAME: &'static str = "node record";
-    const LEN_MAX: usize = 1024 + KEM_MAX;
+    const LEN_MAX: usize = 1024 + KEM_MAX + PLACE_MAX;
+
+    fn version(&self) -> u16 {
+        if self.place.is_empty() { 2 } else { 3 }
+    }
+
+    fn read_older(version: u16, body: &mut &[u8]) -> Option<std::io::Result<Self>> {
+        (version == 2).then(|| Self::deserialize(body))
+    }
 
     fn check(&self) -> Result<()> {
         check_roles(u16::from(self.roles))?;
         if self.region.is_empty() || self.domain.is_empty() || self.address.is_empty() {
             return Err(Error::input("node record: region, domain and address must not be empty"));
         }
+        if let Some(attestation) = self.attestation()?
+            && attestation.claim.subject != self.node
+        {
+            return Err(Error::input("node record: the attestation of place is another node's"));
+        }
         check_kem(&self.kem)
+    }
+}
+
+impl NodeRecord {
+    /// The attestation of its place, if it has one. No signature is checked here, and no grade computed.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is none.
+    pub fn attestation(&self) -> Result<Option<Attestation>> {
+        if self.place.is_empty() {
+            return Ok(None);
+        }
+        wire::decode(&self.place).map(Some).map_err(|error| Error::input(format!("node record: {error}")))
     }
 }
 

@@ -108,7 +108,8 @@ impl Trust {
     }
 }
 
-/// Proof that a transaction was dispersed to enough holders and committed by the delegates.
+/// Proof that a transaction was dispersed to enough holders and committed by the delegates. Written in the version of its
+/// manifest.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Receipt {
     /// Who holds it.
@@ -127,9 +128,17 @@ pub struct Receipt {
 
 impl Record for Receipt {
     const TAG: [u8; 4] = *b"CCre";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const NAME: &'static str = "receipt";
     const LEN_MAX: usize = 4 << 20;
+
+    fn version(&self) -> u16 {
+        self.availability.version()
+    }
+
+    fn read_older(version: u16, body: &mut &[u8]) -> Option<std::io::Result<Self>> {
+        (version == 1).then(|| Self::deserialize(body))
+    }
 
     fn check(&self) -> Result<()> {
         self.availability.check()?;

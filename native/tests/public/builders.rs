@@ -126,12 +126,14 @@ impl City {
                 node: holder.id(),
                 weight: 65_536 + at,
                 domain: text(["north", "east", "south"][at as usize % 3]),
+                standing: None,
             })
             .collect();
         items.sort_by_key(|candidate| candidate.node);
         let list = CandidateList {
             network: epoch.network,
             region: text("tokyo"),
+            placing: None,
             items: List::new("candidates", items).unwrap(),
         };
         Self { sender: identity(1), holders, delegates, epoch, candidates: Candidates::new(list).unwrap() }
@@ -382,6 +384,7 @@ impl City {
             sequence: 2,
             hlc: hlc(1),
             kem: Bytes::new("key", kem).unwrap(),
+            place: Bytes::default(),
             ml_dsa: ml_dsa_digest(identity.ml_dsa().unwrap().public().as_bytes()),
             signature: [0; 64],
         }

@@ -6,6 +6,7 @@ use city_chain_native::error::Result;
 use city_chain_native::primitives::wire;
 use city_chain_native::proofs::dpos::{self, Proposal, Report};
 use city_chain_native::proofs::poh::{self, Ack, HoldRequest};
+use city_chain_native::records::attestation::{Claim, Testimony};
 use city_chain_native::records::availability::AvailabilityCertificate;
 use city_chain_native::records::batch::CommitCertificate;
 use city_chain_native::records::city_keys::CityKeys;
@@ -102,6 +103,12 @@ fn of_a_repair_certificate() {
     exhaust("repair_certificate", |bytes| {
         wire::decode::<RepairCertificate>(bytes)?.verify(&city.epoch.network, &hashes)
     });
+}
+
+#[test]
+fn of_what_is_said_of_places() {
+    exhaust("place_claim", |bytes| wire::decode::<Claim>(bytes)?.verify());
+    exhaust("place_testimony", |bytes| wire::decode::<Testimony>(bytes)?.verify());
 }
 
 #[test]

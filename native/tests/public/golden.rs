@@ -35,6 +35,7 @@ use city_chain_native::records::transaction::Transaction;
 use crate::builders::{City, T, hlc, identity, text};
 use crate::drawn;
 use crate::fuzzing::targets::{Known, Nested, RECORDS};
+use crate::places;
 
 const RECORDS_FILE: &str = "tests/vectors/records.txt";
 const DIGESTS_FILE: &str = "tests/vectors/digests.txt";
@@ -94,7 +95,28 @@ fn made() -> Vec<(&'static str, Vec<u8>)> {
     samples.extend(voting(&city, city.slot(&batch.header, 0)));
     samples.extend(messages(&city, first.transaction.digest().unwrap()));
     samples.extend(threshold(&city, &receipt));
+    samples.extend(with_places());
     samples
+}
+
+/// What attestations of place make of the records.
+fn with_places() -> Vec<(&'static str, Vec<u8>)> {
+    let city = places::placed(City::new("golden", 0));
+    let first = city.disperse(0);
+    let shown = places::attestation(&city, 4).unwrap();
+    vec![
+        ("place_claim", encode(&shown.claim)),
+        ("place_testimony", encode(&shown.testimonies[0])),
+        ("place_attestation", encode(&shown)),
+        ("place_attestation.alone", encode(&places::attestation(&city, 1).unwrap())),
+        ("place_rules", encode(&places::rules())),
+        ("candidate_list.places", encode(city.candidates.list())),
+        ("selection.grades", encode(&first.manifest.selection)),
+        ("manifest.grades", encode(&first.manifest)),
+        ("availability_certificate.grades", encode(&city.availability(&first))),
+        ("node_record.place", encode(&places::placed_record(&city))),
+        ("receipt.grades", encode(&city.receipt(&[first], 0))),
+    ]
 }
 
 fn ruling() -> Ruling {
@@ -252,6 +274,10 @@ fn digests() -> Vec<(&'static str, [u8; 32])> {
         ("leader.height_1.attempt_0", city.leader(1, 0).public()),
         ("leader.height_1.attempt_2", city.leader(1, 2).public()),
         ("candidates.root", *city.candidates.root()),
+        ("candidates.root.places", *places::placed(City::new("golden", 0)).candidates.root()),
+        ("place_claim.id", places::attestation(&city, 4).unwrap().claim.digest().unwrap()),
+        ("place_testimony.id", places::attestation(&city, 4).unwrap().testimonies[0].digest().unwrap()),
+        ("place_attestation.digest", places::attestation(&city, 4).unwrap().digest().unwrap()),
         ("transaction.id", first.transaction.digest().unwrap()),
         ("fragment_0.hash", first.hashes[0]),
         ("fragments.root", first.manifest.fragment_root),

@@ -8,17 +8,20 @@ use city_chain_native::proofs::dpos::{
     self, Accepted, Certificate, Proposal, Report, Slot, VALIDATORS_MAX, Validator, ValidatorSet,
 };
 use city_chain_native::records::FRAGMENTS_MAX;
+use city_chain_native::records::attestation::{Attestation, Spot, TESTIMONIES_MAX, Testimony};
 use city_chain_native::records::availability::{AvailabilityCertificate, CompactAck};
 use city_chain_native::records::batch::{Batch, CommitCertificate, ENTRIES_MAX, Entry};
 use city_chain_native::records::epoch::Epoch;
+use city_chain_native::records::grading::{EVENTS_MAX, Event, Rules, WITNESSES_MAX, Witness};
 use city_chain_native::records::message::{Message, PARTS_MAX, RepairRequest, WANTED_MAX, Wanted};
 use city_chain_native::records::receipt::{EPOCHS_MAX, Receipt, Trust, TrustedEpoch};
 use city_chain_native::records::repair::{Move, RepairCertificate};
-use city_chain_native::records::selection::{CANDIDATES_MAX, Candidate, CandidateList};
+use city_chain_native::records::selection::{CANDIDATES_MAX, Candidate, CandidateList, Placing, Standing};
 use city_chain_native::records::sharding::{COMMAND_MAX, Ruling, STATEMENT_MAX};
 use city_chain_native::records::transaction::{HEAD_LEN_MAX, PAYLOAD_MAX, TOUCHED_MAX, Transaction};
 
 use crate::builders::{City, Dispersal, identity};
+use crate::places;
 
 fn list<T, const MAX: usize>(count: usize, item: impl Fn(u64) -> T) -> List<T, MAX> {
     List::new("list", (0..count as u64).map(item).collect()).unwrap()
@@ -51,6 +54,7 @@ fn availability(dispersal: &Dispersal) -> AvailabilityCertificate {
     (manifest.n, manifest.k) = (FRAGMENTS_MAX as u16, 512);
     manifest.quorum = manifest.n;
     manifest.selection.nodes = list(2 * FRAGMENTS_MAX, key);
+    manifest.selection.grades = list(2 * FRAGMENTS_MAX, |at| at as u8 % 4);
     let ack = |at: u64| CompactAck {
         position: at as u16,
         index: at as u16,
@@ -171,8 +175,12 @@ fn the_largest_proposal_lists_and_messages_fit() {
     fits(&Proposal::new(&city.delegates[0], slot, vec![report.clone(); VALIDATORS_MAX]).unwrap());
     assert!(Proposal::new(&city.delegates[0], slot, vec![report; VALIDATORS_MAX + 1]).is_err());
     let network: Digest = [0; 32];
-    let candidate = |at: u64| Candidate { node: key(at), weight: u32::MAX, domain: name() };
-    fits(&CandidateList { network, region: name(), items: list(CANDIDATES_MAX, candidate) });
+    let placeless = |at: u64| Candidate { node: key(at), weight: u32::MAX, domain: name(), standing: None };
+    fits(&CandidateList { network, region: name(), placing: None, items: list(CANDIDATES_MAX, placeless) });
+    let standing = || Some(Standing { municipality: name(), grade: 3, evidence: [9; 32] });
+    let candidate = |at: u64| Candidate { standing: standing(), ..placeless(at) };
+    let placing = Some(Placing { epoch: u64::MAX, at_ms: u64::MAX, rules: largest_rules() });
+    fits(&CandidateList { network, region: name(), placing, items: list(CANDIDATES_MAX, candidate) });
     let epochs = list(EPOCHS_MAX, |number| TrustedEpoch { number, root: key(number) });
     fits(&Trust { network, epochs, city_key: None });
     let parts = list(PARTS_MAX, |_| Bytes::new("part", vec![7]).unwrap());
@@ -186,6 +194,44 @@ fn the_largest_proposal_lists_and_messages_fit() {
         items: list(WANTED_MAX, |at| Wanted { tx_id: key(at), index: 0 }),
         signature: [0; 64],
     });
+}
+
+fn largest_rules() -> Rules {
+    let spot = || Spot { municipality: name(), lat_e7: 900_000_000, lon_e7: -1_800_000_000 };
+    Rules {
+        home: name(),
+        grade_bp: [1_000_000; 4],
+        witnesses: list(WITNESSES_MAX, |at| Witness { node: key(at), spot: spot() }),
+        events: list(EVENTS_MAX, |at| Event {
+            municipality: name(),
+            multiplier_bp: 1_000_000,
+            from_ms: at,
+            until_ms: u64::MAX,
+        }),
+        ..places::rules()
+    }
+}
+
+#[test]
+fn the_largest_rules_and_attestation_fit() {
+    fits(&largest_rules());
+    let small = places::attestation(&City::new("limits", 0), 4).unwrap();
+    let said = small.testimonies[0].clone();
+    let mut claim = small.claim;
+    claim.spot.municipality = name();
+    let testimony = |at| Testimony { witness: key(at), ..said.clone() };
+    let largest = |claim| Attestation { claim, testimonies: list(TESTIMONIES_MAX, testimony) };
+    fits(&claim);
+    fits(&said);
+    fits(&largest(claim.clone()));
+    let mut record = City::new("limits", 0).node_record(&identity(11));
+    let place = |claim| Bytes::new("place", wire::encode(&largest(claim)).unwrap()).unwrap();
+    record.place = place(claim.clone());
+    assert!(wire::encode(&record).unwrap_err().to_string().contains("another node's"));
+    claim.subject = record.node;
+    record.place = place(claim);
+    (record.region, record.domain, record.address) = (name(), name(), name());
+    fits(&record);
 }
 
 #[test]

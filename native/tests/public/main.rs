@@ -11,5 +11,6 @@ mod hostile;
 mod limits;
 mod many;
 mod memory;
+mod places;
 mod tampering;
 mod way;

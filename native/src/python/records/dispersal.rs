@@ -225,6 +225,9 @@ record! {
         fragment_hashes: Vec<Digest> = |core| core.fragment_hashes.to_vec();
         /// Who holds what, as (fragment index, node), by index.
         holders: Vec<(u16, Digest)> = |core| core.holders();
+        /// The grade of place with which each holder was chosen, as (fragment index, grade), by index; empty if places did
+        /// not count. The sender signed them, and whoever voted for the transaction compared them with the candidate list.
+        grades: Vec<(u16, u8)> = |core| core.grades();
     }
 }
 

@@ -2,11 +2,12 @@
 
 use pyo3::prelude::*;
 
+use super::place::PlaceAttestation;
 use crate::crypto::hash::Digest;
 use crate::crypto::kem::Suite;
-use crate::primitives::wire::{Bytes, List, Text};
+use crate::primitives::wire::{self, Bytes, List, Text};
 use crate::python::buffer::Input;
-use crate::python::call::{long, sized};
+use crate::python::call::{long, short, sized};
 use crate::python::identity::Identity;
 use crate::python::int::Int;
 use crate::python::record::{Wrapper, items, record};
@@ -30,9 +31,10 @@ record! {
     ///     sequence: Rises with every login.
     ///     hlc: The node's hybrid logical clock.
     ///     suite: Of which suite the KEM key is that it shows: ``"x-wing"`` or ``"sntrup761-x25519"``.
+    ///     place: The attestation of the node's place; None if it has none.
     ///
     /// Raises:
-    ///     InputError: A wrong length, an empty name, an unknown role or suite.
+    ///     InputError: A wrong length, an empty name, an unknown role or suite, or another node's attestation.
     ///
     /// Example:
     ///     >>> from city_chain.records import HOLDER, NodeRecord
@@ -68,12 +70,18 @@ record! {
     }
 }
 
+impl NodeRecord {
+    fn attested(&self) -> crate::error::Result<Option<PlaceAttestation>> {
+        self.core.attestation()?.map(PlaceAttestation::wrap).transpose()
+    }
+}
+
 #[pymethods]
 impl NodeRecord {
     #[new]
-    #[pyo3(signature = (identity, *, network, region, domain, address, roles, weight, stake, sequence, hlc, suite = Str("x-wing".to_owned())))]
+    #[pyo3(signature = (identity, *, network, region, domain, address, roles, weight, stake, sequence, hlc, suite = Str("x-wing".to_owned()), place = None))]
     #[pyo3(
-        text_signature = "(identity, *, network, region, domain, address, roles, weight, stake, sequence, hlc, suite='x-wing')"
+        text_signature = "(identity, *, network, region, domain, address, roles, weight, stake, sequence, hlc, suite='x-wing', place=None)"
     )]
     #[allow(clippy::too_many_arguments, reason = "they are Python's keyword arguments")]
     fn new(
@@ -89,9 +97,10 @@ impl NodeRecord {
         sequence: Int<u64>,
         hlc: Int<u64>,
         suite: Str,
+        place: Option<&PlaceAttestation>,
     ) -> PyResult<Self> {
         let network = network.digest(py, "node record: network")?;
-        let identity = identity.core();
+        let (identity, place) = (identity.core(), place.map(PlaceAttestation::shared));
         long(py, || {
             let kem = identity.kem(Suite::named(&suite.0)?)?.public();
             let record = node::NodeRecord {
@@ -106,11 +115,21 @@ impl NodeRecord {
                 sequence: sequence.0,
                 hlc: hlc.0,
                 kem: Bytes::new("node record: KEM key", kem.as_bytes().to_vec())?,
+                place: match place {
+                    Some(attestation) => Bytes::new("node record: place", wire::encode(&*attestation)?)?,
+                    None => Bytes::default(),
+                },
                 ml_dsa: node::ml_dsa_digest(identity.ml_dsa()?.public().as_bytes()),
                 signature: [0; SIGNATURE_LEN],
             };
             Self::wrap(record.sign(identity.signing())?)
         })
+    }
+
+    /// The attestation of the node's place; None if it has none. No signature in it is checked here, nor its grade known.
+    #[getter]
+    fn place(&self, py: Python<'_>) -> PyResult<Option<PlaceAttestation>> {
+        short(py, || self.attested())
     }
 
     /// Checks the node's signature.

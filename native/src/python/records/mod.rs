@@ -8,6 +8,7 @@ mod key_file;
 mod ledger;
 mod letter;
 mod message;
+mod place;
 mod receipt;
 mod repair;
 mod sealed;
@@ -29,6 +30,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     repair::register(module)?;
     message::register(module)?;
     letter::register(module)?;
+    place::register(module)?;
     bursts::register(module)?;
     city_keys::register(module)?;
     sealed::register(module)?;

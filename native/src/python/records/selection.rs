@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
+use super::place::{PlaceAttestation, PlaceRules};
 use crate::crypto::hash::Digest;
 use crate::error::Result;
 use crate::primitives::wire::{List, Text};
@@ -14,6 +15,7 @@ use crate::python::identity::Identity;
 use crate::python::int::Int;
 use crate::python::record::{MANY_MAX, Wrapper, check_tuple, digests, items, properties, record, record_methods};
 use crate::python::text::Str;
+use crate::records::attestation::Attestation;
 use crate::records::epoch as model_epoch;
 use crate::records::selection as model;
 use crate::records::selection::CANDIDATES_MAX;
@@ -73,10 +75,15 @@ impl Epoch {
 ///     network: The network's id, 32 bytes.
 ///     region: The region's name, at most 64 bytes of UTF-8.
 ///     items: (node, weight, domain) each: the node's id, its share of the load in 1/65536 (0 takes it out of every
-///         choice), and its failure domain, at most 64 bytes. In any order; at most 65,536.
+///         choice), and its failure domain, at most 64 bytes. In any order; at most 65,536. With `placing` each has a
+///         fourth part, its `PlaceAttestation` or None, and the second is what it can take: its weight follows from that
+///         and from the grade, which is computed here.
+///     placing: (rules, number of the epoch, UTC epoch milliseconds) by which attestations are graded; None if places do
+///         not count.
 ///
 /// Raises:
-///     InputError: A wrong length, a node twice, too many.
+///     InputError: A wrong length, a node twice, too many, or a weight that does not fit into 32 bits.
+///     VerificationError: An attestation is another node's, of another network or epoch, or not signed by its subject.
 ///     UnavailableError: There is no candidate at all.
 ///
 /// Example:
@@ -128,36 +135,57 @@ properties!(Candidates {
     network: Digest = |core| core.network;
     /// The region's name.
     region: String = |core| core.region.to_string();
-    /// (node, weight, domain) each, ascending by node.
+    /// (node, weight, domain) each, ascending by node; in a list with places the second is what the node can take.
     items: Vec<(Digest, u32, String)> =
         |core| core.items.iter().map(|item| (item.node, item.weight, item.domain.to_string())).collect();
+    /// (municipality, grade, digest of the attestation) each, in the order of `items`; empty if places do not count.
+    standings: Vec<(String, u8, Digest)> = |core| {
+        let row = |of: &model::Standing| (of.municipality.to_string(), of.grade, of.evidence);
+        core.items.iter().filter_map(|item| item.standing.as_ref().map(row)).collect()
+    };
+    /// When the grades were computed, UTC epoch milliseconds; None if places do not count.
+    graded_at_ms: Option<u64> = |core| core.placing.as_ref().map(|placing| placing.at_ms);
 });
 
 #[pymethods]
 impl Candidates {
     #[new]
-    fn new(py: Python<'_>, network: Input<'_>, region: Str, items: &Bound<'_, PyAny>) -> PyResult<Self> {
+    #[pyo3(signature = (network, region, items, placing = None))]
+    fn new(
+        py: Python<'_>,
+        network: Input<'_>,
+        region: Str,
+        items: &Bound<'_, PyAny>,
+        placing: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
         let network = network.digest(py, "candidates: network")?;
-        let rows = self::items(items, "candidates", CANDIDATES_MAX, |item| {
-            check_tuple(item, 3, "candidate")?;
-            let (node, weight, domain): (Input<'_>, Int<u32>, Str) = item.extract()?;
-            Ok((node.digest(py, "candidate: node")?, weight.0, domain.0))
-        })?;
-        let work = rows.len() * 64;
+        let placing = placing.map(self::placing).transpose()?;
+        let rows = self::items(items, "candidates", CANDIDATES_MAX, |item| self::row(item, placing.is_some()))?;
+        let work = rows.len() * if placing.is_some() { 4096 } else { 64 };
         sized(py, work, || {
-            let mut items = rows
-                .into_iter()
-                .map(|(node, weight, domain)| {
-                    Ok(model::Candidate { node, weight, domain: Text::new("candidate: domain", domain)? })
-                })
-                .collect::<Result<Vec<_>>>()?;
+            let mut items =
+                rows.into_iter().map(|row| row.candidate(&network, placing.as_ref())).collect::<Result<Vec<_>>>()?;
             items.sort_unstable_by_key(|candidate| candidate.node);
             Self::wrap(model::CandidateList {
                 network,
                 region: Text::new("candidates: region", region.0)?,
+                placing,
                 items: List::new("candidates", items)?,
             })
         })
+    }
+
+    /// The rules by which places are graded; None if they do not count.
+    #[getter]
+    fn rules(&self, py: Python<'_>) -> PyResult<Option<PlaceRules>> {
+        let placing = self.core.list().placing.as_ref();
+        short(py, || placing.map(|placing| PlaceRules::wrap(placing.rules.clone())).transpose())
+    }
+
+    /// The weight by which each is chosen, in the order of `items`.
+    #[getter]
+    fn weights(&self) -> Vec<u32> {
+        self.core.weights().to_vec()
     }
 
     /// The list's root, 32 bytes.
@@ -199,6 +227,44 @@ impl Candidates {
         let node = node.extract::<Input<'_>>().ok().and_then(|node| node.as_slice().try_into().ok());
         node.is_some_and(|node: Digest| self.core.contains(&node))
     }
+}
+
+/// A candidate as Python gave it.
+struct Row {
+    node: Digest,
+    weight: u32,
+    domain: String,
+    attestation: Option<Arc<Attestation>>,
+}
+
+impl Row {
+    fn candidate(self, network: &Digest, placing: Option<&model::Placing>) -> Result<model::Candidate> {
+        let standing = match (placing, self.attestation) {
+            (None, _) => None,
+            (Some(_), None) => Some(model::Standing::none()),
+            (Some(placing), Some(shown)) => Some(model::Standing::of(&self.node, &shown, placing, network)?),
+        };
+        let domain = Text::new("candidate: domain", self.domain)?;
+        Ok(model::Candidate { node: self.node, weight: self.weight, domain, standing })
+    }
+}
+
+fn row(item: &Bound<'_, PyAny>, placed: bool) -> PyResult<Row> {
+    let py = item.py();
+    check_tuple(item, if placed { 4 } else { 3 }, "candidate")?;
+    let (node, weight, domain): (Input<'_>, Int<u32>, Str) =
+        (item.get_item(0)?.extract()?, item.get_item(1)?.extract()?, item.get_item(2)?.extract()?);
+    let attestation = match placed {
+        true => item.get_item(3)?.extract::<Option<Bound<'_, PlaceAttestation>>>()?.map(|of| of.get().shared()),
+        false => None,
+    };
+    Ok(Row { node: node.digest(py, "candidate: node")?, weight: weight.0, domain: domain.0, attestation })
+}
+
+fn placing(given: &Bound<'_, PyAny>) -> PyResult<model::Placing> {
+    check_tuple(given, 3, "candidates: placing")?;
+    let (rules, epoch, at_ms): (Bound<'_, PlaceRules>, Int<u64>, Int<u64>) = given.extract()?;
+    Ok(model::Placing { epoch: epoch.0, at_ms: at_ms.0, rules: rules.get().core().clone() })
 }
 
 /// A sender's draw for one epoch: one VRF proof, good for every transaction that it sends in it.
@@ -312,6 +378,8 @@ record! {
         candidates_root: Digest = |core| core.candidates_root;
         /// The chosen nodes: the holders in order, then the spares.
         nodes: Vec<Digest> = |core| core.nodes.to_vec();
+        /// The grade of place of each of them, 0 to 3, in their order; empty if places did not count.
+        grades: Vec<u16> = |core| core.grades.iter().map(|grade| u16::from(*grade)).collect();
     }
 }
 

@@ -1,0 +1,158 @@
+"""Where a city's nodes are, whose word is believed about it, and what it is worth: a city's settings of places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from city_chain import records
+from city_chain.composer.checks import shown
+from city_chain.errors import InputError
+
+__all__ = ["PLACES", "Places"]
+
+PLACES = b"places"
+"""Where a city keeps its places."""
+
+_NODES_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The places of a city's nodes, fixed when it is made.
+
+    Every node claims its own place when the city is opened, and witnesses take the time of its echo: the grade of what
+    it claims follows from what they sign (see `records.PlaceRules`). The places of witnesses are known beforehand: they
+    are those given here. A node without a place counts with grade 0.
+
+    Multipliers are in basis points: 10,000 is once.
+
+    Args:
+        home: The municipality that is near, 1 to 64 bytes of UTF-8.
+        nodes: Index of a node → its municipality, latitude and longitude in 1e-7 degrees.
+        witnesses: The indices of the nodes that are witnesses, at most 256.
+        events: (municipality, multiplier, from, until) each, in UTC epoch milliseconds, at most 256. All that are on at
+            a time multiply.
+        home_bp: What is near counts so much more.
+        grade_bp: What the grades 0, 1, 2 and 3 are worth; it must not fall.
+        grade_min: Nodes under this grade are not chosen.
+        needed: How many witnesses make grade 2, and how many near ones grade 3, 1 to 16.
+        rtt_us_max: How long an echo may take for a witness to count as near, microseconds; 1,000 is 150 km.
+        age_ms_max: How old claims may be, milliseconds; they are renewed when half of it has passed.
+
+    Raises:
+        InputError: A value is out of range, or a witness has no place.
+        TypeError: A value is of another type.
+
+    Example:
+        >>> from city_chain.levels import City, Places
+        >>> utrecht = {index: ("Utrecht", 520_907_000, 51_214_000) for index in range(5)}
+        >>> places = Places("Utrecht", utrecht, witnesses=[0, 1, 2])
+        >>> with City.local(nodes=5, validators=1, k=2, n=4, places=places) as city:
+        ...     city.send(b"hello").availability.grades
+        [(0, 3), (1, 3), (2, 3), (3, 3)]
+    """
+
+    home: str
+    nodes: Mapping[int, tuple[str, int, int]] = field(default_factory=dict)
+    witnesses: Sequence[int] = ()
+    events: Sequence[tuple[str, int, int, int]] = ()
+    home_bp: int = 10_000
+    grade_bp: Sequence[int] = (2_500, 5_000, 10_000, 20_000)
+    grade_min: int = 0
+    needed: int = 2
+    rtt_us_max: int = 1_000
+    age_ms_max: int = 86_400_000
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.nodes, Mapping):
+            raise TypeError(f"nodes must be a mapping from indices to places, not {type(self.nodes).__name__}")
+        for name in ("witnesses", "events", "grade_bp"):
+            value = getattr(self, name)
+            if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+                raise TypeError(f"{name} must be a sequence, not {type(value).__name__}")
+        nodes = dict(sorted((_index(index), _place(place)) for index, place in self.nodes.items()))
+        object.__setattr__(self, "nodes", nodes)
+        object.__setattr__(self, "witnesses", tuple(sorted(map(_index, self.witnesses))))
+        object.__setattr__(self, "events", tuple(map(tuple, self.events)))
+        object.__setattr__(self, "grade_bp", tuple(self.grade_bp))
+        strangers = [index for index in self.witnesses if index not in nodes]
+        if strangers:
+            raise InputError(f"witnesses {shown(strangers)} have no place")
+        self.rules(lambda index: index.to_bytes(32, "big"))
+        for municipality, lat_e7, lon_e7 in nodes.values():  # whether there is such a place
+            records.PlaceRules(self.home, witnesses=[(bytes(32), municipality, lat_e7, lon_e7)])
+
+    def rules(self, id_of: Callable[[int], bytes]) -> records.PlaceRules:
+        """The rules by which places are graded.
+
+        Args:
+            id_of: The id of a node, by its index.
+
+        Raises:
+            InputError: A value is out of range.
+
+        Example:
+            >>> Places("Utrecht", needed=3).rules(lambda index: bytes(32)).needed
+            3
+        """
+        if len(self.grade_bp) != 4:
+            raise InputError(f"grade_bp: {len(self.grade_bp)} values, 4 are needed")
+        first, second, third, fourth = self.grade_bp
+        return records.PlaceRules(
+            self.home,
+            home_bp=self.home_bp,
+            grade_bp=(first, second, third, fourth),
+            grade_min=self.grade_min,
+            needed=self.needed,
+            rtt_us_max=self.rtt_us_max,
+            age_ms_max=self.age_ms_max,
+            witnesses=[(id_of(index), *self.nodes[index]) for index in self.witnesses],
+            events=self.events,
+        )
+
+    def to_json(self) -> bytes:
+        """As it is kept.
+
+        Example:
+            >>> Places.from_json(Places("Utrecht", {1: ("Zeist", 0, 0)}).to_json()).nodes
+            {1: ('Zeist', 0, 0)}
+        """
+        return orjson.dumps({**asdict(self), "nodes": [[index, *place] for index, place in self.nodes.items()]})
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Places:
+        """Reads what `to_json` wrote, or somebody by hand.
+
+        Args:
+            data: A JSON object with the arguments of this class; ``nodes`` is a list of [index, municipality, latitude,
+                longitude].
+
+        Raises:
+            InputError: It is none, or a value is out of range.
+        """
+        try:
+            kept: dict[str, Any] = orjson.loads(data)
+            nodes = {index: (municipality, lat, lon) for index, municipality, lat, lon in kept.pop("nodes", [])}
+            return cls(nodes=nodes, **kept)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"places: {error}") from error
+
+
+def _index(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"the index of a node must be an int, not {type(value).__name__}")
+    if not 0 <= value < _NODES_MAX:
+        raise InputError(f"node {shown(value)}: 0 to {_NODES_MAX - 1} are there")
+    return value
+
+
+def _place(value: object) -> tuple[str, int, int]:
+    match value:
+        case (str(municipality), int(lat_e7), int(lon_e7)):
+            return municipality, lat_e7, lon_e7
+        case _:
+            raise TypeError("a place must be (municipality, latitude, longitude)")
