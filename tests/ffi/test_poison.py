@@ -142,7 +142,7 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     member = r.NodeRecord(city.sender, network=network, **entry)
     calls: dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]]] = {}
 
-    def add(name: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def add(name: str, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         calls[name] = (call, list(args), kwargs)
 
     add("Identity", r.Identity, bytes(32))

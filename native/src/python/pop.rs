@@ -11,6 +11,7 @@ use super::int::Int;
 use super::keys::items;
 use super::output::Output;
 use super::real::Real;
+use super::record::check_tuple;
 use super::text::Str;
 use crate::proofs::pop;
 use crate::proofs::pop::multipliers::{CITIES_MAX, EVENTS_MAX};
@@ -24,9 +25,10 @@ use crate::proofs::pop::multipliers::{CITIES_MAX, EVENTS_MAX};
 /// Made by ``from_geojson`` or ``from_bytes``. Municipalities are numbered in the order of their names.
 ///
 /// Example:
+///     >>> from city_chain.proofs import pop
 ///     >>> text = '''{"type": "FeatureCollection", "features": [{"type": "Feature", "id": "town", "properties": null,
 ///     ...     "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}}]}'''
-///     >>> places = Places.from_geojson(text.encode())
+///     >>> places = pop.Places.from_geojson(text.encode())
 ///     >>> places.locate(0.5, 0.5), places.locate(0, 0), places.locate(1, 0.5)
 ///     ('town', 'town', None)
 ///     >>> len(places), places.name(0), places.position("town"), len(places.root)
@@ -234,10 +236,11 @@ impl Places {
     ///     InputError: A point is not on the globe (the first one is named), or the length does not fit.
     ///
     /// Example:
+    ///     >>> from city_chain.proofs import pop
     ///     >>> from array import array
     ///     >>> text = '''{"type": "FeatureCollection", "features": [{"type": "Feature", "id": 7, "properties": null,
     ///     ...     "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}}]}'''
-    ///     >>> found = Places.from_geojson(text.encode()).locate_many(array("d", [0.5, 0.5, 7, 7]))
+    ///     >>> found = pop.Places.from_geojson(text.encode()).locate_many(array("d", [0.5, 0.5, 7, 7]))
     ///     >>> list(memoryview(found).cast("I"))
     ///     [0, 4294967295]
     #[pyo3(signature = (points, *, unit = None))]
@@ -264,9 +267,10 @@ impl Places {
 /// Something wrong in a map, and where. Made by ``faults``.
 ///
 /// Example:
+///     >>> from city_chain.proofs import pop
 ///     >>> text = '''{"type": "FeatureCollection", "features": [{"type": "Feature", "id": "town", "properties": null,
 ///     ...     "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [0, 0]]]}}]}'''
-///     >>> [fault] = faults(text.encode())
+///     >>> [fault] = pop.faults(text.encode())
 ///     >>> fault.feature, fault.name, fault.polygon, fault.ring, fault.what
 ///     (0, 'town', 0, 0, '3 positions, a ring has at least 4')
 ///     >>> print(fault)
@@ -328,9 +332,10 @@ impl Fault {
 ///     InputError: The text is no GeoJSON FeatureCollection, or passes a limit: nothing after that can be read.
 ///
 /// Example:
+///     >>> from city_chain.proofs import pop
 ///     >>> text = '''{"type": "FeatureCollection", "features": [{"type": "Feature", "id": 1, "properties": null,
 ///     ...     "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [3, 3], [3, 0], [0, 2], [0, 0]]]}}]}'''
-///     >>> [str(fault).partition(" and ")[0] for fault in faults(text.encode())]
+///     >>> [str(fault).partition(" and ")[0] for fault in pop.faults(text.encode())]
 ///     ['feature 0 ("1"), polygon 0, ring 0: crosses itself: the edges that begin at (0, 0)']
 #[pyfunction]
 #[pyo3(signature = (data, *, name = None))]
@@ -357,12 +362,13 @@ fn faults(py: Python<'_>, data: Input<'_>, name: Option<Str>) -> PyResult<Vec<Fa
 ///         than 1,000,000,000 basis points at some moment.
 ///
 /// Example:
-///     >>> table = Multipliers({"town": 20_000}, [(None, 15_000, 100, 200), ("town", 5_000, 150, 200)])
+///     >>> from city_chain.proofs import pop
+///     >>> table = pop.Multipliers({"town": 20_000}, [(None, 15_000, 100, 200), ("town", 5_000, 150, 200)])
 ///     >>> [table.weight("town", at_ms) for at_ms in (99, 100, 150, 200)]
 ///     [20000, 30000, 15000, 20000]
 ///     >>> table.weight("village", 100), table.apply(1000, "village", 100)
 ///     (15000, 1500)
-///     >>> Multipliers.from_bytes(table.to_bytes()).root == table.root
+///     >>> pop.Multipliers.from_bytes(table.to_bytes()).root == table.root
 ///     True
 #[pyclass(frozen, name = "Multipliers", module = "city_chain.proofs.pop")]
 struct Multipliers(pop::Multipliers);
@@ -371,6 +377,7 @@ struct Multipliers(pop::Multipliers);
 type EventTuple<'a> = (Option<&'a str>, u32, u64, u64);
 
 fn event(item: &Bound<'_, PyAny>) -> PyResult<pop::Event> {
+    check_tuple(item, 4, "event")?;
     let (municipality, bp, from_ms, until_ms): (Option<Str>, Int<u32>, Int<u64>, Int<u64>) = item.extract()?;
     let municipality = municipality.map(|name| name.0);
     Ok(pop::Event { municipality, bp: bp.0, from_ms: from_ms.0, until_ms: until_ms.0 })
