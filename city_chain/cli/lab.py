@@ -1,4 +1,4 @@
-"""``city-chain lab engines|counts|twins|aggregates|replay``: the commit engines in the simulator, without any city."""
+"""``city-chain lab``: the commit engines, and overlays of thousands of nodes, in the simulator, without any city."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from city_chain import sim
+from city_chain.cli import lab_overlays
 from city_chain.cli.console import Console, size
+from city_chain.cli.tables import Columns, Table
 from city_chain.errors import CityChainError
 from city_chain.sim.engines import TIME_US, lab_limits, lab_network
 
@@ -25,16 +27,14 @@ _COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("cpu_us_per_commit", "CPU ms/commit", lambda value: f"{value / 1000:,.2f}"),
 )
 _EVENT_KINDS_SHOWN = 40
-_CELL = 9  # the least width of a number
 _ROWS_KEPT = 5_000_000  # 300 MB
-
-type _Columns = Sequence[tuple[str, str, Callable[[Any], str]]]
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    """Does one of the five; 1 if a run broke a rule or a count is off."""
+    """Does one of them; 1 if a run broke a rule or a count is off."""
     actions: dict[str, Callable[[argparse.Namespace, Console], int]]
     actions = {"engines": _engines, "counts": _counts, "twins": _twins, "aggregates": _aggregates, "replay": _replay}
+    actions |= dict.fromkeys(lab_overlays.ACTIONS, lab_overlays.run)
     return actions[args.action](args, console)
 
 
@@ -54,7 +54,7 @@ def _engines(args: argparse.Namespace, console: Console) -> int:
     workload, latency = _workload(args), _latency(args)
     names = sim.ENGINES if args.engines is None else args.engines
     done, failed = 0, 0
-    table = _Table(console, args.json, _COLUMNS, names)
+    table = Table(console, args.json, _COLUMNS, names)
     with console.progress("simulating", len(args.validators) * len(names)) as progress:
         for validators in args.validators:
             for name in names:
@@ -87,7 +87,7 @@ def _counts(args: argparse.Namespace, console: Console) -> int:
 def _twins(args: argparse.Namespace, console: Console) -> int:
     done, failed = 0, 0
     columns = [(name, name, "{:,}".format) for name in ("validators", *sim.TwinsReport._fields)]
-    table = _Table(console, args.json, columns, [])
+    table = Table(console, args.json, columns, [])
     each = args.scenarios if args.only is None else 1
     with console.progress("scenarios", len(args.validators) * each) as progress:
         for validators in args.validators:
@@ -179,42 +179,9 @@ def _event(row: dict[str, Any]) -> str:
     return f"{row['at'] / 1000:>12,.3f} ms  node {row['node']}{peer}  {row['kind']} {row['number']}{data}"
 
 
-class _Table:
-    """Rows as JSON, or as a table whose numbers stand to the right; each is shown at once.
-
-    Args:
-        console: Where.
-        as_json: Whether as JSON.
-        columns: Name, title, and how a value is shown.
-        first: All that the first column may show.
-    """
-
-    def __init__(self, console: Console, as_json: bool, columns: _Columns, first: Sequence[str]) -> None:
-        self._console = console
-        self._as_json = as_json
-        self._columns = columns
-        self._first = max(map(len, [columns[0][1], *first]))
-        self._begun = False
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Shows a row."""
-        if self._as_json:
-            self._console.json(row)
-            return
-        if not self._begun:
-            self._say([title for _, title, _ in self._columns])
-            self._begun = True
-        self._say([shown(row[name]) for name, _, shown in self._columns])
-
-    def _say(self, cells: Sequence[str]) -> None:
-        widths = [max(len(title), _CELL) for _, title, _ in self._columns[1:]]
-        rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths, strict=True)]
-        self._console.say("  ".join([cells[0].ljust(self._first), *rest]).rstrip())
-
-
-def _table(rows: Sequence[dict[str, Any]], as_json: bool, console: Console, columns: _Columns) -> None:
+def _table(rows: Sequence[dict[str, Any]], as_json: bool, console: Console, columns: Columns) -> None:
     """Rows that are all there already."""
     name, _, shown_as = columns[0]
-    table = _Table(console, as_json, columns, [shown_as(row[name]) for row in rows])
+    table = Table(console, as_json, columns, [shown_as(row[name]) for row in rows])
     for row in rows:
         table.add(row)

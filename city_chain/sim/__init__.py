@@ -9,6 +9,7 @@ raises an error that says how to replay it. What happened is a table: `Simulatio
 - `send`, `broadcast`, `persist`, `wake`, `decide`, `note`: what a node of your own returns from its turn.
 - `twins`: HotStuff with validators that run twice, in a hundred thousand scenarios.
 - `engines`, `counts`: the commit engines side by side, and their counts beside those that theory gives.
+- `Overlay`, `eclipse`: ten thousand nodes of HyParView and Plumtree; `hyparview`, `plumtree`: the papers' tables.
 - `aggregates`: what HotStuff's quorum certificates cost, in both of their forms.
 
 Times are virtual microseconds from the start of the run.
@@ -30,31 +31,58 @@ from city_chain.sim.counts import counts
 from city_chain.sim.engines import ENGINES, engines
 from city_chain.sim.faults import Crash, Faults, Storm
 from city_chain.sim.network import Network, Partition, Slow
+from city_chain.sim.overlay import (
+    DETECTIONS,
+    Broadcasts,
+    Crashed,
+    Eclipse,
+    Fabricated,
+    Healed,
+    Overlay,
+    Returned,
+    Steady,
+    Trees,
+    eclipse,
+)
+from city_chain.sim.overlay_labs import hyparview, plumtree
 from city_chain.sim.simulation import PROTOCOLS, Limits, Simulation, Workload, key
 from city_chain.sim.twins import TwinsReport, twins
 
 __all__ = [
+    "DETECTIONS",
     "ENGINES",
     "PROTOCOLS",
     "Behaviour",
+    "Broadcasts",
     "Crash",
+    "Crashed",
+    "Eclipse",
+    "Fabricated",
     "Faults",
+    "Healed",
     "Limits",
     "Network",
+    "Overlay",
     "Partition",
+    "Returned",
     "Simulation",
     "Slow",
+    "Steady",
     "Storm",
+    "Trees",
     "TwinsReport",
     "Workload",
     "aggregates",
     "broadcast",
     "counts",
     "decide",
+    "eclipse",
     "engines",
+    "hyparview",
     "key",
     "note",
     "persist",
+    "plumtree",
     "send",
     "twins",
     "wake",

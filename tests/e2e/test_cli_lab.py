@@ -134,7 +134,7 @@ def test_twins_that_cannot_be_are_told_of_and_the_others_go_on(cli: Any) -> None
 
 
 def test_help_teaches_and_loads_nothing(cli: Any) -> None:
-    for action in ("engines", "counts", "twins", "aggregates", "replay"):
+    for action in ("engines", "counts", "twins", "aggregates", "replay", "hyparview", "plumtree"):
         said = cli.good("lab", action, "--help")
         assert "Examples:" in said
         assert f"city-chain lab {action}" in said

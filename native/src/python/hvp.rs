@@ -100,6 +100,7 @@ impl Contact {
 ///     retry_us: How long a peer that said no is not asked again.
 ///     rejoin_us: The first pause of a member without links before it joins again.
 ///     rejoin_max_us: The longest: pauses double.
+///     settled_us: From when on a link has settled: for others a random link is dropped that has not, or the youngest.
 ///     eviction_us: The least time between two links that are dropped for the sake of others.
 ///     joins_per_s: How many newcomers a second are made known.
 ///     ihave_us: How long ids are collected before they are announced.
@@ -218,13 +219,15 @@ impl Hvp {
         signature = (contact, identity, seed, *, network, active = Int(5), passive = Int(30), arwl = Int(6),
             prwl = Int(3), shuffle_active = Int(3), shuffle_passive = Int(4), shuffle_ttl = Int(6),
             shuffle_us = Int(10_000_000), answer_us = Int(3_000_000), retry_us = Int(10_000_000),
-            rejoin_us = Int(1_000_000), rejoin_max_us = Int(60_000_000), eviction_us = Int(1_000_000),
+            rejoin_us = Int(1_000_000), rejoin_max_us = Int(60_000_000), settled_us = Int(60_000_000),
+            eviction_us = Int(1_000_000),
             joins_per_s = Int(100), ihave_us = Int(50_000), graft_us = Int(500_000), graft_again_us = Int(250_000),
             awaited_us = Int(30_000_000), cache = Int(1024), cache_bytes = Int(16_777_216), dedup = Int(65_536),
             catch_up = Int(1000), ordered = false, gap_us = Int(2_000_000), optimize_hops = None),
         text_signature = "(contact, identity, seed, *, network, active=5, passive=30, arwl=6, prwl=3, shuffle_active=3, \
             shuffle_passive=4, shuffle_ttl=6, shuffle_us=10000000, answer_us=3000000, retry_us=10000000, \
-            rejoin_us=1000000, rejoin_max_us=60000000, eviction_us=1000000, joins_per_s=100, ihave_us=50000, \
+            rejoin_us=1000000, rejoin_max_us=60000000, settled_us=60000000, \
+            eviction_us=1000000, joins_per_s=100, ihave_us=50000, \
             graft_us=500000, graft_again_us=250000, awaited_us=30000000, cache=1024, cache_bytes=16777216, dedup=65536, \
             catch_up=1000, ordered=False, gap_us=2000000, optimize_hops=None)"
     )]
@@ -247,6 +250,7 @@ impl Hvp {
         retry_us: Int<u64>,
         rejoin_us: Int<u64>,
         rejoin_max_us: Int<u64>,
+        settled_us: Int<u64>,
         eviction_us: Int<u64>,
         joins_per_s: Int<u32>,
         ihave_us: Int<u64>,
@@ -278,6 +282,7 @@ impl Hvp {
             retry_us: retry_us.0,
             rejoin_us: rejoin_us.0,
             rejoin_max_us: rejoin_max_us.0,
+            settled_us: settled_us.0,
             eviction_us: eviction_us.0,
             joins_per_s: joins_per_s.0,
             ihave_us: ihave_us.0,

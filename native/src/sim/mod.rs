@@ -17,6 +17,7 @@
 //! | [`protocols`] | nodes by the name of their protocol: [`abba`], [`dpos`], [`hotstuff`], [`sc`] |
 //! | [`sc`] | shards and coordinators, with transactions across shards |
 //! | [`twins`] | scenarios of HotStuff with validators that run twice |
+//! | [`hvp`] | overlays of tens of thousands of nodes, in a network of their own |
 //! | [`certificates`] | the work that certificates of HotStuff cost, in both forms |
 //!
 //! Nodes that a [`MakeNode`] does not call honest are adversaries: they may hold real keys, and no checker looks at what
@@ -28,6 +29,7 @@ pub mod check;
 pub mod dpos;
 pub mod faults;
 pub mod hotstuff;
+pub mod hvp;
 pub mod many;
 pub mod network;
 pub mod node;

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::primitives::mutant::mutant;
 
 /// One who says that it has a broadcast.
+#[derive(Clone)]
 pub struct Announcer {
     /// Who.
     pub peer: PeerId,
@@ -16,6 +17,7 @@ pub struct Announcer {
     asked: bool,
 }
 
+#[derive(Clone)]
 struct Wait {
     announcers: Vec<Announcer>,
     ends: u64,
@@ -23,7 +25,7 @@ struct Wait {
 }
 
 /// Awaited ids.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Awaited {
     waits: BTreeMap<MessageId, Wait>,
     due: BTreeSet<(u64, MessageId)>,

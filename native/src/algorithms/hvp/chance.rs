@@ -5,6 +5,7 @@ use crate::crypto::hash::Hasher;
 const CONTEXT: &str = "city-chain v1 hvp chance";
 
 /// A stream of numbers.
+#[derive(Clone)]
 pub struct Chance {
     seed: [u8; 32],
     blocks: u64,

@@ -11,7 +11,7 @@ use crate::primitives::mutant::mutant;
 const ANSWERS_MAX: usize = 64;
 
 /// Ids in two generations: when the young one is full it becomes the old one, and that is forgotten.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Seen {
     young: BTreeSet<MessageId>,
     old: BTreeSet<MessageId>,
@@ -37,6 +37,7 @@ impl Seen {
     }
 }
 
+#[derive(Clone)]
 struct Kept {
     message: Arc<[u8]>,
     hops: u8,
@@ -45,6 +46,7 @@ struct Kept {
 }
 
 /// What a GRAFT for an id gets.
+#[derive(Clone)]
 pub enum Answer {
     /// The broadcast.
     Give(Arc<[u8]>),
@@ -55,7 +57,7 @@ pub enum Answer {
 }
 
 /// Broadcasts by id, the oldest dropped first.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Cache {
     kept: BTreeMap<MessageId, Kept>,
     order: VecDeque<MessageId>,

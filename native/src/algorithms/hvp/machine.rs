@@ -10,9 +10,12 @@ use crate::error::{Error, Result};
 use crate::primitives::wire::{self, Record};
 
 /// A link.
+#[derive(Clone)]
 pub(super) struct Link {
     /// To whom.
     pub contact: Contact,
+    /// Since when.
+    pub since: u64,
     /// Whether broadcasts are pushed over it, or only announced.
     pub eager: bool,
     /// How many SHUFFLEs may still come over it in this period.
@@ -24,6 +27,7 @@ pub(super) struct Link {
 }
 
 /// A contact in reserve.
+#[derive(Clone)]
 pub(super) struct Spare {
     pub contact: Contact,
     /// Not to be asked before.
@@ -44,6 +48,7 @@ pub(super) enum Ask {
 }
 
 /// A peer that was asked for a link.
+#[derive(Clone)]
 pub(super) struct Asked {
     pub contact: Contact,
     pub why: Ask,
@@ -51,6 +56,7 @@ pub(super) struct Asked {
 }
 
 /// A neighbour that was lost.
+#[derive(Clone)]
 pub(super) struct Lost {
     pub contact: Contact,
     pub at: u64,
@@ -59,12 +65,14 @@ pub(super) struct Lost {
 }
 
 /// The SHUFFLE that awaits its answer.
+#[derive(Clone)]
 pub(super) struct Shuffled {
     pub nonce: u64,
     pub named: Vec<PeerId>,
 }
 
 /// A node of the overlay: bytes and time in, [`Action`]s out.
+#[derive(Clone)]
 pub struct Hvp {
     pub(super) me: Contact,
     pub(super) config: Config,

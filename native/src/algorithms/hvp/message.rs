@@ -88,7 +88,7 @@ impl Record for Contact {
 pub enum Priority {
     /// The asker has other links: yes only if there is room.
     Low = 0,
-    /// The asker has none: room is made.
+    /// The asker has none, or a single one: room is made.
     High = 1,
     /// The asker and the asked lost each other: room is made if the asked remembers that.
     Again = 2,

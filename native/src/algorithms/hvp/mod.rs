@@ -34,8 +34,9 @@
 //!
 //! # Deviations from the papers
 //! - The node where a FORWARD_JOIN ends asks the newcomer (NEIGHBOR) and takes it into its view only when it has answered.
-//! - A full view makes room by dropping its **youngest** link, not a random one, and at most once in
-//!   [`Config::eviction_us`]: whoever comes late, a crowd of attackers too, displaces only who came late.
+//! - A full view makes room by dropping a random one of the links that are younger than [`Config::settled_us`], or else the
+//!   **youngest**, and at most one in [`Config::eviction_us`]. Whoever comes late, a crowd of attackers too, displaces only who
+//!   came late; dropping the youngest always would leave newcomers to each other, in cliques that nothing joins to the rest.
 //! - A JOIN that finds the view full and that time not over is forwarded all the same, but not linked.
 //! - SHUFFLE goes along links only, a few per neighbour and period; its answer must carry the nonce that was sent.
 //! - A FORWARD_JOIN fills free places of the passive view and displaces nobody from it.
@@ -156,6 +157,8 @@ pub struct Config {
     pub rejoin_us: u64,
     /// The longest such pause.
     pub rejoin_max_us: u64,
+    /// From when on a link has settled: what makes room for others is a random one of those that have not, or the youngest.
+    pub settled_us: u64,
     /// The least time between two links that are dropped for the sake of others.
     pub eviction_us: u64,
     /// How many JOINs a second are forwarded.
@@ -200,6 +203,7 @@ impl Default for Config {
             retry_us: 10_000_000,
             rejoin_us: 1_000_000,
             rejoin_max_us: 60_000_000,
+            settled_us: 60_000_000,
             eviction_us: 1_000_000,
             joins_per_s: 100,
             ihave_us: 50_000,
@@ -262,6 +266,7 @@ impl Config {
             ("awaited_us", self.awaited_us),
             ("gap_us", self.gap_us),
         ];
+        within("settled_us", self.settled_us, 0, TIME_MAX)?;
         times.iter().try_for_each(|(what, value)| within(what, *value, 1, TIME_MAX))
     }
 }

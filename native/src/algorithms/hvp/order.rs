@@ -14,6 +14,7 @@ const HELD_MAX: usize = 1024;
 /// The most bytes of these.
 const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+#[derive(Clone)]
 struct Origin {
     life: u64,
     next: u64,
@@ -23,7 +24,7 @@ struct Origin {
 }
 
 /// Where every origin stands.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Order {
     origins: BTreeMap<PeerId, Origin>,
     gaps: BTreeSet<(u64, PeerId)>,

@@ -128,9 +128,10 @@ impl Hvp {
 
     /// Asks for a link.
     pub(super) fn ask(&mut self, now: u64, contact: Contact, why: Ask) {
+        // With one link only the two could be a pair that nobody else knows of.
         let priority = match why {
             Ask::Again => Priority::Again,
-            _ if self.active.is_empty() && self.asked.is_empty() => Priority::High,
+            _ if self.active.len() < 2 && self.asked.is_empty() => Priority::High,
             _ => Priority::Low,
         };
         let (to, me) = (contact.id, self.me.clone());
@@ -227,7 +228,8 @@ impl Hvp {
         self.passive.retain(|spare| spare.contact.id != peer);
         self.asked.retain(|asked| asked.contact.id != peer);
         self.lost.retain(|lost| lost.contact.id != peer);
-        let link = Link { contact, eager: true, shuffles: SHUFFLES, announce: Vec::new(), announce_at: None };
+        let link =
+            Link { contact, since: now, eager: true, shuffles: SHUFFLES, announce: Vec::new(), announce_at: None };
         self.active.push(link);
         (self.isolated, self.rejoin_pause) = (false, self.config.rejoin_us);
         self.outbox.push(Action::Up { peer });
@@ -245,12 +247,14 @@ impl Hvp {
         link
     }
 
-    /// Drops the youngest link to make room, unless that was done a moment ago.
+    /// Drops a link to make room, unless that was done a moment ago: one that has not settled, or the youngest.
     fn evict(&mut self, now: u64) -> bool {
         if now < self.evict_from && !mutant!("hvp.eviction-pause") || self.active.is_empty() {
             return false;
         }
-        let at = if mutant!("hvp.youngest") { self.chance.below(self.active.len()) } else { self.active.len() - 1 };
+        let settled = self.active.iter().take_while(|link| now.saturating_sub(link.since) >= self.config.settled_us);
+        let settled = if mutant!("hvp.youngest") { 0 } else { settled.count().min(self.active.len() - 1) };
+        let at = settled + self.chance.below(self.active.len() - settled);
         let link = self.unlink(at, Down::Evicted);
         self.evictions += 1;
         self.evict_from = now.saturating_add(self.config.eviction_us);

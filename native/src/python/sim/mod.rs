@@ -1,6 +1,7 @@
 //! Bindings of the simulator.
 
 mod nodes;
+mod overlay;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -273,6 +274,7 @@ fn simulation_protocols() -> Vec<&'static str> {
 
 /// Adds these files' functions and classes to the extension.
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    overlay::register(module)?;
     module.add_class::<SimulationRun>()?;
     module.add_function(wrap_pyfunction!(simulation_key, module)?)?;
     module.add_function(wrap_pyfunction!(simulation_protocols, module)?)
