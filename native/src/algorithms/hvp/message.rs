@@ -172,7 +172,7 @@ pub enum Control {
 pub struct Message(pub Control);
 
 impl Record for Message {
-    const TAG: [u8; 4] = *b"CCpm";
+    const TAG: [u8; 4] = *b"CChm";
     const VERSION: u16 = 1;
     const NAME: &'static str = "hvp message";
     const LEN_MAX: usize = CONTROL_MAX;

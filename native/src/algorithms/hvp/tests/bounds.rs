@@ -36,7 +36,7 @@ fn hostile_bytes_are_refused_and_change_nothing() {
         assert!(hvp.handle(0, &id(1), &long).is_err());
     }
     assert!(hvp.handle(0, &id(1), &vec![0; 1 << 20]).is_err());
-    let huge = [b"CCpm\x01\x00\x08".as_slice(), &[0xff; 4]].concat();
+    let huge = [b"CChm\x01\x00\x08".as_slice(), &[0xff; 4]].concat();
     assert!(hvp.handle(0, &id(1), &huge).is_err());
     for hops in [0, HOPS_MAX + 1, 255] {
         let mut message = samples[2].clone();
@@ -81,7 +81,7 @@ fn encodings_stay_as_they_are() {
         (Control::Prune, "0a".into()),
     ];
     for (said, body) in expected {
-        assert_eq!(hex::encode(bytes(said)), format!("4343706d0100{body}"));
+        assert_eq!(hex::encode(bytes(said)), format!("4343686d0100{body}"));
     }
     let message = Gossip {
         hops: 7,
