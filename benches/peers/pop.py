@@ -28,22 +28,24 @@ _COLUMNS, _ROWS, _CORNERS = 41, 42, 95
 _NEAR = 3e-7
 """Degrees from a border within which rounding to 1e-7° may change the answer."""
 
+type Area = tuple[float, float, float, float]
 type Rings = list[list[tuple[int, int]]]
 
 
 def contests(peers: Peers, quick: bool) -> Iterator[Contest]:
     """A made map, then a real one."""
     made = _lattice()
-    yield _contest("1,722 municipalities of 380 corners", made, (5.0, 16.0, 45.0, 56.0), peers, quick)
+    area = (5.0, 16.0, 45.0, 56.0)
+    yield _contest("1,722 municipalities of 380 corners", made, area, peers, quick, POINTS // 10 if quick else POINTS)
     real = atlas.counties()
     if isinstance(real, str):
         peers.absent["us-atlas"] = real
         return
     check_counties(real)
-    yield _contest("3,191 counties of us-atlas", real, (-125.0, -66.0, 24.0, 50.0), peers, quick)
+    yield _contest("3,191 counties of us-atlas", real, (-125.0, -66.0, 24.0, 50.0), peers, quick, POINTS)
 
 
-def _contest(what: str, text: bytes, area: tuple[float, float, float, float], peers: Peers, quick: bool) -> Contest:
+def _contest(what: str, text: bytes, area: Area, peers: Peers, quick: bool, checked: int) -> Contest:
     numpy, shapely, geopandas = (peers.find(name) for name in ("numpy", "shapely", "geopandas"))
     count = POINTS // 20 if quick else POINTS // 4
     degrees = scatter(area, count)
@@ -62,13 +64,13 @@ def _contest(what: str, text: bytes, area: tuple[float, float, float, float], pe
     def check() -> None:
         check_bytes(places)
         if numpy is not None and shapely is not None:
-            every = scatter(area, POINTS, seed=7)
+            every = scatter(area, checked, seed=7)
             _Shapely(numpy, shapely, text, places, every).check()
 
     return Contest(f"{what}, points", entries, check, rounds=ROUNDS, why="see the algorithm's page")
 
 
-def scatter(area: tuple[float, float, float, float], count: int, seed: int = 1) -> array[float]:
+def scatter(area: Area, count: int, seed: int = 1) -> array[float]:
     """Points of an area at random, longitude and latitude in turn."""
     west, east, south, north = area
     chance = random.Random(seed).random

@@ -16,7 +16,7 @@ use super::text::Str;
 use crate::proofs::pop;
 use crate::proofs::pop::multipliers::{CITIES_MAX, EVENTS_MAX};
 
-/// A map: which municipality a point is in. Exactly one or none, and the same one everywhere. Safe to share between threads.
+/// A map: which municipality a point is in. Exactly one or none, the same one everywhere. Threads may share it.
 ///
 /// Coordinates are exact: longitude and latitude in units of 1e-7° (about 1.1 cm). A point on a border has one owner:
 /// whoever owns the spot an immeasurably small step to the east, and a far smaller one to the north. Where municipalities
