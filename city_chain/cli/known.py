@@ -45,6 +45,7 @@ RECORDS: dict[bytes, tuple[str, type[Any]]] = {
     b"CCho": ("handover", records.Handover),
     b"CChr": ("hold request", poh.HoldRequest),
     b"CCkf": ("secret key file", records.KeyFile),
+    b"CCle": ("letter", records.Letter),
     b"CCly": ("shard layout", sc.Layout),
     b"CCmf": ("manifest", records.Manifest),
     b"CCms": ("message", records.Message),
