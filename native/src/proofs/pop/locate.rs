@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::geojson::{self, Options};
 use super::index::Index;
 use super::map::{self, Municipality};
-use super::raster::{Answer, Raster};
+use super::raster::{Answer, GROUP, Raster};
 use super::rings::{LAT_MAX, LON_MAX, Point, units};
 use crate::crypto::hash::Digest;
 use crate::error::{Error, Result};
@@ -177,9 +177,9 @@ impl Places {
             return Err(Error::input(format!("points: {count} of them, and places for {}", found.len())));
         }
         let run = |first: usize, points: &[u8], found: &mut [[u8; 4]]| {
-            for (number, (bytes, place)) in points.chunks_exact(width).zip(found).enumerate() {
-                let point = unit.read(bytes).ok_or(first + number)?;
-                *place = self.owner(point).unwrap_or(NOBODY).to_ne_bytes();
+            let groups = points.chunks(GROUP * width).zip(found.chunks_mut(GROUP));
+            for (group, (points, found)) in groups.enumerate() {
+                self.locate_group(points, unit, found).map_err(|number| first + group * GROUP + number)?;
             }
             Ok(())
         };
@@ -197,10 +197,31 @@ impl Places {
         })
     }
 
+    /// At most [`GROUP`] points; the number of one that is not on the globe.
+    fn locate_group(&self, bytes: &[u8], unit: Unit, found: &mut [[u8; 4]]) -> std::result::Result<(), usize> {
+        let mut points = [Point { x: 0, y: 0 }; GROUP];
+        let mut answers = [Answer::Nobody; GROUP];
+        for (number, (point, bytes)) in points.iter_mut().zip(bytes.chunks_exact(unit.width())).enumerate() {
+            *point = seen_from_inside(unit.read(bytes).ok_or(number)?);
+        }
+        let points = &points[..found.len()];
+        self.raster.locate_group(points, &mut answers);
+        for ((answer, point), place) in answers.iter().zip(points).zip(found) {
+            *place = self.settled(*answer, *point).unwrap_or(NOBODY).to_ne_bytes();
+        }
+        Ok(())
+    }
+
     #[inline]
     fn owner(&self, point: Point) -> Option<u32> {
         let point = seen_from_inside(point);
-        match self.raster.locate(point) {
+        self.settled(self.raster.locate(point), point)
+    }
+
+    /// What the raster says, or the index where the raster cannot.
+    #[inline]
+    fn settled(&self, answer: Answer, point: Point) -> Option<u32> {
+        match answer {
             Answer::Owner(position) => Some(position),
             Answer::Nobody => None,
             Answer::Crowded => self.index.locate(&self.municipalities, point),

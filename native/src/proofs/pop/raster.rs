@@ -18,7 +18,10 @@ use crate::error::{Error, Result};
 use crate::primitives::mutant::mutant;
 
 /// Entries of a cell that is not cut any further.
-const LEAF_MAX: usize = 6;
+const LEAF_MAX: usize = 14;
+
+/// Points that are answered together.
+pub const GROUP: usize = 32;
 
 /// Municipalities that a mask has bits for.
 const MASK_BITS: usize = 64;
@@ -27,7 +30,7 @@ const MASK_BITS: usize = 64;
 const CUT_BITS: u32 = 2;
 
 /// Cells of the top level for each edge, and at most.
-const CELLS_PER_EDGE: u64 = 8;
+const CELLS_PER_EDGE: u64 = 2;
 const CELLS_MAX: u64 = 1 << 22;
 
 /// Entries for each edge that the cells of the top level may have, and those of all others: what bounds memory whatever
@@ -75,6 +78,8 @@ struct Entry {
 }
 
 impl Entry {
+    const NONE: Self = Self { x: 0, y: 0, dx: 0, dy: 0, low: 0, high: 0, mask: 0 };
+
     /// What it changes for a point: its mask or nothing.
     #[inline]
     fn change(&self, p: Point) -> u64 {
@@ -93,6 +98,10 @@ struct Leaf {
     /// Its entries, and the municipalities of the bits of its masks.
     entries: (u32, u32),
     bits: u32,
+}
+
+impl Leaf {
+    const NONE: Self = Self { base: 0, entries: (0, 0), bits: 0 };
 }
 
 /// The cells of a map.
@@ -146,18 +155,7 @@ impl Raster {
     /// Who holds a point.
     #[inline]
     pub fn locate(&self, p: Point) -> Answer {
-        let (x, y) = ((i64::from(p.x) - self.low.0) as u64, (i64::from(p.y) - self.low.1) as u64);
-        let (column, row) = (x >> self.shift, y >> self.shift);
-        if column >= self.columns || row >= self.rows {
-            return Answer::Nobody;
-        }
-        let mut cell = self.top[(row * self.columns + column) as usize];
-        let mut shift = self.shift;
-        while cell.0 & KIND == CUT {
-            shift -= CUT_BITS;
-            let (column, row) = (x >> shift & ((1 << CUT_BITS) - 1), y >> shift & ((1 << CUT_BITS) - 1));
-            cell = self.cuts[(cell.0 & !KIND) as usize][(row << CUT_BITS | column) as usize];
-        }
+        let cell = self.cut_at(self.top_at(p), p);
         match cell.0 & KIND {
             OWNED => cell.0.checked_sub(1).map_or(Answer::Nobody, Answer::Owner),
             LEAF => self.in_leaf(&self.leaves[(cell.0 & !KIND) as usize], p),
@@ -165,10 +163,69 @@ impl Raster {
         }
     }
 
+    /// [`Self::locate`] for points together, at most [`GROUP`] of them: in steps, each of which asks memory for what the
+    /// next one needs of all points, so that they wait for it at the same time.
+    pub fn locate_group(&self, points: &[Point], answers: &mut [Answer]) {
+        let mut cells = [Cell(OWNED); GROUP];
+        for (cell, p) in cells.iter_mut().zip(points) {
+            *cell = self.top_at(*p);
+        }
+        let mut leaves = [Leaf::NONE; GROUP];
+        for ((cell, leaf), p) in cells.iter_mut().zip(&mut leaves).zip(points) {
+            *cell = self.cut_at(*cell, *p);
+            if cell.0 & KIND == LEAF {
+                *leaf = self.leaves[(cell.0 & !KIND) as usize];
+            }
+        }
+        let mut first = [Entry::NONE; GROUP];
+        let mut last = [Entry::NONE; GROUP];
+        for ((leaf, first), last) in leaves.iter().zip(&mut first).zip(&mut last).take(points.len()) {
+            if let [one, .., other] | [one @ other] = self.entries_of(leaf) {
+                (*first, *last) = (*one, *other);
+            }
+        }
+        for (at, (p, answer)) in points.iter().zip(answers).enumerate() {
+            *answer = match cells[at].0 & KIND {
+                OWNED => cells[at].0.checked_sub(1).map_or(Answer::Nobody, Answer::Owner),
+                LEAF => self.in_leaf(&leaves[at], *p),
+                _ => Answer::Crowded,
+            };
+        }
+        std::hint::black_box((&first, &last));
+    }
+
+    /// The cell of the top level that a point is in.
+    #[inline]
+    fn top_at(&self, p: Point) -> Cell {
+        let (x, y) = ((i64::from(p.x) - self.low.0) as u64, (i64::from(p.y) - self.low.1) as u64);
+        let (column, row) = (x >> self.shift, y >> self.shift);
+        if column >= self.columns || row >= self.rows {
+            return Cell(OWNED);
+        }
+        self.top[(row * self.columns + column) as usize]
+    }
+
+    /// The smallest cell within this one that a point is in.
+    #[inline]
+    fn cut_at(&self, mut cell: Cell, p: Point) -> Cell {
+        let mut shift = self.shift;
+        while cell.0 & KIND == CUT {
+            let (x, y) = ((i64::from(p.x) - self.low.0) as u64, (i64::from(p.y) - self.low.1) as u64);
+            shift -= CUT_BITS;
+            let (column, row) = (x >> shift & ((1 << CUT_BITS) - 1), y >> shift & ((1 << CUT_BITS) - 1));
+            cell = self.cuts[(cell.0 & !KIND) as usize][(row << CUT_BITS | column) as usize];
+        }
+        cell
+    }
+
+    #[inline]
+    fn entries_of(&self, leaf: &Leaf) -> &[Entry] {
+        &self.entries[leaf.entries.0 as usize..leaf.entries.1 as usize]
+    }
+
     #[inline]
     fn in_leaf(&self, leaf: &Leaf, p: Point) -> Answer {
-        let entries = &self.entries[leaf.entries.0 as usize..leaf.entries.1 as usize];
-        let mask = entries.iter().fold(leaf.base, |mask, entry| mask ^ entry.change(p));
+        let mask = self.entries_of(leaf).iter().fold(leaf.base, |mask, entry| mask ^ entry.change(p));
         match mask {
             0 => Answer::Nobody,
             _ => Answer::Owner(self.bits[(leaf.bits + mask.trailing_zeros()) as usize]),
