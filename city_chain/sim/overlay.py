@@ -340,14 +340,15 @@ class Overlay:
 def eclipse(
     nodes: int = 10_000, cycles: int = 50, seed: int = 1, percent: int = 5, *, on_progress: _Seen = None
 ) -> Eclipse:
-    """An overlay in which some nodes are attackers from the beginning.
+    """An overlay to which attackers come when it has settled.
 
-    They know everybody. They take whoever asks, ask honest nodes for urgent links four times a second, shuffle in each
-    other's contacts, answer whatever names contacts with their own, and hand on no broadcast.
+    They know everybody. They take whoever asks, keep asking honest nodes for urgent links, shuffle in each other's
+    contacts, answer whatever names contacts with their own, leave links so that these must be replaced, and hand on no
+    broadcast.
 
     Args:
         nodes: 2 to 50,000.
-        cycles: For how many cycles they go on after the last node joined; at most 10,000.
+        cycles: For how many cycles they attack; at most 10,000.
         seed: All chance.
         percent: The share of attackers, 0 to 50.
         on_progress: As for `Overlay`.

@@ -100,7 +100,7 @@ impl Contact {
 ///     retry_us: How long a peer that said no is not asked again.
 ///     rejoin_us: The first pause of a member without links before it joins again.
 ///     rejoin_max_us: The longest: pauses double.
-///     settled_us: From when on a link has settled: for others a random link is dropped that has not, or the youngest.
+///     settled_us: From when on a link has settled: for others a random link goes that has not, or the guest.
 ///     eviction_us: The least time between two links that are dropped for the sake of others.
 ///     joins_per_s: How many newcomers a second are made known.
 ///     ihave_us: How long ids are collected before they are announced.

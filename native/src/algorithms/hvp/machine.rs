@@ -16,6 +16,8 @@ pub(super) struct Link {
     pub contact: Contact,
     /// Since when.
     pub since: u64,
+    /// Whether it has the one place that a crowd can have of links that have all settled.
+    pub guest: bool,
     /// Whether broadcasts are pushed over it, or only announced.
     pub eager: bool,
     /// How many SHUFFLEs may still come over it in this period.
@@ -95,6 +97,8 @@ pub struct Hvp {
     rejoin_at: Option<u64>,
     pub(super) rejoin_pause: u64,
     pub(super) evict_from: u64,
+    /// Whether the guest's place is free: the next link has it.
+    pub(super) guest: bool,
     /// JOINs that may still be forwarded, in millionths, and as of when.
     pub(super) joins: (u64, u64),
     pub(super) number: u64,
@@ -143,6 +147,7 @@ impl Hvp {
             rejoin_at: None,
             rejoin_pause,
             evict_from: 0,
+            guest: false,
             joins,
             number: 0,
             seen: Seen::default(),

@@ -34,9 +34,10 @@
 //!
 //! # Deviations from the papers
 //! - The node where a FORWARD_JOIN ends asks the newcomer (NEIGHBOR) and takes it into its view only when it has answered.
-//! - A full view makes room by dropping a random one of the links that are younger than [`Config::settled_us`], or else the
-//!   **youngest**, and at most one in [`Config::eviction_us`]. Whoever comes late, a crowd of attackers too, displaces only who
-//!   came late; dropping the youngest always would leave newcomers to each other, in cliques that nothing joins to the rest.
+//! - A full view makes room by dropping a random one of the links that are younger than [`Config::settled_us`]; where all are
+//!   older, a random one goes **once**, and its place is the **guest's** from then on: whoever comes next gets that place and no
+//!   other. A crowd of attackers has one place in a view of links that have settled. Always the youngest link would leave
+//!   newcomers to each other, in cliques that nothing joins to the rest. At most one goes in [`Config::eviction_us`].
 //! - A JOIN that finds the view full and that time not over is forwarded all the same, but not linked.
 //! - SHUFFLE goes along links only, a few per neighbour and period; its answer must carry the nonce that was sent.
 //! - A FORWARD_JOIN fills free places of the passive view and displaces nobody from it.
@@ -157,7 +158,7 @@ pub struct Config {
     pub rejoin_us: u64,
     /// The longest such pause.
     pub rejoin_max_us: u64,
-    /// From when on a link has settled: what makes room for others is a random one of those that have not, or the youngest.
+    /// From when on a link has settled: what makes room for others is a random one of those that have not, or the guest.
     pub settled_us: u64,
     /// The least time between two links that are dropped for the sake of others.
     pub eviction_us: u64,

@@ -228,8 +228,16 @@ impl Hvp {
         self.passive.retain(|spare| spare.contact.id != peer);
         self.asked.retain(|asked| asked.contact.id != peer);
         self.lost.retain(|lost| lost.contact.id != peer);
-        let link =
-            Link { contact, since: now, eager: true, shuffles: SHUFFLES, announce: Vec::new(), announce_at: None };
+        let guest = std::mem::take(&mut self.guest);
+        let link = Link {
+            contact,
+            since: now,
+            guest,
+            eager: true,
+            shuffles: SHUFFLES,
+            announce: Vec::new(),
+            announce_at: None,
+        };
         self.active.push(link);
         (self.isolated, self.rejoin_pause) = (false, self.config.rejoin_us);
         self.outbox.push(Action::Up { peer });
@@ -240,6 +248,7 @@ impl Hvp {
     pub(super) fn unlink(&mut self, at: usize, reason: Down) -> Link {
         let link = self.active.remove(at);
         let peer = link.contact.id;
+        self.guest |= link.guest;
         if !mutant!("hvp.forget") {
             self.awaited.forget(&peer);
         }
@@ -247,15 +256,27 @@ impl Hvp {
         link
     }
 
-    /// Drops a link to make room, unless that was done a moment ago: one that has not settled, or the youngest.
+    /// Which link makes room for another, and whether that one is to be the guest: a random one of those that have not
+    /// settled; if all have, the guest; without a guest a random one.
+    fn to_evict(&mut self, now: u64) -> (usize, bool) {
+        let settled = self.active.iter().take_while(|link| now.saturating_sub(link.since) >= self.config.settled_us);
+        let settled = if mutant!("hvp.youngest") { 0 } else { settled.count() };
+        let guest = self.active.iter().position(|link| link.guest);
+        match guest.filter(|_| settled == self.active.len()) {
+            Some(at) => (at, true),
+            None if settled == self.active.len() => (self.chance.below(settled), true),
+            None => (settled + self.chance.below(self.active.len() - settled), false),
+        }
+    }
+
+    /// Drops a link to make room, unless that was done a moment ago.
     fn evict(&mut self, now: u64) -> bool {
         if now < self.evict_from && !mutant!("hvp.eviction-pause") || self.active.is_empty() {
             return false;
         }
-        let settled = self.active.iter().take_while(|link| now.saturating_sub(link.since) >= self.config.settled_us);
-        let settled = if mutant!("hvp.youngest") { 0 } else { settled.count().min(self.active.len() - 1) };
-        let at = settled + self.chance.below(self.active.len() - settled);
+        let (at, guest) = self.to_evict(now);
         let link = self.unlink(at, Down::Evicted);
+        self.guest |= guest;
         self.evictions += 1;
         self.evict_from = now.saturating_add(self.config.eviction_us);
         self.say(link.contact.id, Control::Disconnect { leaves: false });

@@ -1,8 +1,8 @@
 //! Nodes that want to be all that an honest node sees.
 //!
 //! They know every node and each other. They take whoever asks; answer whatever names contacts with their own; ask honest
-//! nodes for links that are urgently wanted, several a second; shuffle in attackers' contacts along the links that they
-//! have; ask again whoever drops them; and hand on no broadcast.
+//! nodes for links that are urgently wanted, over and over; shuffle in attackers' contacts; ask again whoever drops them;
+//! leave links, so that these must be replaced; and hand on no broadcast.
 
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ const ASKED: usize = 4;
 
 /// How many honest nodes get contacts of attackers each time, of those that are linked to it and of all.
 const SHUFFLED: usize = 4;
+
+/// In how many of its turns it leaves a link, so that it must be replaced.
+const LEAVES: u64 = 4;
 
 /// One of them.
 #[derive(Debug, Clone)]
@@ -62,6 +65,10 @@ impl Overlay {
         attacker.rng.shuffle(&mut links);
         shuffled.extend(links.into_iter().take(SHUFFLED));
         let nonce = attacker.rng.next_u64();
+        let left = if attacker.rng.below(LEAVES) == 0 { attacker.links.pop() } else { None };
+        if let Some(to) = left {
+            self.tell(me, to, |_| Control::Disconnect { leaves: true });
+        }
         for to in asked {
             self.tell(me, to, |contact| Control::Neighbor { priority: Priority::High, contact });
         }

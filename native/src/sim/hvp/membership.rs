@@ -190,7 +190,7 @@ fn mean(floods: &[Flood], of: impl Fn(&Flood) -> f64) -> f64 {
     floods.iter().map(of).sum::<f64>() / floods.len().max(1) as f64
 }
 
-/// An overlay of which `percent` of the nodes are attackers from the beginning, after all cycles.
+/// An overlay that has settled, to which attackers come that are `percent` of all nodes, after all cycles.
 ///
 /// # Errors
 /// As the machines', or if the watcher stops it; [`Error::Input`] for more than 50 percent.
