@@ -37,7 +37,7 @@ def group(commands: Commands, name: str, summary: str, more: str, examples: Sequ
     """A command that has actions; to be filled by `action`."""
     parser = commands.add_parser(
         name,
-        help=summary,
+        help=summary.replace("%", "%%"),  # argparse formats this one, not the description
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=textwrap.fill(more, 88),
         epilog="\n".join(
@@ -58,7 +58,7 @@ def action(
     """An action of the command `of`, with ``--json``."""
     parser = actions.add_parser(
         name,
-        help=summary,
+        help=summary.replace("%", "%%"),  # argparse formats this one, not the description
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=textwrap.fill(f"{summary[0].upper()}{summary[1:]}. {more}", 88),
         epilog="\n".join(["Examples:", *(f"  city-chain {of} {example}" for example in examples)]),

@@ -281,6 +281,8 @@ def _shown(name: str, value: Value) -> str:
         return "unknown"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
+    if isinstance(value, list) and name == "cpu_features":
         return " ".join(value) or "none of those that matter here"
+    if isinstance(value, list):  # of what has words of its own: a line for each
+        return f"\n{'':<26}".join(value) or "none"
     return size(value) if name.endswith("_bytes") and isinstance(value, int) else str(value)

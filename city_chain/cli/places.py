@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 from pathlib import Path
 
 from city_chain.cli.console import Console, text
 from city_chain.cli.place import bounded
+from city_chain.errors import InputError
 from city_chain.proofs import pop
 
 __all__ = ["run"]
@@ -16,7 +18,14 @@ _BYTES_MAX = 256 << 20
 
 def run(args: argparse.Namespace, console: Console) -> int:
     """Does what is asked with a map."""
-    data = bounded(Path(args.file), _BYTES_MAX)
+    try:
+        data = bounded(Path(args.file), _BYTES_MAX)
+        if data.startswith(codecs.BOM_UTF8):
+            raise InputError("begins with a byte order mark, which JSON has not; save it without")
+        if not data.strip():
+            raise InputError("is empty; a GeoJSON FeatureCollection is needed")
+    except InputError as error:
+        raise InputError(f"{text(args.file)}: {error}") from None
     return _check(args, console, data) if args.action == "check" else _locate(args, console, data)
 
 
@@ -35,7 +44,7 @@ def _check(args: argparse.Namespace, console: Console, data: bytes) -> int:
     if args.json:
         console.json({"municipalities": len(places), "root": places.root.hex()})
     else:
-        console.say(f"{len(places)} municipalities, root {places.root.hex()}")
+        console.say(f"{_counted(places)}, root {places.root.hex()}")
     return 0
 
 
@@ -45,7 +54,11 @@ def _locate(args: argparse.Namespace, console: Console, data: bytes) -> int:
     if args.json:
         console.json({"municipality": found, "root": places.root.hex()})
     elif found is None:
-        console.complain(f"({args.lon}, {args.lat}) is in none of {len(places)} municipalities")
+        console.complain(f"({args.lon}, {args.lat}) is in none of {_counted(places)}")
     else:
         console.say(text(found))
     return 1 if found is None else 0
+
+
+def _counted(places: pop.Places) -> str:
+    return f"{len(places)} municipalit{'y' if len(places) == 1 else 'ies'}"

@@ -38,14 +38,14 @@ def auth_of(args: argparse.Namespace) -> Auth | None:
         >>> auth_of(argparse.Namespace(jwks="keys.json", issuer=None, audience="town"))
         Traceback (most recent call last):
         ...
-        city_chain.errors.InputError: --jwks, --issuer and --audience belong together; --issuer is missing
+        city_chain.errors.InputError: --jwks, --issuer and --audience belong together; missing: --issuer
     """
     given = {"--jwks": args.jwks, "--issuer": args.issuer, "--audience": args.audience}
     missing = [flag for flag, value in given.items() if value is None]
     if len(missing) == len(given):
         return None
     if missing:
-        raise InputError(f"--jwks, --issuer and --audience belong together; {' and '.join(missing)} is missing")
+        raise InputError(f"--jwks, --issuer and --audience belong together; missing: {' and '.join(missing)}")
     from city_chain.adapters.auth.jwks import Jwks  # noqa: PLC0415 — most commands do without
     from city_chain.adapters.auth.jwt import JwtAuth  # noqa: PLC0415
 

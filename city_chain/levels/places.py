@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
 
 import orjson
 
@@ -41,7 +40,7 @@ class Places:
         grade_min: Nodes under this grade are not chosen.
         needed: How many witnesses make grade 2, and how many near ones grade 3, 1 to 16.
         rtt_us_max: How long an echo may take for a witness to count as near, microseconds; 1,000 is 150 km.
-        age_ms_max: How old claims may be, milliseconds; they are renewed when half of it has passed.
+        age_ms_max: How old claims may be, milliseconds; they are renewed when a quarter of it has passed.
 
     Raises:
         InputError: A value is out of range, or a witness has no place.
@@ -74,7 +73,7 @@ class Places:
             value = getattr(self, name)
             if isinstance(value, str | bytes) or not isinstance(value, Sequence):
                 raise TypeError(f"{name} must be a sequence, not {type(value).__name__}")
-        nodes = dict(sorted((_index(index), _place(place)) for index, place in self.nodes.items()))
+        nodes = dict(sorted((_index(index), _place(index, place)) for index, place in self.nodes.items()))
         object.__setattr__(self, "nodes", nodes)
         object.__setattr__(self, "witnesses", tuple(sorted(map(_index, self.witnesses))))
         object.__setattr__(self, "events", tuple(map(tuple, self.events)))
@@ -82,6 +81,12 @@ class Places:
         strangers = [index for index in self.witnesses if index not in nodes]
         if strangers:
             raise InputError(f"witnesses {shown(strangers)} have no place")
+        if isinstance(self.grade_min, int) and self.grade_min >= 2 and len(set(self.witnesses)) < self.needed:
+            count = len(set(self.witnesses))
+            raise InputError(
+                f"grade_min = {self.grade_min}: no node can have that grade with {count} witnesses, "
+                f"{self.needed} are needed"
+            )
         self.rules(lambda index: index.to_bytes(32, "big"))
         for municipality, lat_e7, lon_e7 in nodes.values():  # whether there is such a place
             records.PlaceRules(self.home, witnesses=[(bytes(32), municipality, lat_e7, lon_e7)])
@@ -135,11 +140,30 @@ class Places:
             InputError: It is none, or a value is out of range.
         """
         try:
-            kept: dict[str, Any] = orjson.loads(data)
-            nodes = {index: (municipality, lat, lon) for index, municipality, lat, lon in kept.pop("nodes", [])}
-            return cls(nodes=nodes, **kept)
-        except (TypeError, ValueError, AttributeError) as error:
+            kept = orjson.loads(data)
+        except ValueError as error:
+            raise InputError(f"places: no JSON: {error}") from error
+        if not isinstance(kept, dict) or "home" not in kept:
+            raise InputError("places: a JSON object with home, the municipality that is near, is needed")
+        names = [each.name for each in fields(cls)]
+        if unknown := sorted(set(kept) - set(names)):
+            raise InputError(f"places: there is no {shown(unknown[0])}, only {', '.join(names)}")
+        try:
+            return cls(**{**kept, "nodes": _nodes(kept.get("nodes", []))})
+        except (TypeError, ValueError) as error:
             raise InputError(f"places: {error}") from error
+
+
+def _nodes(rows: object) -> dict[int, tuple[object, ...]]:
+    """The nodes as JSON has them: a list of [index, municipality, latitude, longitude]."""
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 4 for row in rows):
+        raise InputError("nodes must be a list of [index, municipality, latitude, longitude]")
+    nodes: dict[int, tuple[object, ...]] = {}
+    for index, *place in rows:
+        if _index(index) in nodes:
+            raise InputError(f"node {index} has two places")
+        nodes[index] = tuple(place)
+    return nodes
 
 
 def _index(value: object) -> int:
@@ -150,9 +174,13 @@ def _index(value: object) -> int:
     return value
 
 
-def _place(value: object) -> tuple[str, int, int]:
-    match value:
-        case (str(municipality), int(lat_e7), int(lon_e7)):
-            return municipality, lat_e7, lon_e7
-        case _:
-            raise TypeError("a place must be (municipality, latitude, longitude)")
+def _place(index: int, value: object) -> tuple[str, int, int]:
+    if not isinstance(value, Sequence) or len(value) != 3 or not isinstance(value[0], str):
+        raise TypeError(f"node {index}: a place must be (municipality, latitude, longitude)")
+    municipality, lat_e7, lon_e7 = value
+    for what, number, most in (("latitude", lat_e7, 900_000_000), ("longitude", lon_e7, 1_800_000_000)):
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"node {index}: {what} {shown(number)} must be an int in 1e-7 degrees: 52.1 is 521000000")
+        if not -most <= number <= most:
+            raise InputError(f"node {index}: {what} {number}: {-most} to {most} is allowed, in 1e-7 degrees")
+    return municipality, lat_e7, lon_e7

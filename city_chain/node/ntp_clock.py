@@ -142,8 +142,10 @@ class NtpClock:
         if isinstance(servers, str):
             raise TypeError("servers must be a sequence of names, not one str")
         addresses = [_address(server) for server in servers]
-        if not 1 <= len(addresses) <= _SERVERS_MAX or len(set(addresses)) != len(addresses):
-            raise InputError(f"ntp: {len(addresses)} servers; 1 to {_SERVERS_MAX} different ones are needed")
+        if not 1 <= len(addresses) <= _SERVERS_MAX:
+            raise InputError(f"ntp: {len(addresses)} servers; 1 to {_SERVERS_MAX} are needed")
+        if twice := [name for at, name in enumerate(servers) if addresses[at] in addresses[:at]]:
+            raise InputError(f"ntp: {twice[0]!r} is named twice; each server has one voice")
         self._timeout_s = _number("timeout_s", timeout_s, 0.001, 16.0)
         self._good_ns = round(_number("good_ms", good_ms, 0.001, 1e6) * 1e6)
         self._sources = [_Source(name, address) for name, address in zip(servers, addresses, strict=True)]

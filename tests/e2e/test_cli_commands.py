@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from city_chain import City, __version__
-from city_chain.cli import doctor, main
+from city_chain.cli import doctor, main, parser
 from city_chain.errors import UnavailableError
 from city_chain.levels.keys import KeyMaker
 from city_chain.records import Trust
@@ -52,6 +53,15 @@ def test_every_command_has_help_with_an_example(cli: Any, command: str) -> None:
     assert f"Example:\n{first}" in said or f"Examples:\n{first}" in said
     assert "--json" in said
     assert "--city DIR" in said
+
+
+def test_every_help_can_be_written() -> None:
+    def written(parser: argparse.ArgumentParser) -> int:
+        assert parser.format_help().startswith("usage: city-chain")
+        below = [each.choices for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+        return 1 + sum(written(each) for choices in below for each in set(choices.values()))
+
+    assert written(parser.build()) > len(COMMANDS) + 1, "those of actions, too"
 
 
 def test_help_names_every_command_and_loads_no_extension() -> None:
@@ -352,3 +362,5 @@ def test_doctor_says_unknown_where_the_system_does_not_tell(tmp_path: Path) -> N
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags : fpu avx2 ssse3\n")
     assert doctor._cpu_features(tmp_path / "cpuinfo") == ["ssse3", "avx2"]
     assert doctor._shown("x", None) == "unknown"
+    assert doctor._shown("time_servers", ["a: right", "b: false"]).split("\n") == ["a: right", f"{'':<26}b: false"]
+    assert doctor._shown("hardware_clocks", []) == "none"

@@ -138,6 +138,7 @@ def test_help_teaches_and_loads_nothing(cli: Any) -> None:
         said = cli.good("lab", action, "--help")
         assert "Examples:" in said
         assert f"city-chain lab {action}" in said
+    assert "crashes of up to 95 %," in " ".join(cli.good("lab", "--help").split())
     words = "from city_chain.cli import parser; parser.build(); import sys; print('city_chain._native' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, check=True, timeout=60)
     assert done.stdout.strip() == b"False"

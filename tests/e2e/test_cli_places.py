@@ -36,11 +36,34 @@ def test_a_city_with_places_and_what_verify_and_inspect_say(cli: Any, tmp_path: 
     [
         ({"home": ""}, "home"),
         ({"nodes": [[9, "Utrecht", 0, 0]], "witnesses": []}, "nodes [9]"),
-        ({"nodes": "x"}, "places"),
-        ({"other": 1}, "other"),
+        ({"nodes": "x"}, "nodes must be a list of [index, municipality, latitude, longitude]"),
+        ({"nodes": [[0, "Utrecht", 1]]}, "nodes must be a list of [index, municipality, latitude, longitude]"),
+        ({"nodes": [[0, "Utrecht", 1, 1], [0, "Zeist", 1, 1]], "witnesses": []}, "node 0 has two places"),
+        ({"nodes": [[0, "Utrecht", 52.1, 5.1]]}, "node 0: latitude 52.1 must be an int in 1e-7 degrees"),
+        ({"nodes": [[0, "Utrecht", 0, 2_000_000_000]]}, "node 0: longitude 2000000000: -1800000000 to 1800000000"),
+        ({"grade_min": 3, "witnesses": [0]}, "no node can have that grade with 1 witnesses, 2 are needed"),
+        ({"other": 1}, "there is no 'other', only home, nodes, witnesses"),
         ({"witnesses": [7]}, "have no place"),
     ],
 )
 def test_places_that_cannot_be_make_nothing(cli: Any, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     assert said in cli.bad("init", "town", *SMALL, "--places", placed(tmp_path / "places.json", **changes))
     assert not (cli.folder / "town").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "no JSON"), ("{", "no JSON"), ("[]", "an object with home"), ('{"nodes": []}', "an object with home")],
+)
+def test_a_file_that_tells_no_places_is_refused_in_plain_words(cli: Any, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "places.json").write_text(text)
+    told = cli.bad("init", "town", *SMALL, "--places", str(tmp_path / "places.json"))
+    assert said.replace("an object", "a JSON object") in told
+    assert "__init__" not in told
+
+
+def test_maps_that_are_no_json_are_refused_by_their_file(cli: Any) -> None:
+    (cli.folder / "empty.geojson").write_bytes(b" \n")
+    (cli.folder / "marked.geojson").write_bytes(b"\xef\xbb\xbf" + b'{"type": "FeatureCollection", "features": []}')
+    assert "empty.geojson: is empty" in cli.bad("places", "check", "empty.geojson")
+    assert "marked.geojson: begins with a byte order mark" in cli.bad("places", "locate", "marked.geojson", "1", "2")

@@ -144,7 +144,7 @@ def test_a_validator_that_wants_tokens(
 def test_tokens_that_cannot_be(cli: Any, small: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("--city", "town", "nodes", "--move-out", small[2]["id"], "node.secret").returncode == 0
     validator = ("validator", "node.secret", "--data", "node.db")
-    assert "--issuer and --audience is missing" in cli.bad(*validator, "--jwks", "keys.json")
+    assert "missing: --issuer and --audience" in cli.bad(*validator, "--jwks", "keys.json")
     options = ("--jwks", "keys.json", "--issuer", "us", "--audience", "town")
     assert "keys.json cannot be read" in cli.bad(*validator, *options)
     (cli.folder / "keys.json").write_text("{}")

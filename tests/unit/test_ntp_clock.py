@@ -217,6 +217,11 @@ def test_servers_that_are_none_are_refused(servers: list[str]) -> None:
         NtpClock(servers)
 
 
+def test_a_server_that_is_named_twice_is_told_by_its_name() -> None:
+    with pytest.raises(InputError, match=r"'localhost:7' is named twice"):
+        NtpClock(["localhost:6", "localhost:7", "127.0.0.1:7", "localhost:7"])
+
+
 @pytest.mark.parametrize("servers", ["host", [7], [None]])
 def test_servers_of_another_type_are_refused(servers: list[str]) -> None:
     with pytest.raises(TypeError):
