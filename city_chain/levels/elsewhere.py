@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ _LISTS_AT_ONCE = 64
 _LISTEN_EVERY_S = 10.0
 _SOON_S = 0.1
 _LATER_S = 1.0
+_NUMBERS = re.compile(r"[0-9.]+")
 _SOON_TIMES = 30
 """How often a node that is silent is asked again soon; after that it is asked as seldom as one that lacks nothing."""
 
@@ -358,12 +360,17 @@ class Elsewhere:
                     raise response.error or DeadlineError("no answer")
                 found[away] = messages.answer(response.body, kind)
             except (CityChainError, OSError) as error:
+                if kind == "met" and response.body is not None:  # it is there, and has nothing to do with us
+                    _complain(away, f"who answers there: {error}")
                 _log.debug("node %s at %s: %s", away.node.hex()[:16], away.address, error)
         return found
 
 
 def _complain(away: _Away, trouble: str) -> None:
-    """Tells what is wrong with a node, once until it is something else or the node was met."""
-    if trouble != away.trouble:
-        away.trouble = trouble
+    """Tells what is wrong with a node, once until it is something else or the node was met.
+
+    The same with other numbers, such as the seconds since a token has expired, is nothing else.
+    """
+    known, away.trouble = away.trouble, trouble
+    if _NUMBERS.sub("", trouble) != _NUMBERS.sub("", known):
         _log.warning("node %s at %s: %s", away.node.hex()[:16], away.address, trouble)

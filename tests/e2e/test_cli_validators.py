@@ -129,14 +129,24 @@ def guarded(cli: Any, small: list[dict[str, Any]]) -> Iterator[tuple[Issuer, dic
 def test_a_validator_that_wants_tokens(
     cli: Any, guarded: tuple[Issuer, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody gets on with it without one; with the one that its city was given, its city does."""
+    """Nobody gets on with it without one, and is told why; with the one that its city was given, its city does."""
     issuer, said = guarded
-    assert {node["index"]: node["running"] for node in listed(cli)}[2] is False
+
+    def refused() -> str:
+        done = cli("--city", "town", "nodes", "--json")
+        assert {node["index"]: node["running"] for node in map(json.loads, done.stdout.splitlines())}[2] is False
+        told: str = done.stderr.decode()
+        assert told.count("\n") == 1, "once, however often it is asked"
+        return told
+
+    assert "refused: a token is needed here" in refused()
     now = int(time.time())
-    claims = {"iss": "us", "aud": "town", "jti": "1", "iat": now, "nbf": None, "exp": now + 600}
+    claims = {"iss": "us", "aud": "town", "jti": "1", "iat": now - 9, "nbf": None, "exp": now + 600}
     monkeypatch.setenv("CITY_CHAIN_TOKEN_FILE", "town.token")
     (cli.folder / "town.token").write_text(issuer.token(**claims, sub="11" * 32))
-    assert {node["index"]: node["running"] for node in listed(cli)}[2] is False
+    assert "refused: " in refused()
+    (cli.folder / "town.token").write_text(issuer.token(**{**claims, "exp": now - 5}, sub=said["sender"]))
+    assert "refused: token: it has expired" in refused()
     (cli.folder / "town.token").write_text(issuer.token(**claims, sub=said["sender"]) + "\n")
     assert all(node["running"] for node in listed(cli))
 
