@@ -11,10 +11,11 @@ from city_chain.errors import InputError, ProtocolError, VerificationError
 from city_chain.levels import Places
 from city_chain.levels.placing import Placing
 from city_chain.node import grader as grading
+from city_chain.node import witnessing
 from city_chain.node.grader import Grader
 from city_chain.node.placed import ECHOES_MAX, Placed
 from city_chain.node.roster import near_of
-from city_chain.node.witnessing import Witnessing
+from city_chain.node.witnessing import Witnessing, attest
 from city_chain.ports import Response
 from city_chain.proofs import dpos
 from city_chain.stages import messages
@@ -215,6 +216,98 @@ def test_hostile_parts_are_refused_and_nothing_is_signed(kind):
         answers = [b""]
         answer([(0, node, records.Message(kind, parts))], answers)
         assert messages.parse(answers[0]).kind == "refused", parts
+
+
+# --- who asks them ---------------------------------------------------------------------------------------------------
+
+
+class Town:
+    """Nodes that answer at their names, and what each is made to say."""
+
+    def __init__(self, identities, clock, says=None):
+        self.places = {one.id: placed(one, clock) for one in identities}
+        self.addresses = {one.id: one.id.hex() for one in identities}
+        self.asked: list[tuple[str, bytes]] = []
+        self._says = says or (lambda node, said, claim: said)
+
+    def gather(self, requests, deadline):
+        bodies = [Response(at, one.address, self._answer(one.address, one.body)) for at, one in enumerate(requests)]
+        return SimpleNamespace(take=lambda _: iter(bodies))
+
+    def _answer(self, address, body):
+        message, node = messages.parse(body), bytes.fromhex(address)
+        self.asked.append((message.kind, node))
+        if message.kind == "place":
+            claim = self.places[node].claim(message.parts[1])
+            return messages.message("placed", [self._says(node, claim, None).to_bytes()])
+        claim = records.PlaceClaim.from_bytes(message.parts[1])
+        return messages.message("witnessed", [self._says(node, self.places[node].testify(claim, 9), claim).to_bytes()])
+
+
+def attested(town: Town, grader: Grader, clock: Clock) -> dict[bytes, records.PlaceAttestation]:
+    sender = SimpleNamespace(identity=OTHER, stamp=lambda: 1, clock=clock)
+    return attest(town.addresses, grader, sender, town, 10.0)
+
+
+def test_what_lying_nodes_and_witnesses_say_stands_in_no_attestation():
+    clock = Clock()
+    grader = grader_with(clock, witnesses=[(WITNESS.id, *UTRECHT), (OTHER.id, *UTRECHT)])
+    stamp = clock.ms << 16
+    foreign = placed(SUBJECT, clock).claim(b"\x05" * 32)
+
+    def telling(lie):
+        def says(node, said, claim):
+            if claim is None:  # one shows the claim of another
+                return foreign if node == OTHER.id else said
+            return records.PlaceTestimony(*lie(claim), 9, stamp) if node == WITNESS.id else said
+
+        return says
+
+    found = attested(Town((SUBJECT, WITNESS, OTHER), clock, telling(lambda _: (WITNESS, foreign))), grader, clock)
+    assert {node: [said.witness for said in shown.testimonies] for node, shown in found.items()} == {
+        SUBJECT.id: [OTHER.id],
+        WITNESS.id: [OTHER.id],
+    }
+    nobody = records.Identity(bytes([9]) * 32)  # is no witness
+    found = attested(Town((SUBJECT, WITNESS), clock, telling(lambda claim: (nobody, claim))), grader, clock)
+    assert [shown.testimonies for shown in found.values()] == [[], []]
+
+
+def test_nobody_is_asked_to_witness_himself_and_those_of_the_municipality_come_first(monkeypatch):
+    clock, near = Clock(), records.Identity(bytes([8]) * 32)
+    far = [(one.id, "Zeist", *UTRECHT[1:]) for one in (WITNESS, OTHER)]
+    grader = grader_with(clock, witnesses=[*far, (SUBJECT.id, *UTRECHT), (near.id, *UTRECHT)])
+    town = Town((SUBJECT, WITNESS, OTHER, near), clock)
+    monkeypatch.setattr(witnessing, "TESTIMONIES_MAX", 2)
+    found = attested(town, grader, clock)
+    by = {node: {said.witness for said in shown.testimonies} for node, shown in found.items()}
+    assert by[WITNESS.id] == by[OTHER.id] == {SUBJECT.id, near.id}
+    assert by[SUBJECT.id] == {near.id, min(WITNESS.id, OTHER.id)}
+    assert by[near.id] == {SUBJECT.id, min(WITNESS.id, OTHER.id)}
+    assert sum(kind == "witness" for kind, _ in town.asked) == 8, "nobody was asked in vain"
+
+
+def test_a_claim_of_another_epoch_or_with_a_wrong_signature_is_not_witnessed():
+    clock = Clock()
+    claim = placed(SUBJECT, clock).claim(bytes(32))
+    witness = placed(WITNESS, clock)
+    witness.check_claim(claim)
+    late = records.PlaceClaim(
+        SUBJECT,
+        network=EPOCH.network,
+        epoch=1,
+        municipality="Utrecht",
+        lat_e7=0,
+        lon_e7=0,
+        nonce=bytes(32),
+        hlc=clock.ms << 16,
+    )
+    with pytest.raises(ProtocolError, match="another network or epoch"):
+        witness.check_claim(late)
+    forged = bytearray(claim.to_bytes())
+    forged[-1] ^= 1  # of the signature
+    with pytest.raises(VerificationError):
+        witness.check_claim(records.PlaceClaim.from_bytes(bytes(forged)))
 
 
 # --- R2 --------------------------------------------------------------------------------------------------------------
