@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from city_chain.levels import spreading
 from city_chain.levels.roots import Fork, Root
 from city_chain.levels.world import World
 from city_chain.node.gossip import Gossip
@@ -59,13 +60,16 @@ def test_every_city_learns_the_roots_of_all_others(engine: str) -> None:
     assert threads() == []
 
 
-def test_a_city_that_was_away_catches_up() -> None:
+@pytest.mark.parametrize("keeps", [True, False], ids=["from what the others keep", "by asking"])
+def test_a_city_that_was_away_catches_up(keeps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not keeps:  # as when more was said meanwhile than members tell a newcomer
+        monkeypatch.setattr(spreading, "Gossip", lambda *args, **more: Gossip(*args, **{**more, "catch_up": 0}))
     with world_of(names=THREE) as world:
         world.city(NORTH).send(b"1")
         until(lambda: is_known_to_all(world))
         world.stop(WEST)
         until(lambda: WEST not in world.roots())
-        for at in range(20):  # more than are at hand
+        for at in range(20):
             world.city(NORTH).send(b"while away %d" % at)
         until(lambda: heights(world)[SOUTH] == {NORTH: world.city(NORTH).height})
         assert [state.behind for state in world.health().cities] == [0, 0, None]
