@@ -35,6 +35,8 @@ _TELL_AGAIN_S = 1.0
 _JOIN_AGAIN_S = 1.0
 """After how long a city without a link joins again, seconds."""
 _CONTACTS_MAX = 8
+_FORKS_MAX = 1024
+"""How many forks are kept of all cities together."""
 _KEEP_ALIVE_S = 1.0
 _ROOT, _ASK = b"root", b"ask"
 _log = logging.getLogger("city_chain")
@@ -260,5 +262,5 @@ class Spreading:
     def _gather_forks(self) -> None:
         for member in self._members.values():
             for fork in member.roots.forks():
-                if len(self._forks) < 1024:
+                if len(self._forks) < _FORKS_MAX:
                     self._forks.setdefault((fork.second.shard, fork.second.height), fork)

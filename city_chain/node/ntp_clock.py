@@ -33,7 +33,6 @@ _PORT = 123
 _PACKET_MAX = 1024
 _SERVERS_MAX = 64
 _NAME_MAX = 253
-_NS = 1_000_000_000
 _LATEST_NS = ((1 << 48) - 1) * 1_000_000
 """The last instant that a stamp can carry."""
 _LEAVE_ALONE_S = 1024.0

@@ -227,11 +227,6 @@ impl Places {
             Answer::Crowded => self.index.locate(&self.municipalities, point),
         }
     }
-
-    /// Cells and entries of the raster.
-    pub fn raster_size(&self) -> (usize, usize) {
-        self.raster.size()
-    }
 }
 
 /// The globe's seams: 180° east is 180° west, and the north pole is asked 1e-7° south of it.

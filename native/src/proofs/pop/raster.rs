@@ -231,11 +231,6 @@ impl Raster {
             _ => Answer::Owner(self.bits[(leaf.bits + mask.trailing_zeros()) as usize]),
         }
     }
-
-    /// Cells of all levels, and the entries in them.
-    pub fn size(&self) -> (usize, usize) {
-        (self.top.len() + (self.cuts.len() << (2 * CUT_BITS)), self.entries.len())
-    }
 }
 
 /// An edge of the map, from below to above, and the municipalities that have it an odd number of times.
