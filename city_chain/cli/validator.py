@@ -11,6 +11,7 @@ from pathlib import Path
 
 from city_chain.cli.console import Console, text
 from city_chain.cli.tokens import auth_of
+from city_chain.errors import UnavailableError
 from city_chain.levels import NodeHost
 from city_chain.node.ntp_clock import NtpClock
 
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     with contextlib.suppress(ValueError):  # not in the main thread: whoever called ends it
         signal.signal(signal.SIGTERM, lambda *_: ended.set())
     with contextlib.ExitStack() as stack:
-        clock = stack.enter_context(_kept(args.ntp)) if args.ntp else None
+        clock = stack.enter_context(_kept(args.ntp, console)) if args.ntp else None
         files = [Path(name) for name in args.files]
         auth = auth_of(args)
         host = stack.enter_context(NodeHost.open(files, args.data, listen=args.listen, clock=clock, auth=auth))
@@ -40,13 +41,18 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _kept(servers: Sequence[str]) -> NtpClock:
-    """A clock that goes by time servers.
+def _kept(servers: Sequence[str], console: Console) -> NtpClock:
+    """A clock that goes by time servers; where they do not agree, what each says is told.
 
     Raises:
         UnavailableError: No majority of them agrees.
     """
     clock = NtpClock(servers)
-    clock.poll()
+    try:
+        clock.poll()
+    except UnavailableError:
+        for server in clock.servers():
+            console.complain(text(str(server)))
+        raise
     clock.start()
     return clock

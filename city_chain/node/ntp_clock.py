@@ -61,6 +61,8 @@ class Server(NamedTuple):
     Example:
         >>> Server("time.example", "silent", None, None, None, "no answer within 1.0 s").verdict
         'silent'
+        >>> print(Server("time.example", "false", 5_000_000_000, 70_000, 1, ""))
+        time.example: false, +5000 ms from this clock
     """
 
     name: str
@@ -69,6 +71,10 @@ class Server(NamedTuple):
     uncertainty_ns: int | None
     stratum: int | None
     reason: str
+
+    def __str__(self) -> str:
+        offset = "" if self.offset_ns is None else f", {round(self.offset_ns / 1e6, 3):+.10g} ms from this clock"
+        return f"{self.name}: {self.verdict}{offset}" + (f" ({self.reason})" if self.reason else "")
 
 
 @dataclass(slots=True)

@@ -105,8 +105,14 @@ def test_a_validator_goes_by_time_servers(cli: Any, small: list[dict[str, Any]])
             validator.communicate(timeout=60)
         assert validator.returncode == 0
         of.ahead_s = [0, 5, 10]
-        said = cli.bad("validator", "node.secret", "--data", "node.db", *options)
-        assert "no majority" in said
+        done = cli("validator", "node.secret", "--data", "node.db", *options)
+        said = done.stderr.decode()
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert "no majority" in said.splitlines()[-1]
+        told = [line for line in said.splitlines() if line.startswith("city-chain: 127.0.0.1:")]
+        assert [line.split(",")[0] for line in told] == [f"city-chain: {name}: refused" for name in of.names]
+        offsets = [float(line.split(", ")[1].split()[0]) for line in told]
+        assert offsets == pytest.approx([0, 5_000, 10_000], abs=500), "who says what, in milliseconds"
 
 
 @pytest.fixture
