@@ -344,6 +344,8 @@ def lines(value: dict[str, Any], indent: str = "  ") -> Iterator[str]:
     Example:
         >>> print(*lines({"id": "00ff", "slot": {"what": "slot", "height": 1}}), sep="|")
           id    00ff|  slot  slot|    height  1
+        >>> print(*lines({"grades": [[0, 3], [1, 2]]}))
+          grades  (0, 3), (1, 2)
     """
     width = max(map(len, value), default=0)
     for name, one in value.items():
@@ -379,7 +381,7 @@ def _line(value: Any, *, long: bool = False) -> str:
         parts = (f"{key} {_line(one)}" for key, one in value.items() if key != "what" and not isinstance(one, list))
         return "  ".join(filter(None, [value.get("what", ""), *parts]))
     if isinstance(value, list):
-        return ", ".join(map(_line, value)) or "none"
+        return ", ".join(f"({_line(one)})" if isinstance(one, list) else _line(one) for one in value) or "none"
     if isinstance(value, str):
         most = _LONG if long else 16
         return text(value) if len(value) <= most or not _is_hex(value) else f"{value[:most]}… ({len(value) // 2} bytes)"
