@@ -2,7 +2,7 @@
 
 A city disperses, commits, restores and proves transactions: `City.local(path="city.db")`. The algorithms are usable
 alone, as `from city_chain import abba, cbf, ec, hs, hvp, rvh, sc, tes, tnh, vrf` and as `from city_chain.proofs
-import dpos, poh`. What is named here loads when it is first used, so importing the package alone takes a few
+import dpos, poh, pop`. What is named here loads when it is first used, so importing the package alone takes a few
 milliseconds.
 """
 

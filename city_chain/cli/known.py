@@ -1,7 +1,7 @@
 """Everything that ``city-chain inspect`` can read: the table of tags, and how each thing is shown.
 
-A record begins with four letters, its tag. A class of `city_chain.records`, `city_chain.proofs`, `city_chain.cbf` or
-`city_chain.algorithms.sc` that has an encoding and is missing here fails a test.
+A record begins with four letters, its tag. A class of `city_chain.records`, `city_chain.proofs`, `city_chain.cbf`,
+`city_chain.hvp` or `city_chain.algorithms.sc` that has an encoding and is missing here fails a test.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from city_chain import records
-from city_chain.algorithms import cbf, sc, tnh
+from city_chain.algorithms import cbf, hvp, sc, tnh
 from city_chain.algorithms.ec.layout import CODES, HEADER_LEN, Header
 from city_chain.cli.commits import certificate_words
 from city_chain.cli.console import text
 from city_chain.cli.kept import CommitProof, kept
 from city_chain.errors import CityChainError, InputError
-from city_chain.proofs import dpos, poh
+from city_chain.proofs import dpos, poh, pop
 
 __all__ = ["HEAD_LEN", "PARTS", "RECORDS", "UNREAD", "Thing", "fields", "lines", "name_of", "recognise", "shown"]
 
@@ -51,7 +51,10 @@ RECORDS: dict[bytes, tuple[str, type[Any]]] = {
     b"CCms": ("message", records.Message),
     b"CCno": ("node record", records.NodeRecord),
     b"CCpa": ("place attestation", records.PlaceAttestation),
+    b"CCpc": ("contact", hvp.Contact),
     b"CCpk": ("public key file", records.PublicKeyFile),
+    b"CCpl": ("map of municipalities", pop.Places),
+    b"CCpm": ("multipliers", pop.Multipliers),
     b"CCpr": ("proposal", dpos.Proposal),
     b"CCpu": ("place rules", records.PlaceRules),
     b"CCpw": ("place testimony", records.PlaceTestimony),
@@ -291,6 +294,8 @@ def shown(value: Any, name: str = "", depth: int = 0) -> Any:
         return _bytes(value, name, depth)
     if isinstance(value, list | tuple):
         return [shown(one, name.removesuffix("s"), depth) for one in value]
+    if isinstance(value, dict):  # as pairs: its keys may be any text, those with a meaning here too
+        return [[key, shown(one, name.removesuffix("s"), depth)] for key, one in value.items()]
     if isinstance(value, int) and not isinstance(value, bool):
         return _number(value, name)
     return value

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from city_chain import City, cbf, ec, records
-from city_chain.algorithms import sc
+from city_chain.algorithms import hvp, sc
 from city_chain.cli import known
 from city_chain.levels.node_file import NodeFile
-from city_chain.proofs import dpos, poh
+from city_chain.proofs import dpos, poh, pop
 from city_chain.records import KeyFile, Message, PublicKeyFile, Receipt, Transaction, Trust
 from tests.e2e.worlds import NORTH, SOUTH, A, B, world_of
 
@@ -39,7 +39,7 @@ def encoded() -> list[type]:
     """Every class of the facades that has an encoding."""
     found = {
         thing
-        for facade in (records, poh, dpos, cbf, sc)
+        for facade in (records, poh, dpos, pop, cbf, hvp, sc)
         for thing in (getattr(facade, name) for name in facade.__all__)
         if inspect.isclass(thing) and hasattr(thing, "from_bytes")
     }
@@ -106,6 +106,23 @@ def test_a_trust_anchor_from_stdin_and_several_files(cli: Any, town: Path, recei
     said = cli.good("inspect", "town/trust.anchor", receipt)
     assert "town/trust.anchor: trust anchor (CCtr, version " in said
     assert f"{receipt}: receipt" in said
+
+
+def test_maps_multipliers_and_contacts(cli: Any) -> None:
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]]}
+    west = {"type": "Feature", "id": "west", "properties": None, "geometry": square}
+    places = pop.Places.from_geojson(json.dumps({"type": "FeatureCollection", "features": [west]}).encode())
+    table = pop.Multipliers({"raw": 20_000, "what": 1}, [(None, 5_000, 0, 9)])
+    contact = hvp.Contact(records.Identity(bytes(32)), network=bytes(32), address="host:1", sequence=7)
+    for name, thing in (("map", places), ("table", table), ("contact", contact)):
+        (cli.folder / name).write_bytes(thing.to_bytes())
+    shown = objects(cli.good("--json", "inspect", "map", "table", "contact"))
+    assert [line["what"] for line in shown] == ["map of municipalities", "multipliers", "contact"]
+    a_map, a_table, a_contact = (line["fields"] for line in shown)
+    assert (a_map["names"], a_map["root"]) == (["west"], places.root.hex())
+    assert (a_table["cities"], a_table["events"]) == ([["raw", 20_000], ["what", 1]], [[None, 5_000, 0, 9]])
+    assert (a_contact["id"], a_contact["address"]) == (contact.id.hex(), "host:1")
+    assert "raw, 20000" in cli.good("inspect", "map", "table", "contact")
 
 
 def test_a_fragment_file_of_any_size(cli: Any) -> None:
