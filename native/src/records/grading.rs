@@ -250,11 +250,6 @@ impl Rules {
         ms <= at_ms.saturating_add(AHEAD_MS_MAX) && at_ms <= ms.saturating_add(self.age_ms_max)
     }
 
-    /// When a claim of this stamp is no longer fresh, UTC epoch milliseconds.
-    pub fn fresh_until_ms(&self, hlc: u64) -> u64 {
-        (hlc >> 16).saturating_add(self.age_ms_max)
-    }
-
     /// The weight of a node: its capacity times what its grade is worth, and, from grade 2 on, times what its municipality
     /// is at that time. What only the node itself says of its place earns it nothing.
     ///
