@@ -69,11 +69,13 @@ class Crashed(NamedTuple):
 
     left: int
     """Nodes."""
+    draws: int
+    """How often it was drawn who crashes: up to ten times where few are left. The rest are means over them."""
     reliability: float
-    """Mean share of them that a message reaches, some seconds after the crash."""
-    components: int
+    """Share of those left that a message reaches, some seconds after the crash."""
+    components: float
     """Parts that no link joins."""
-    alone: int
+    alone: float
     """Nodes without a neighbour."""
 
 

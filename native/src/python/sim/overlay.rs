@@ -11,8 +11,8 @@ use crate::python::text::Str;
 use crate::sim::hvp::trees::Costs;
 use crate::sim::hvp::{Detection, Overlay, Setup, Watch, hostile, membership, trees};
 
-/// A crash: nodes left, reliability, parts, nodes alone.
-type Crashed = (u32, f64, usize, usize);
+/// A crash: nodes left, draws, reliability, parts, nodes alone.
+type Crashed = (u32, u32, f64, f64, f64);
 
 /// What came together: nodes, parts then, parts in the end, µs until there was one.
 type Returned = (u32, usize, usize, Option<u64>);
@@ -89,7 +89,7 @@ impl SimOverlay {
         let shares = [(detection, percent.0)];
         let all = long(py, || membership::crashes(&self.setup, &self.overlay, &shares, watch))?;
         let [crashed] = all[..] else { return Err(input(py, "crash: nothing was measured")) };
-        Ok((crashed.left, crashed.reliability, crashed.components, crashed.alone))
+        Ok((crashed.left, crashed.draws, crashed.reliability, crashed.components, crashed.alone))
     }
 
     /// Crashes a share of a copy whose nodes know contacts that survive.

@@ -19,6 +19,10 @@ const ATTACKERS_MAX: u32 = 50;
 /// From how many nodes floods are measured.
 const FLOODS: usize = 100;
 
+/// As many draws of a crash are made as leave so many nodes together, but no more than some.
+const COUNTED: u32 = 5_000;
+const DRAWS_MAX: u32 = 10;
+
 /// How long after a crash its effects are measured: less than the first half of a cycle, so that few have shuffled.
 const AFTER_US: u64 = 4_000_000;
 
@@ -65,12 +69,14 @@ pub struct Crashed {
     pub percent: u32,
     /// Nodes that are left.
     pub left: u32,
-    /// The mean share of them that a message reaches.
+    /// How often it was drawn who crashes; the rest are means.
+    pub draws: u32,
+    /// The share of those left that a message reaches.
     pub reliability: f64,
     /// Parts that the overlay falls into.
-    pub components: usize,
+    pub components: f64,
     /// Nodes without a neighbour.
-    pub alone: usize,
+    pub alone: f64,
 }
 
 /// What attackers came to.
@@ -128,35 +134,39 @@ pub fn steady(setup: &Setup, overlay: &Overlay) -> Steady {
     }
 }
 
-/// Crashes a share of the nodes of a copy of `overlay` at once, and measures how many of the others a message reaches.
+/// Crashes a share of the nodes of copies of `overlay` at once, and measures how many of the others a message reaches.
 ///
 /// With closed connections that is the mean over floods some seconds after the crash, before most nodes shuffle again. If
-/// failures are found on sending, broadcasts are sent for as long, and the mean is over them.
+/// failures are found on sending, broadcasts are sent for as long, and the mean is over them. Where few nodes are left, the mean
+/// is over several draws of who crashes: a single one would say little.
 ///
 /// # Errors
 /// As the machines', or if the watcher stops it.
 pub fn crash(setup: &Setup, overlay: &Overlay, detection: Detection, percent: u32, watch: &Watch) -> Result<Crashed> {
-    let mut overlay = overlay.clone();
-    overlay.detect(detection);
-    overlay.crash(&setup.draw(percent, "hvp: crash", &[]));
-    let mut rng = Rng::new(setup.seed, "hvp: after a crash", u64::from(percent));
-    let reliability = match detection {
-        Detection::ClosedConnections => {
-            overlay.run(overlay.now() + AFTER_US);
-            reached(&overlay.graph(), &mut rng)
-        }
-        Detection::FoundOnSend => broadcasts(&mut overlay, &mut rng)?,
-    };
+    let left = overlay.len() - setup.draw(percent, 0, "hvp: crash", &[]).len() as u32;
+    let draws = (COUNTED / left.max(1)).clamp(1, DRAWS_MAX);
+    let mut all = Crashed { detection, percent, left, draws, reliability: 0.0, components: 0.0, alone: 0.0 };
+    for draw in 0..draws {
+        let mut overlay = overlay.clone();
+        overlay.detect(detection);
+        overlay.crash(&setup.draw(percent, draw, "hvp: crash", &[]));
+        let mut rng = Rng::new(setup.seed, "hvp: after a crash", u64::from(percent) << 32 | u64::from(draw));
+        let reliability = match detection {
+            Detection::ClosedConnections => {
+                overlay.run(overlay.now() + AFTER_US);
+                reached(&overlay.graph(), &mut rng)
+            }
+            Detection::FoundOnSend => broadcasts(&mut overlay, &mut rng)?,
+        };
+        watch.go_on()?;
+        let graph = overlay.graph();
+        let alone = (0..graph.len()).filter(|node| graph.of(*node).is_empty()).count();
+        all.reliability += reliability / f64::from(draws);
+        all.components += graph.components().len() as f64 / f64::from(draws);
+        all.alone += alone as f64 / f64::from(draws);
+    }
     watch.step()?;
-    let graph = overlay.graph();
-    Ok(Crashed {
-        detection,
-        percent,
-        left: graph.len() as u32,
-        reliability,
-        components: graph.components().len(),
-        alone: (0..graph.len()).filter(|node| graph.of(*node).is_empty()).count(),
-    })
+    Ok(all)
 }
 
 /// All of these crashes, on all cores.
@@ -196,7 +206,7 @@ fn mean(floods: &[Flood], of: impl Fn(&Flood) -> f64) -> f64 {
 /// As the machines', or if the watcher stops it; [`Error::Input`] for more than 50 percent.
 pub fn eclipse(setup: &Setup, percent: u32, watch: &Watch) -> Result<Eclipse> {
     check("percent of attackers", percent, ATTACKERS_MAX)?;
-    let attackers = setup.draw(percent, "hvp: attackers", &[0]);
+    let attackers = setup.draw(percent, 0, "hvp: attackers", &[0]);
     let overlay = setup.attacked(&attackers, watch)?;
     let (eclipsed, places) = eclipsed(&overlay);
     Ok(Eclipse {
@@ -221,7 +231,7 @@ pub fn rejoin(setup: &Setup, overlay: &Overlay, percent: u32, cycles: u32, watch
         overlay.join(node, &servers.iter().copied().filter(|server| *server != node).collect::<Vec<_>>())?;
     }
     overlay.run(overlay.now() + setup.cycle_us());
-    overlay.crash(&setup.draw(percent, "hvp: crash", &servers));
+    overlay.crash(&setup.draw(percent, 0, "hvp: crash", &servers));
     overlay.run(overlay.now() + AFTER_US);
     together(setup, overlay, cycles, watch)
 }

@@ -118,10 +118,10 @@ impl Setup {
         Ok(())
     }
 
-    /// A share of the nodes, drawn by chance, `spared` not among them.
-    pub(super) fn draw(&self, percent: u32, purpose: &str, spared: &[u32]) -> Vec<u32> {
+    /// A share of the nodes, drawn by chance, `spared` not among them; `number` tells draws apart.
+    pub(super) fn draw(&self, percent: u32, number: u32, purpose: &str, spared: &[u32]) -> Vec<u32> {
         let mut nodes: Vec<u32> = (0..self.nodes).filter(|node| !spared.contains(node)).collect();
-        Rng::new(self.seed, purpose, u64::from(percent)).shuffle(&mut nodes);
+        Rng::new(self.seed, purpose, u64::from(number) << 32 | u64::from(percent)).shuffle(&mut nodes);
         nodes.truncate((u64::from(self.nodes) * u64::from(percent) / 100) as usize);
         nodes
     }

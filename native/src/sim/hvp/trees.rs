@@ -126,7 +126,7 @@ fn redundancy(sent: &Sent, told: &[Told]) -> f64 {
 pub fn heal(setup: &Setup, overlay: &Overlay, detection: Detection, percent: u32, watch: &Watch) -> Result<Healed> {
     let mut overlay = overlay.clone();
     overlay.detect(detection);
-    let gone = setup.draw(percent, "hvp: crash", &[]);
+    let gone = setup.draw(percent, 0, "hvp: crash", &[]);
     let sender = overlay.honest().into_iter().find(|node| !gone.contains(node)).unwrap_or(0);
     for _ in 0..5 {
         overlay.broadcast(sender, b"before the crash")?;
@@ -139,6 +139,7 @@ pub fn heal(setup: &Setup, overlay: &Overlay, detection: Detection, percent: u32
     while overlay.now() < begin + HEALING_US {
         ids.push(overlay.broadcast(sender, b"after the crash")?);
         overlay.run(overlay.now() + HEALING_APART_US);
+        watch.go_on()?;
     }
     overlay.run(overlay.now() + APART_US);
     watch.step()?;

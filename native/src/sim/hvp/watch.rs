@@ -34,6 +34,14 @@ impl Watch {
     /// [`Error::Unavailable`] if the experiment is to stop.
     pub(super) fn step(&self) -> Result<()> {
         self.done.fetch_add(1, Ordering::Relaxed);
+        self.go_on()
+    }
+
+    /// Nothing is done yet.
+    ///
+    /// # Errors
+    /// As [`Watch::step`].
+    pub(super) fn go_on(&self) -> Result<()> {
         if self.stopped.load(Ordering::Relaxed) {
             let (done, total) = self.seen();
             return Err(Error::unavailable("experiment: it was stopped; steps", total, done));
