@@ -74,6 +74,8 @@ Example:
     3
 """
 
+from collections.abc import Buffer, Iterable
+
 from city_chain._native import (
     HOLDER,
     VALIDATOR,
@@ -128,10 +130,12 @@ from city_chain._native import (
     verify_availability,
     verify_message,
     verify_repair_requests,
-    verify_selection,
     verify_selections,
     verify_transactions,
 )
+from city_chain._native import verify_selection as _verify_selection
+from city_chain.errors import InputError, VerificationError
+from city_chain.proofs import pop
 
 __all__ = [
     "HOLDER",
@@ -191,3 +195,74 @@ __all__ = [
     "verify_selections",
     "verify_transactions",
 ]
+
+_CANDIDATES_MAX = 1 << 16
+
+
+def verify_selection(
+    manifest: Buffer,
+    candidates: Buffer,
+    epoch: Buffer,
+    attestations: Iterable[Buffer] = (),
+    *,
+    places: pop.Places | None = None,
+) -> list[tuple[bytes, str, int, str, int]]:
+    """Computes the whole choice of a manifest's nodes again, from bytes alone.
+
+    What is checked: the sender's signature of the manifest, the proof of the draw for the epoch, the root of the
+    candidate list, every weight in it, the nodes in their order and their grades; with attestations also the grades of
+    their subjects. With a map, no node may have a grade in a municipality that the map does not have, nor for a claim
+    whose point the map gives to another municipality or to nobody. Whether the epoch is one to believe (`Trust`), the
+    map is the one that the city went by, or somebody is missing on the list, these bytes do not say.
+
+    Args:
+        manifest: `Manifest.to_bytes()`.
+        candidates: `Candidates.to_bytes()` of the list that it was drawn from.
+        epoch: `Epoch.to_bytes()`.
+        attestations: `PlaceAttestation.to_bytes()` of some candidates, in any order, at most 65,536.
+        places: The map that the city goes by, from somebody who is trusted; None if it has none.
+
+    Returns:
+        (node, failure domain, weight, municipality, grade) of every chosen node: the holders in order, then the spares.
+        Where places did not count, the municipality is empty and the grade 0.
+
+    Raises:
+        VerificationError: The first thing that differs.
+        InputError: The bytes are not of such records, or a map is given for a list that says nothing of places.
+
+    Example:
+        >>> from city_chain.records import verify_selection
+        >>> found = verify_selection(manifest.to_bytes(), candidates.to_bytes(), epoch.to_bytes())
+        >>> [node for node, domain, weight, municipality, grade in found] == selection.nodes
+        True
+    """
+    if places is None:
+        return _verify_selection(manifest, candidates, epoch, attestations)
+    if not isinstance(places, pop.Places):
+        raise TypeError(f"places must be a map of pop, not {type(places).__name__}")
+    listed = Candidates.from_bytes(candidates)
+    if not listed.standings:
+        raise InputError("candidate list: it says nothing of places, so there is no map to check it by")
+    graded = {node: standing for (node, *_), standing in zip(listed.items, listed.standings, strict=True)}
+    misplaced: dict[bytes, str] = {}
+    kept: list[Buffer] = []
+    for at, data in enumerate(attestations):
+        if at == _CANDIDATES_MAX:
+            raise InputError(f"attestations: more than {_CANDIDATES_MAX}, which is the most")
+        claim = PlaceAttestation.from_bytes(data).claim
+        wrong = pop.misplaced(places, claim.municipality, claim.lat_e7, claim.lon_e7)
+        if wrong is not None:
+            misplaced[claim.subject] = wrong
+            if claim.subject in graded and graded[claim.subject][1] == 0:
+                continue  # its claim was not accepted, as it must be
+        kept.append(data)
+    chosen = _verify_selection(manifest, candidates, epoch, kept)
+    for node, (municipality, grade, _) in graded.items():
+        wrong = misplaced.get(node)
+        if places.position(municipality) is None:
+            wrong = "the map has no such municipality"
+        if grade and wrong is not None:
+            raise VerificationError(
+                f"candidate list: node {node.hex()} is said to be in {municipality!r} with grade {grade}; {wrong}"
+            )
+    return chosen

@@ -254,7 +254,7 @@ class Embedded:
                 bounds=self._bounds,
                 suite=founding.settings.session,
                 engine=founding.settings.engine,
-                place=None if founding.places is None else founding.places.nodes.get(index),
+                place=None if founding.places is None else founding.places.of(index),
             )
             nodes[node.id] = node
         return nodes

@@ -29,7 +29,8 @@ def grader_of(founding: Founding, clock: Clock, entropy: Entropy) -> Grader | No
     if founding.places is None:
         return None
     rules = founding.places.rules(lambda index: node_identity(founding.master, index).id)
-    return Grader(rules, founding.epoch.network, founding.epoch.number, clock, entropy)
+    network, number = founding.epoch.network, founding.epoch.number
+    return Grader(rules, network, number, clock, entropy, founding.places.map)
 
 
 class Placing:

@@ -7,6 +7,7 @@ key            value
 ``master``     32 secret bytes that all keys of the city come from
 ``epoch``      the first epoch
 ``places``     the settings of places (JSON); none where they do not count
+``map``        the map by which a point is in a municipality; none where claims say it
 ``o`` number   the handover to a later epoch (see `keys`, also for ``k``, ``g``, ``z``)
 ``x`` node     present while the node is stopped
 ``a`` index    present when the node was moved out: where it answers, as far as known
@@ -25,10 +26,10 @@ import orjson
 from city_chain import records
 from city_chain.composer.checks import shown
 from city_chain.errors import CityChainError, InputError, StorageError
-from city_chain.levels.places import PLACES, Places
+from city_chain.levels.places import MAP, MAP_BYTES_MAX, PLACES, Places
 from city_chain.node import ENGINES
 from city_chain.ports import Entropy, Storage
-from city_chain.proofs import dpos, poh
+from city_chain.proofs import dpos, poh, pop
 
 __all__ = [
     "DEFAULT_ENGINE",
@@ -203,7 +204,7 @@ def found(storage: Storage, settings: Settings, entropy: Entropy, places: Places
         raise StorageError("there is a city here already; open it instead")
     if hosted is not None:
         raise StorageError(_HOSTED)
-    placed = {} if places is None else {PLACES: places.to_json()}
+    placed = {} if places is None else places.rows()
     storage.put_many({b"settings": row, b"master": master, b"epoch": epoch.to_bytes(), **placed})
     return Founding(settings, master, epoch, frozenset(), places=places)
 
@@ -250,10 +251,20 @@ def load(storage: Storage) -> Founding | None:
         moved = {int.from_bytes(key[1:], "big"): row.decode() for key, row in storage.scan(b"a") if len(key) == 5}
         if (placed is not None) != (version > 1):
             raise StorageError("the city is damaged: its places are not those that it was made with")
-        places = None if placed is None else Places.from_json(placed)
+        places = None if placed is None else _placed(storage, placed)
         return Founding(Settings(**kept), master, current, stopped, earlier, begins, moved, places)
     except (InputError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise StorageError(f"the city is damaged: {error}") from error
+
+
+def _placed(storage: Storage, row: bytes) -> Places:
+    """The places that are kept, with their map if they name one."""
+    if "map" not in orjson.loads(row):
+        return Places.from_json(row)
+    (kept,) = storage.get_many([MAP])
+    if kept is not None and len(kept) > MAP_BYTES_MAX:
+        raise InputError(f"map: {len(kept)} bytes, at most {MAP_BYTES_MAX} are kept")
+    return Places.from_json(row, None if kept is None else pop.Places.from_bytes(kept))
 
 
 def founder(

@@ -12,6 +12,7 @@ import threading
 from city_chain import records
 from city_chain.errors import CityChainError, VerificationError
 from city_chain.ports import Clock, Entropy
+from city_chain.proofs import pop
 
 __all__ = ["NONCES_MAX", "Grader"]
 
@@ -30,6 +31,7 @@ class Grader:
         epoch: The number of the epoch in force.
         clock: Physical time.
         entropy: Where nonces come from.
+        places: The map by which a point is in a municipality; without one the claim says it.
 
     Example:
         >>> from city_chain.adapters.clock import SystemClock
@@ -43,8 +45,17 @@ class Grader:
         1
     """
 
-    def __init__(self, rules: records.PlaceRules, network: bytes, epoch: int, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        rules: records.PlaceRules,
+        network: bytes,
+        epoch: int,
+        clock: Clock,
+        entropy: Entropy,
+        places: pop.Places | None = None,
+    ) -> None:
         self.rules = rules
+        self._places = places
         self.network = network
         self._epoch = epoch
         self._clock = clock
@@ -76,13 +87,17 @@ class Grader:
             Its grade, 0 to 3.
 
         Raises:
-            VerificationError: It is of another network or epoch, not signed by its subject, or its nonce was not given
-                to the subject, or was used before.
+            VerificationError: It is of another network or epoch, not signed by its subject, its nonce was not given to
+                the subject, or was used before, or its point is not in its municipality by the map.
         """
         claim = attestation.claim
         grade, findings = self.rules.grade(
             attestation, network=self.network, epoch=self._epoch, at_ms=self._clock.now_ms()
         )
+        if self._places is not None:
+            wrong = pop.misplaced(self._places, claim.municipality, claim.lat_e7, claim.lon_e7)
+            if wrong is not None:
+                raise VerificationError(f"place claim: {wrong}")
         digest = attestation.digest
         with self._lock:
             if self._accepted.get(claim.subject, (b"", 0))[0] != digest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 
@@ -9,14 +10,15 @@ import pytest
 
 from city_chain import City, records
 from city_chain.adapters.clock import SystemClock
+from city_chain.adapters.entropy import OsEntropy
 from city_chain.adapters.presence.memory import MemoryPresence
 from city_chain.adapters.storage.memory import MemoryStorage
 from city_chain.adapters.transport.inprocess import Fault, InProcessTransport
-from city_chain.errors import InputError, UnavailableError, VerificationError
+from city_chain.errors import InputError, StorageError, UnavailableError, VerificationError
 from city_chain.levels import NodeHost, Places
-from city_chain.levels.settings import node_identity
+from city_chain.levels.settings import Settings, found, load, node_identity
 from city_chain.ports import PresenceEntry
-from city_chain.proofs import dpos
+from city_chain.proofs import dpos, pop
 
 UTRECHT = ("Utrecht", 520_907_000, 51_214_000)
 AUCKLAND = ("Auckland", -368_485_000, 1_747_633_000)
@@ -145,10 +147,10 @@ def test_nodes_under_the_least_grade_are_not_chosen():
 class Forging:
     """A city, and the keys of its nodes, with which records are made that they would not make."""
 
-    def __init__(self) -> None:
+    def __init__(self, **changes) -> None:
         self.storage, self.presence = MemoryStorage(), MemoryPresence()
         self.city = small(
-            places_of(dict.fromkeys(range(5), UTRECHT)),
+            places_of(dict.fromkeys(range(5), UTRECHT), **changes),
             storage=self.storage,
             presence=self.presence,
             clock=(clock := Steady()),
@@ -301,3 +303,118 @@ def test_a_node_that_has_moved_out_takes_part_with_grade_0(tmp_path):
         assert grades_of(city, receipt) == {at: 0 if at == index else 3 for at in range(5)}
         assert city.receive(receipt.tx_id) == b"hello"
         receipt.verify(city.trust)
+
+
+def map_of(border: float) -> pop.Places:
+    """Utrecht to the west of a longitude, Zeist to the east of it."""
+    features = [
+        {
+            "type": "Feature",
+            "id": name,
+            "properties": None,
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[west, 52], [east, 52], [east, 52.2], [west, 52.2], [west, 52]]],
+            },
+        }
+        for name, west, east in (("Utrecht", 5.0, border), ("Zeist", border, 5.4))
+    ]
+    return pop.Places.from_geojson(json.dumps({"type": "FeatureCollection", "features": features}).encode())
+
+
+ZEIST = ("Zeist", 520_900_000, 52_300_000)
+
+
+def checked(city: City, receipt: records.Receipt, shown, places: pop.Places | None) -> list:
+    listed = city.candidates(receipt.manifest.selection.candidates_root)
+    parts = receipt.manifest.to_bytes(), listed.to_bytes(), receipt.epoch.to_bytes()
+    return records.verify_selection(*parts, [each.to_bytes() for each in shown], places=places)
+
+
+def test_a_node_whose_point_is_not_in_its_municipality_earns_no_grade():
+    forging = Forging(map=map_of(5.2))
+    with forging.city as city:
+        grader = city._city._placing._grader
+        stamp = forging.clock.now_ms() << 16
+        for lie in (("Zeist", *UTRECHT[1:]), ("Utrecht", *ZEIST[1:]), ("Utrecht", 0, 0)):
+            claim = forging.claim(4, grader.nonce(forging.nodes[4].id), lie)
+            said = [records.PlaceTestimony(witness, claim, SLOW_US, stamp) for witness in forging.nodes[:3]]
+            shown = records.PlaceAttestation(claim, said)
+            forging.log_in(4, shown)
+            receipt = city.send(b"x")
+            assert grades_of(city, receipt) == {0: 3, 1: 3, 2: 3, 3: 3, 4: 0}
+            others = [forging.record(at).place for at in range(4)]
+            assert len(checked(city, receipt, [*others, shown], map_of(5.2))) == 5
+            with pytest.raises(VerificationError, match="with grade 0 by evidence"):
+                checked(city, receipt, [*others, shown], None)  # whoever has no map cannot see why
+
+
+def test_a_node_that_the_map_does_not_agree_with_is_not_chosen():
+    forging = Forging(map=map_of(5.2), grade_min=1)
+    with forging.city as city:
+        grader = city._city._placing._grader
+        claim = forging.claim(4, grader.nonce(forging.nodes[4].id), ("Zeist", *UTRECHT[1:]))
+        assert forging.nodes[4].id in city.send(b"x").manifest.selection.nodes
+        forging.log_in(4, records.PlaceAttestation(claim, []))
+        selection = city.send(b"y").manifest.selection
+        assert forging.nodes[4].id not in selection.nodes
+        assert len(selection.nodes) == 4
+
+
+def test_a_city_without_a_map_is_found_out_by_who_has_one():
+    forging = Forging()
+    with forging.city as city:
+        grader = city._city._placing._grader
+        stamp = forging.clock.now_ms() << 16
+        claim = forging.claim(4, grader.nonce(forging.nodes[4].id), ("Zeist", *UTRECHT[1:]))
+        said = [records.PlaceTestimony(witness, claim, SLOW_US, stamp) for witness in forging.nodes[:3]]
+        shown = records.PlaceAttestation(claim, said)
+        forging.log_in(4, shown)
+        receipt = city.send(b"x")
+        assert grades_of(city, receipt)[4] == 3
+        assert len(checked(city, receipt, [shown], None)) == 5
+        with pytest.raises(VerificationError, match=r"in 'Zeist' with grade 3; the map says 'Utrecht', not 'Zeist'"):
+            checked(city, receipt, [shown], map_of(5.2))
+        only = pop.Places.from_geojson(
+            b'{"type": "FeatureCollection", "features": [{"type": "Feature", "id": "Utrecht", "properties": null, '
+            b'"geometry": {"type": "Polygon", "coordinates": [[[5, 52], [6, 52], [6, 53], [5, 53], [5, 52]]]}}]}'
+        )
+        with pytest.raises(VerificationError, match=r"in 'Zeist' with grade 3; the map has no such municipality"):
+            checked(city, receipt, [], only)
+        with pytest.raises(TypeError, match="places must be a map"):
+            checked(city, receipt, [], b"map")
+    with small(None) as city, pytest.raises(InputError, match="says nothing of places"):
+        checked(city, city.send(b"x"), [], map_of(5.2))
+
+
+def test_the_map_stays_with_the_city(tmp_path):
+    path, nodes = tmp_path / "city.db", {0: UTRECHT[1:], 1: UTRECHT, 2: ZEIST[1:], 3: ZEIST}
+    places = places_of(nodes, map=map_of(5.2))
+    with small(places, path=path) as city:
+        city.send(b"one")
+    with small(places_of(dict(places.nodes), map=map_of(5.2)), path=path) as city:
+        city.send(b"two")
+    with City.open(path) as city:
+        receipt = city.send(b"three")
+        listed = city.candidates(receipt.manifest.selection.candidates_root)
+        names = {node: name for (node, *_), (name, _, _) in zip(listed.items, listed.standings, strict=True)}
+        assert [names[info.id] for info in city.nodes()] == ["Utrecht", "Utrecht", "Zeist", "Zeist", ""]
+        assert city._city._placing._grader._places.root == map_of(5.2).root
+    for other in (map_of(5.21), None):
+        with pytest.raises(InputError, match="other places"):
+            small(places_of(dict(places.nodes), map=other), path=path)
+
+
+def test_a_map_that_is_damaged_or_another_or_gone_is_noticed():
+    storage = MemoryStorage()
+    made = found(storage, Settings(nodes=4, validators=1, k=2, n=4), OsEntropy(), places_of({}, (), map=map_of(5.2)))
+    assert load(storage) == made
+    (kept,) = storage.get_many([b"map"])
+    assert kept == map_of(5.2).to_bytes()
+    for wrong in (map_of(5.21).to_bytes(), kept[:-1], b"", bytes((1 << 24) + 1)):
+        storage.put_many({b"map": wrong})
+        with pytest.raises(StorageError, match=r"the city is damaged: .*map"):
+            load(storage)
+    storage.delete_many([b"map"])
+    with pytest.raises(StorageError, match=r"the city is damaged: .*there is none"):
+        load(storage)

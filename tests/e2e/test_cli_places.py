@@ -67,3 +67,46 @@ def test_maps_that_are_no_json_are_refused_by_their_file(cli: Any) -> None:
     (cli.folder / "marked.geojson").write_bytes(b"\xef\xbb\xbf" + b'{"type": "FeatureCollection", "features": []}')
     assert "empty.geojson: is empty" in cli.bad("places", "check", "empty.geojson")
     assert "marked.geojson: begins with a byte order mark" in cli.bad("places", "locate", "marked.geojson", "1", "2")
+
+
+def mapped(folder: Path, **changes: Any) -> str:
+    """A file of places with a map beside it, whose property `name` names its only municipality."""
+    square = [[5.0, 52.0], [5.2, 52.0], [5.2, 52.2], [5.0, 52.2], [5.0, 52.0]]
+    geometry = {"type": "Polygon", "coordinates": [square]}
+    feature = {"type": "Feature", "id": "GM0344", "properties": {"name": "Utrecht"}, "geometry": geometry}
+    (folder / "map.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    nodes = [[index, 520_907_000, 51_214_000] for index in range(5)]
+    terms = {"nodes": nodes, "map": "map.geojson", "map_name": "name", **changes}
+    return placed(folder / "places.json", **terms)
+
+
+def test_a_city_with_a_map_is_made_and_opened_again(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    cli.good("init", "town", *SMALL, "--places", mapped(tmp_path / "there"))
+    for path in (tmp_path / "there").iterdir():
+        path.unlink()  # the city keeps its map
+    (tmp_path / "letter").write_text("hello")
+    cli.good("--city", "town", "send", str(tmp_path / "letter"))
+    assert "of grade 3" in cli.good("verify", "town/receipts")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"map": "none.geojson"}, "none.geojson"),
+        ({"map": 5}, "map must be the path of a GeoJSON file"),
+        ({"map_name": 5}, "map_name must be the name of a property"),
+        ({"map_name": None}, "no municipality 'Utrecht' on it"),
+        ({"map": "places.json"}, "map places.json"),
+        (
+            {"nodes": [[0, "Zeist", 520_907_000, 51_214_000]], "witnesses": []},
+            "node 0: the map says 'Utrecht', not 'Zeist'",
+        ),
+        ({"nodes": [[0, 0, 0]], "witnesses": []}, "node 0: its point is in no municipality of the map"),
+    ],
+)
+def test_a_map_that_does_not_go_with_its_places_makes_nothing(
+    cli: Any, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    assert said in cli.bad("init", "town", *SMALL, "--places", mapped(tmp_path, **changes))
+    assert not (cli.folder / "town").exists()

@@ -178,6 +178,13 @@ def table(city) -> dict[str, tuple[Callable[..., Any], list[Any], dict[str, Any]
     add("verify_selections", r.verify_selections, [manifest], city.epoch, city.candidates)
     given = [part.to_bytes() for part in (manifest, city.candidates, city.epoch)]
     add("verify_selection", r.verify_selection, *given, [])
+    listed = [(holder, 65_536, "d", None) for holder in city.nodes]
+    listed = r.Candidates(network, "r", listed, (r.PlaceRules("Utrecht"), 0, 0))
+    (selection,) = city.draw.select_many(listed, city.sender.id, [transaction.sequence], 4)
+    terms = {"length": 9, "k": 2, "n": 4, "quorum": 3, "fragment_hashes": city.hashes, "selection": selection}
+    placed = r.Manifest(city.sender, transaction=transaction, code=1, **terms)
+    given = [part.to_bytes() for part in (placed, listed, city.epoch)]
+    add("verify_selection", r.verify_selection, *given, [], places=pop.Places.from_geojson(TOWN))
     where = {"municipality": "Utrecht", "lat_e7": 520_907_000, "lon_e7": 51_214_000}
     claim = r.PlaceClaim(city.sender, network=network, epoch=0, **where, nonce=bytes(32), hlc=1)
     add("PlaceClaim", r.PlaceClaim, city.sender, network=network, epoch=0, **where, nonce=bytes(32), hlc=1)
@@ -425,6 +432,7 @@ def add_places(add: Callable[..., None]) -> None:
     add("Places.locate_e7", places.locate_e7, 1, 1)
     add("Places.locate_many", places.locate_many, array.array("i", [0, 1]), unit="e7")
     add("faults", pop.faults, TOWN, name="name")
+    add("misplaced", pop.misplaced, places, "town", 0, 0)
     add("Multipliers", pop.Multipliers, {"town": 20_000}, [("town", 10_000, 1, 2)])
     add("Multipliers.from_bytes", pop.Multipliers.from_bytes, table.to_bytes())
     add("Multipliers.to_bytes", table.to_bytes)

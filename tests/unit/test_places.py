@@ -1,5 +1,6 @@
 """What a node says of its place, what its witnesses say, and who grades it: each alone, with hostile others."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -17,11 +18,12 @@ from city_chain.node.placed import ECHOES_MAX, Placed
 from city_chain.node.roster import near_of
 from city_chain.node.witnessing import Witnessing, attest
 from city_chain.ports import Response
-from city_chain.proofs import dpos
+from city_chain.proofs import dpos, pop
 from city_chain.stages import messages
 from city_chain.stages.r2_choose import r2_choose
 
 UTRECHT = ("Utrecht", 520_907_000, 51_214_000)
+ZEIST = ("Zeist", 520_900_000, 52_300_000)
 SUBJECT, WITNESS, OTHER = (records.Identity(bytes([at]) * 32) for at in (1, 2, 3))
 EPOCH = records.Epoch.first("Utrecht", bytes(32), dpos.ValidatorSet(0, [(SUBJECT.id, 1)]))
 
@@ -436,3 +438,100 @@ def test_nodes_are_asked_again_in_time_and_soon_if_one_did_not_answer():
     nowhere = Placing(None, Wire(answers=True), clock)
     nowhere.ask([node], sender)
     assert not nowhere.is_due()
+
+
+# --- maps ------------------------------------------------------------------------------------------------------------
+
+
+def map_of(**boxes) -> pop.Places:
+    """Municipalities between a western and an eastern longitude, from 52.0 to 52.2 degrees north."""
+    features = [
+        {
+            "type": "Feature",
+            "id": name,
+            "properties": {"name": name.upper()},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[west, 52], [east, 52], [east, 52.2], [west, 52.2], [west, 52]]],
+            },
+        }
+        for name, (west, east) in boxes.items()
+    ]
+    return pop.Places.from_geojson(json.dumps({"type": "FeatureCollection", "features": features}).encode())
+
+
+MAP = map_of(Utrecht=(5.0, 5.2), Zeist=(5.2, 5.4))
+
+
+def test_a_claim_that_the_map_does_not_agree_with_is_not_accepted_and_uses_no_nonce_up():
+    clock = Clock()
+    rules = grader_with(clock).rules
+    grader = Grader(rules, EPOCH.network, 0, clock, OsEntropy(), MAP)
+    nonce = grader.nonce(SUBJECT.id)
+    cases = [
+        (("Zeist", *UTRECHT[1:]), "the map says 'Utrecht', not 'Zeist'"),
+        (("Utrecht", *ZEIST[1:]), "the map says 'Zeist', not 'Utrecht'"),
+        (("Utrecht", 0, 0), "the map says nobody, not 'Utrecht'"),
+        (("Narnia", *UTRECHT[1:]), "the map says 'Utrecht', not 'Narnia'"),
+        (
+            ("Utrecht", 520_907_000, 52_000_000),
+            "the map says 'Zeist', not 'Utrecht'",
+        ),  # on the border
+    ]
+    for place, said in cases:
+        with pytest.raises(VerificationError, match=f"place claim: {said}"):
+            grader.accept(shown(placed(SUBJECT, clock, place).claim(nonce)))
+    assert grader.accept(shown(placed(SUBJECT, clock).claim(nonce))) == 3
+    free = grader_with(clock)
+    lie = placed(SUBJECT, clock, ("Zeist", *UTRECHT[1:])).claim(free.nonce(SUBJECT.id))
+    assert free.accept(shown(lie)) == 3  # without a map the claim says it
+
+
+def test_with_a_map_the_municipality_follows_from_the_point():
+    places = Places("Utrecht", {0: UTRECHT[1:], 1: ZEIST, 2: ZEIST[1:]}, [2], map=MAP)
+    assert places.nodes == {0: UTRECHT, 1: ZEIST, 2: ZEIST}
+    assert places.map_root == MAP.root
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nodes": {4: ("Zeist", *UTRECHT[1:])}}, "node 4: the map says 'Utrecht', not 'Zeist'"),
+        ({"nodes": {4: (0, 0)}}, "node 4: its point is in no municipality of the map"),
+        ({"nodes": {4: (900_000_001, 0)}}, "node 4: latitude 900000001"),
+        ({"home": "Narnia"}, "map: there is no municipality 'Narnia' on it"),
+        ({"events": [("Narnia", 1, 5, 6)]}, "map: there is no municipality 'Narnia' on it"),
+    ],
+)
+def test_places_that_their_map_does_not_agree_with_are_refused(changes, said):
+    with pytest.raises(InputError, match=said):
+        Places(**{"home": "Utrecht", "map": MAP, **changes})
+
+
+def test_what_is_no_map_or_no_point_is_refused(monkeypatch):
+    with pytest.raises(TypeError, match="map must be"):
+        Places("Utrecht", map=b"map")
+    with pytest.raises(TypeError, match="node 0: latitude"):
+        Places("Utrecht", {0: (52.1, 5.1)}, map=MAP)
+    with pytest.raises(TypeError, match="a place must be"):
+        Places("Utrecht", {0: (520_907_000, 51_214_000)})
+    monkeypatch.setattr("city_chain.levels.places.MAP_BYTES_MAX", 100)
+    with pytest.raises(InputError, match="at most 100 are kept"):
+        Places("Utrecht", map=MAP)
+
+
+def test_places_with_a_map_are_read_with_that_map_only():
+    places = Places("Utrecht", {0: UTRECHT[1:]}, map=MAP)
+    again = Places.from_json(places.to_json(), pop.Places.from_bytes(places.rows()[b"map"]))
+    assert again == places
+    assert again != Places("Utrecht", {0: UTRECHT})
+    assert again != Places("Utrecht", {0: UTRECHT}, map=map_of(Utrecht=(5.0, 5.2)))
+    with pytest.raises(InputError, match=f"the map '{MAP.root.hex()[:12]}.* is needed; there is none"):
+        Places.from_json(places.to_json())
+    other = map_of(Utrecht=(5.0, 5.3), Zeist=(5.3, 5.4))
+    with pytest.raises(InputError, match=f"is needed; this one is {other.root.hex()}"):
+        Places.from_json(places.to_json(), other)
+    short = json.dumps({"home": "Utrecht", "nodes": [[0, *UTRECHT[1:]]]})
+    assert Places.from_json(short, MAP) == places
+    with pytest.raises(InputError, match="a list of"):
+        Places.from_json(short)
