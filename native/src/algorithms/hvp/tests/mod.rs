@@ -5,6 +5,7 @@ mod bounds;
 mod net;
 mod others;
 mod overlay;
+mod promises;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
