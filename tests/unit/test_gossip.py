@@ -221,6 +221,60 @@ def test_what_waits_is_bounded(monkeypatch):
         until(lambda: not south.gossip._waiting)
 
 
+def test_what_waits_of_all_senders_together_is_bounded(monkeypatch):
+    monkeypatch.setattr(module, "INBOX_BYTES_MAX", 8192)
+    blocked, free = threading.Event(), threading.Event()
+
+    def block(_: Delivery) -> None:
+        blocked.set()
+        free.wait(20)
+
+    with overlay(2) as (transport, (north, south)):
+        south.gossip._on_deliver = block
+        north.gossip.broadcast(b"1")
+        assert blocked.wait(10)
+        heard = 0
+        for at in range(20):
+            one = Writer(Identity.child(bytes(32), b"flooder", at), NETWORK, south.id)
+            one.challenge = south.gossip._box.challenge
+            letter = one.write([bytes(500)])
+            said = transport.request(
+                south.gossip.contact.address, messages.message("letter", [letter]), time.monotonic() + 10
+            )
+            heard += messages.parse(said).kind == "heard"
+        free.set()
+        assert 5 <= heard <= 8192 // len(letter) < 20
+
+
+def test_who_is_told_to_come_later_loses_nothing(monkeypatch):
+    monkeypatch.setattr(module, "INBOX_BYTES_MAX", 16_384)
+    monkeypatch.setattr(module, "_LETTER_BYTES_MAX", 1000)
+    free, later = threading.Event(), threading.Event()
+    heard: list[bytes] = []
+
+    def hear(delivery: Delivery) -> None:
+        free.wait(20)
+        heard.append(delivery.payload)
+
+    with overlay(2, patience_s=20.0) as (_, (north, south)):
+        south.gossip._on_deliver = hear
+        room = south.gossip._has_room
+
+        def has_room(*letter) -> bool:
+            there = room(*letter)
+            if not there:
+                later.set()
+            return there
+
+        monkeypatch.setattr(south.gossip, "_has_room", has_room)
+        due = [bytes([at]) * 500 for at in range(20)]
+        for payload in due:
+            north.gossip.broadcast(payload)
+        assert later.wait(10)
+        free.set()
+        until(lambda: sorted(heard) == due)
+
+
 def test_a_peer_whose_queue_is_full_is_down(monkeypatch):
     monkeypatch.setattr(module, "QUEUE_BYTES_MAX", 100_000)
     with overlay(2, patience_s=30.0) as (transport, (north, south)):
