@@ -258,7 +258,7 @@ impl Hvp {
 
     /// Which link makes room for another, and whether that one is to be the guest: a random one of those that have not
     /// settled; if all have, the guest; without a guest a random one.
-    fn to_evict(&mut self, now: u64) -> (usize, bool) {
+    fn who_makes_room(&mut self, now: u64) -> (usize, bool) {
         let settled = self.active.iter().take_while(|link| now.saturating_sub(link.since) >= self.config.settled_us);
         let settled = if mutant!("hvp.youngest") { 0 } else { settled.count() };
         let guest = self.active.iter().position(|link| link.guest);
@@ -274,7 +274,7 @@ impl Hvp {
         if now < self.evict_from && !mutant!("hvp.eviction-pause") || self.active.is_empty() {
             return false;
         }
-        let (at, guest) = self.to_evict(now);
+        let (at, guest) = self.who_makes_room(now);
         let link = self.unlink(at, Down::Evicted);
         self.guest |= guest;
         self.evictions += 1;
