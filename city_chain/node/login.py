@@ -4,12 +4,15 @@ A lease never outlives the token that it was granted for. The same list says who
 not on it is refused, however right its token. That is looked up in a short-lived cache, then in Presence, then in a
 storage, from which an entry comes back that a Presence in memory has lost with its process.
 
-In the storage, the key ``login/`` + node id holds: version u8, sequence u64, end of the token u64 (Unix milliseconds),
-lease f64 (seconds), length of the region u16, region, record; little-endian. It is neither hashed nor signed nor sent.
+In the storage, the key ``login/`` + node id holds: version u8, mark of the `Login` that listed it 8 bytes, sequence
+u64, end of the token u64 (Unix milliseconds), lease f64 (seconds), length of the region u16, region, record;
+little-endian. It is neither hashed nor signed nor sent. The mark keeps an entry whose lease ran out here from coming
+back.
 """
 
 from __future__ import annotations
 
+import secrets
 import struct
 import threading
 from collections.abc import Callable
@@ -22,8 +25,9 @@ from city_chain.ports import Auth, Clock, Grant, Presence, PresenceEntry, Storag
 __all__ = ["Lease", "Login", "signed_record"]
 
 _KEY = b"login/"
-_VERSION = 1
-_HEAD = struct.Struct("<BQQdH")
+_VERSION = 2
+_HEAD = struct.Struct("<B8sQQdH")
+_SEQUENCE_MAX = (1 << 64) - 1
 _CACHED_MAX = 4096
 _CACHE_S_MAX = 60.0
 _SECONDS_MAX = 1e12
@@ -131,6 +135,7 @@ class Login:
         self._lease_s_max = lease_s_max
         self._cache_s = cache_s
         self._writing = threading.Lock()  # held by who changes the presence and the storage
+        self._mark = secrets.token_bytes(8)  # tells what was listed here from what another process has listed
         self._tidied: bytes | None = None  # so far
         self._lock = threading.Lock()  # guards the cache
         self._cached: dict[bytes, tuple[float, PresenceEntry]] = {}
@@ -162,7 +167,7 @@ class Login:
             lease = Lease(*self._presence.register(now, entry, ttl=asked))
             try:
                 if self._storage is not None:
-                    row = _packed(entry, grant.expires_ms, lease.ttl_s)
+                    row = _packed(self._mark, entry, grant.expires_ms, lease.ttl_s)
                     self._storage.put_many({_KEY + entry.node: row})
                 self._auth.check(token)  # it may have been revoked since: whoever did that has not seen this entry
             except BaseException:
@@ -189,7 +194,7 @@ class Login:
 
         Raises:
             TypeError, VerificationError: As `log_in`.
-            InputError: The sequence is lower than that of the entry; nothing was changed.
+            InputError: The sequence is lower than that of the entry, or above 2^64 - 1; nothing was changed.
             UnavailableError: The keys cannot be had, or no more can be remembered as revoked; nothing was changed.
             StorageError: It cannot be kept; the token may be revoked already, and the node is listed until its lease
                 ends.
@@ -201,6 +206,8 @@ class Login:
             known = self._sequence_of(grant.node)
             if sequence < known:
                 raise InputError(f"sequence {sequence} is lower than the entry's, {known}")
+            if sequence > _SEQUENCE_MAX:
+                raise InputError(f"sequence must be at most {_SEQUENCE_MAX}, not {sequence}")
             self._auth.revoke(grant)
             self._take_off(grant.node, sequence)
 
@@ -241,7 +248,7 @@ class Login:
             rows = list(self._storage.scan(_KEY, after=self._tidied, limit=limit))
             self._tidied = rows[-1][0] if len(rows) == limit else None
             now_ms = self._clock.now_ms()
-            over = [key for key, row in rows if _unpacked(key[len(_KEY) :], row)[1] <= now_ms]
+            over = [key for key, row in rows if _unpacked(key[len(_KEY) :], row)[2] <= now_ms]
             if over:
                 self._storage.delete_many(over)
             return len(over)
@@ -288,21 +295,22 @@ class Login:
         (row,) = storage.get_many([_KEY + node])
         if found is not None or row is None:
             return found
-        entry, expires_ms, lease_s = _unpacked(node, row)
+        mark, entry, expires_ms, lease_s = _unpacked(node, row)
         left_s = (expires_ms - self._clock.now_ms()) / 1000
-        if left_s <= 0:
+        if left_s <= 0 or mark == self._mark:  # it was listed here already, and its lease has run out
             return None
         try:
             self._presence.register(now, entry, ttl=min(left_s, lease_s))
         except (InputError, VerificationError):  # it left, or its lease ran out, in this very presence
             return None
+        storage.put_many({_KEY + node: _packed(self._mark, entry, expires_ms, lease_s)})
         return entry
 
     def _sequence_of(self, node: bytes) -> int:
         """The sequence of a node's entry, on the list or in the storage; 0 if there is none."""
         entry = self._presence.find(self._clock.monotonic(), node)
         rows = [] if self._storage is None else self._storage.get_many([_KEY + node])
-        stored = [_unpacked(node, row)[0].sequence for row in rows if row is not None]
+        stored = [_unpacked(node, row)[1].sequence for row in rows if row is not None]
         return max([0 if entry is None else entry.sequence, *stored])
 
     def _take_off(self, node: bytes, sequence: int) -> None:
@@ -334,16 +342,16 @@ def _checked_seconds(name: str, value: float) -> float:
     return value
 
 
-def _packed(entry: PresenceEntry, expires_ms: int, lease_s: float) -> bytes:
+def _packed(mark: bytes, entry: PresenceEntry, expires_ms: int, lease_s: float) -> bytes:
     region = entry.region.encode()
-    return _HEAD.pack(_VERSION, entry.sequence, expires_ms, lease_s, len(region)) + region + entry.record
+    return _HEAD.pack(_VERSION, mark, entry.sequence, expires_ms, lease_s, len(region)) + region + entry.record
 
 
-def _unpacked(node: bytes, row: bytes) -> tuple[PresenceEntry, int, float]:
+def _unpacked(node: bytes, row: bytes) -> tuple[bytes, PresenceEntry, int, float]:
     problem = f"the row of node {node.hex()[:16]}'s login is damaged"
     if len(row) < _HEAD.size:
         raise StorageError(f"{problem} ({len(row)} bytes)")
-    version, sequence, expires_ms, lease_s, region_bytes = _HEAD.unpack_from(row)
+    version, mark, sequence, expires_ms, lease_s, region_bytes = _HEAD.unpack_from(row)
     if version != _VERSION:
         raise StorageError(f"the rows of logins have version {version}, this city-chain reads {_VERSION}")
     end = _HEAD.size + region_bytes
@@ -353,4 +361,4 @@ def _unpacked(node: bytes, row: bytes) -> tuple[PresenceEntry, int, float]:
         region = row[_HEAD.size : end].decode()
     except UnicodeDecodeError as cause:
         raise StorageError(f"{problem} (its region is not UTF-8)") from cause
-    return PresenceEntry(node, region, sequence, row[end:]), expires_ms, lease_s
+    return mark, PresenceEntry(node, region, sequence, row[end:]), expires_ms, lease_s

@@ -305,6 +305,33 @@ def test_who_leaves_before_he_came_back_does_not_come_back() -> None:
     assert list(storage.scan(b"login/")) == []
 
 
+def test_a_lease_that_ran_out_does_not_come_back_when_its_tombstone_is_forgotten() -> None:
+    storage = MemoryStorage()
+    for _ in range(2):  # logged in here; brought back after a restart
+        registry = Registry(storage)
+        registry.presence = MemoryPresence(Limits(ttl_s_max=30.0, drift_s=5.0), signed_record(NETWORK))
+        registry.login = Login(registry.auth, registry.presence, registry.clock, storage=storage)
+        if not list(storage.scan(b"login/")):
+            registry.login.log_in(token(), entry(NODES[0]), ttl=10.0)
+        assert registry.login.authorise(token()) == entry(NODES[0])
+        for _ in range(10):
+            registry.clock.advance(20.0)
+            with pytest.raises(VerificationError, match="not logged in"):
+                registry.login.authorise(token())
+        assert registry.there() == []
+        registry.presence.expire(registry.clock.monotonic(), 10)
+
+
+@pytest.mark.parametrize("sequence", [-1, 2**64, 2**70])
+def test_a_logout_that_is_refused_for_its_sequence_revokes_nothing(sequence: int) -> None:
+    registry = Registry(MemoryStorage())
+    registry.login.log_in(token(), entry(NODES[0]), ttl=60.0)
+    with pytest.raises(InputError, match="sequence"):
+        registry.login.log_out(token(), sequence)
+    assert len(registry.revoked) == 0
+    assert registry.login.authorise(token()) == entry(NODES[0])
+
+
 def test_rows_of_tokens_that_have_run_out_go() -> None:
     storage = MemoryStorage()
     registry = Registry(storage)
@@ -338,7 +365,7 @@ def test_a_storage_that_fails_lets_nobody_in() -> None:
     registry.login.log_in(token(), entry(NODES[0], 2), ttl=60.0)
 
 
-@pytest.mark.parametrize("row", [b"", bytes(40), b"\x02" + bytes(40), b"\x01" + bytes(16) + b"\xff" * 30])
+@pytest.mark.parametrize("row", [b"", bytes(40), b"\x01" + bytes(40), b"\x02" + bytes(24) + b"\xff" * 30])
 def test_damaged_rows(row: bytes) -> None:
     storage = MemoryStorage()
     registry = Registry(storage)

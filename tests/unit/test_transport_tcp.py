@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from city_chain.adapters.clock import ManualClock
+from city_chain.adapters.clock import ManualClock, SystemClock
 from city_chain.adapters.transport.tcp import TcpTransport
 from city_chain.adapters.transport.tcp_frames import (
     FRAME_BYTES_MAX,
@@ -462,3 +462,11 @@ def test_a_frame_of_several_handlers_gives_its_room_back_once() -> None:
             while door._peers or door._budget._left != whole:
                 assert time.monotonic() < until, (door._budget._left - whole, len(door._peers))
                 time.sleep(0.01)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 200])
+def test_a_host_that_is_no_name_is_told_at_once_and_no_thread_dies(host: str) -> None:
+    with TcpTransport() as transport:
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="is no host name"):
+                transport.request(f"tcp:{host}:1", b"", SystemClock().monotonic() + 5.0)

@@ -196,7 +196,10 @@ class Link:
             if self._sock is not None:
                 return self._sock
         left_s = min(max(deadline - self._clock.monotonic(), 0.05), _CONNECT_MAX_S)
-        sock = socket.create_connection(self._place, timeout=left_s)
+        try:
+            sock = socket.create_connection(self._place, timeout=left_s)
+        except ValueError as error:  # an address comes from others: an empty label, or one too long
+            raise ConnectionError(f"{self._place.host[:80]!r} is no host name") from error
         try:
             if sock.getsockname() == sock.getpeername():
                 raise ConnectionRefusedError("nobody listens there")  # a port that is free may connect to itself
