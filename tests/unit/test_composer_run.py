@@ -162,14 +162,14 @@ def test_branches_that_run_when_the_deadline_stops_the_rest_are_awaited() -> Non
     ended = threading.Event()
 
     def slow(_: int) -> None:
-        time.sleep(0.1)
+        time.sleep(0.8)
         ended.set()
 
     pipeline = Pipeline(
         "p",
         [
             Stage("slow", slow, inputs=("x",), output="a"),
-            Stage("quick", lambda x: time.sleep(0.03), inputs=("x",), output="b"),
+            Stage("quick", lambda x: time.sleep(0.5), inputs=("x",), output="b"),
             Stage("after", lambda b: b, inputs=("b",), output="c"),
         ],
         ("x",),
@@ -177,7 +177,7 @@ def test_branches_that_run_when_the_deadline_stops_the_rest_are_awaited() -> Non
     )
     trace = Trace()
     with ThreadPoolExecutor(2) as executor, pytest.raises(DeadlineError, match="'after'"):
-        pipeline.run({"x": 0}, executor=executor, deadline=time.monotonic() + 0.02, trace=trace)
+        pipeline.run({"x": 0}, executor=executor, deadline=time.monotonic() + 0.3, trace=trace)
     assert ended.is_set()
     assert {event.stage: event.outcome for event in trace.events} == {"slow": "ok", "quick": "ok", "after": "deadline"}
 

@@ -6,6 +6,7 @@ use city_chain_native::error::Result;
 use city_chain_native::primitives::wire::{self, Bytes, List, Record, Text};
 use city_chain_native::proofs::dpos::{Certificate, Proposal, Report, ValidatorSet, Vote};
 use city_chain_native::proofs::poh::{Ack, HoldRequest};
+use city_chain_native::proofs::pop::{Multipliers, Places};
 use city_chain_native::records::attestation::{Attestation, Claim, Testimony};
 use city_chain_native::records::availability::AvailabilityCertificate;
 use city_chain_native::records::batch::{Batch, BatchHeader, CommitCertificate, Entry};
@@ -58,7 +59,7 @@ impl Known {
 }
 
 /// Every record there is.
-pub const RECORDS: [Known; 45] = [
+pub const RECORDS: [Known; 47] = [
     Known::since::<Transaction>(1, "transaction"),
     Known::of::<TransactionHead>("transaction_head"),
     Known::since::<CandidateList>(1, "candidate_list"),
@@ -103,6 +104,8 @@ pub const RECORDS: [Known; 45] = [
     Known::private("delegate_state", *b"CCds", |bytes| super::restore(bytes)?.snapshot()),
     Known::private("bloom", *b"CCbl", |bytes| Bloom::from_bytes(bytes)?.to_bytes()),
     Known::private("cuckoo", *b"CCcf", |bytes| Cuckoo::from_bytes(bytes)?.to_bytes()),
+    Known::private("map", *b"CCpl", |bytes| Places::from_bytes(bytes)?.to_bytes()),
+    Known::private("multipliers", *b"CCpm", |bytes| Multipliers::from_bytes(bytes)?.to_bytes()),
     Known::of::<Nested>("nested"),
 ];
 

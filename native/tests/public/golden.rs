@@ -21,6 +21,7 @@ use city_chain_native::error::Result;
 use city_chain_native::primitives::wire::{self, Bytes, List, Record};
 use city_chain_native::proofs::dpos::{self, Accepted, Proposal, Report, Slot, Vote};
 use city_chain_native::proofs::poh;
+use city_chain_native::proofs::pop::{Event, Multipliers, Options, Places};
 use city_chain_native::records::batch::{CommitCertificate, Entry};
 use city_chain_native::records::dealing::Recipient;
 use city_chain_native::records::key_file::PublicKeyFile;
@@ -116,7 +117,34 @@ fn with_places() -> Vec<(&'static str, Vec<u8>)> {
         ("availability_certificate.grades", encode(&city.availability(&first))),
         ("node_record.place", encode(&places::placed_record(&city))),
         ("receipt.grades", encode(&city.receipt(&[first], 0))),
+        ("map", map().to_bytes().unwrap()),
+        ("multipliers", multipliers().to_bytes().unwrap()),
     ]
+}
+
+/// Two municipalities that share a border, one of them with a hole and an exclave.
+fn map() -> Places {
+    let features = [
+        r#"{"type":"Feature","id":"east","properties":{},"geometry":{"type":"Polygon","coordinates":
+            [[[5.2,52.0],[5.4,52.0],[5.4,52.2],[5.2,52.2],[5.2,52.0]]]}}"#,
+        r#"{"type":"Feature","id":"wést","properties":{},"geometry":{"type":"MultiPolygon","coordinates":
+            [[[[5.0,52.0],[5.2,52.0],[5.2,52.2],[5.0,52.2],[5.0,52.0]],
+              [[5.1,52.1],[5.1,52.15],[5.15,52.15],[5.15,52.1],[5.1,52.1]]],
+             [[[-1.0,-0.5],[-0.5,-0.5],[-0.75,0.0000001],[-1.0,-0.5]]]]}}"#,
+    ];
+    let text = format!(r#"{{"type":"FeatureCollection","features":[{}]}}"#, features.join(","));
+    Places::from_geojson(text.as_bytes(), &Options::default()).unwrap()
+}
+
+/// A table with a municipality's own multiplier, an event of it, and one that is everywhere.
+fn multipliers() -> Multipliers {
+    let event = |municipality: Option<&str>, bp| Event {
+        municipality: municipality.map(str::to_owned),
+        from_ms: T,
+        until_ms: T + 1000,
+        bp,
+    };
+    Multipliers::new([("wést".to_owned(), 20_000)], vec![event(Some("wést"), 5_000), event(None, 15_000)]).unwrap()
 }
 
 fn ruling() -> Ruling {
@@ -290,6 +318,8 @@ fn digests() -> Vec<(&'static str, [u8; 32])> {
         ("repair.hash", repair.digest().unwrap()),
         ("ruling.hash", ruling().digest().unwrap()),
         ("transaction.crossing.id", crossing(&city).digest().unwrap()),
+        ("map.root", map().root()),
+        ("multipliers.root", multipliers().root().unwrap()),
     ]
 }
 
