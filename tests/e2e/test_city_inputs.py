@@ -183,7 +183,7 @@ def test_the_calls_name_every_argument_of_every_public_function() -> None:
     assert arguments == CALLS.keys()
     assert set(inspect.signature(City.local).parameters) == {"path", *SETTINGS, *PARTS}
     assert set(inspect.signature(City.create).parameters) == {"path", "settings"}
-    assert set(inspect.signature(City.open).parameters) == {"path", "elsewhere"}
+    assert set(inspect.signature(City.open).parameters) == {"path", "elsewhere", "transport"}
     assert {field.name for field in dataclasses.fields(Settings)} == set(SETTINGS)
 
 

@@ -379,7 +379,21 @@ def conversation() -> tuple[Evil, dict[str, list[Request]]]:
     by_kind.setdefault("release", []).append(
         Request(address, messages.message("release", messages.parse(by_kind["fetch"][0].body).parts))
     )
-    others = {  # what a city of this engine that is alone does not say
+    asking = messages.parse(by_kind["fetch"][0].body).parts[0]
+    claim = records.PlaceClaim(
+        records.Identity(b"\x08" * 32),
+        network=city.network,
+        epoch=city.epoch.number,
+        municipality="Utrecht",
+        lat_e7=0,
+        lon_e7=0,
+        nonce=bytes(32),
+        hlc=city._city.sender.stamp(),
+    ).to_bytes()
+    others = {  # what a city of this engine that is alone, and of no places, does not say
+        "place": [asking, bytes(32)],
+        "witness": [asking, claim, address.encode()],
+        "echo": [claim, city.nodes()[0].id, bytes(32)],
         "attest": [bytes(32)],
         "offer": [block.batch.to_bytes(), *evidence],
         "agree": [b"\0", b"\0\0" + block.certificate.to_bytes()],
