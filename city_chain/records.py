@@ -223,8 +223,8 @@ def verify_selection(
         places: The map that the city goes by, from somebody who is trusted; None if it has none.
 
     Returns:
-        (node, failure domain, weight, municipality, grade) of every chosen node: the holders in order, then the spares.
-        Where places did not count, the municipality is empty and the grade 0.
+        For every chosen node, the holders in order and then the spares, (node, failure domain, weight, municipality,
+        grade). Where places did not count, the municipality is empty and the grade 0.
 
     Raises:
         VerificationError: The first thing that differs.
