@@ -647,9 +647,8 @@ class Embedded:
             for node in self._nodes.values():
                 if node.id in self._stopped:
                     continue
-                if (
-                    node.has_logged_in and not placed
-                ):  # what is listed of one that has not, an earlier version may have written
+                # What is listed of one that has not logged in, an earlier version may have written.
+                if node.has_logged_in and not placed:
                     try:
                         granted.append(self._presence.renew(now, node.id, ttl=_LEASE_S))
                     except UnavailableError:

@@ -194,7 +194,8 @@ class Login:
 
         Raises:
             TypeError, VerificationError: As `log_in`.
-            InputError: The sequence is lower than that of the entry, or above 2^64 - 1; nothing was changed.
+            InputError: The sequence is lower than that of the entry, or above 2^64 - 1; nothing was changed. Or the
+                node is not listed and the presence has no room to remember the sequence; the token is revoked already.
             UnavailableError: The keys cannot be had, or no more can be remembered as revoked; nothing was changed.
             StorageError: It cannot be kept; the token may be revoked already, and the node is listed until its lease
                 ends.
